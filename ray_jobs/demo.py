@@ -1,0 +1,113 @@
+"""The main job on one machine: start a Ray head and MLflow, submit the sweep, show its results, stop both.
+
+`make demo` runs it. Uses RAY_ADDRESS (the Jobs server, http://host:8265) and MLFLOW_TRACKING_URI where they are set.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Annotated
+
+import tyro
+
+from ray_jobs.local_stack import environment, start, stop
+from tempembed.cli import run, say
+from tempembed.errors import UserError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Demo:
+    """Run the sweep on this machine from nothing to a report."""
+
+    output: str = "results/demo"
+    """Folder for trials.json, report.html and the trained models."""
+    keep: bool = False
+    """Leave the Ray dashboard and MLflow running at the end."""
+    stop: bool = False
+    """Only stop what an earlier --keep left running."""
+    sweep: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
+    """After --: flags of ray_jobs.tune, e.g. -- --objectives infonce:0.06 mrl:0.06 --epochs 1."""
+
+
+def main() -> None:
+    """Entry point."""
+    demo = tyro.cli(Demo, description=__doc__)
+    output = Path(demo.output).absolute()
+    folder = output.parent / "stack"
+    if demo.stop:
+        stop_kept(folder)
+        return
+
+    def interrupted(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, interrupted)
+    stop_kept(folder)
+    began = time.monotonic()
+    ray_url, mlflow_url = os.environ.get("RAY_ADDRESS"), os.environ.get("MLFLOW_TRACKING_URI")
+    say("starting " + (" and ".join(n for n, u in (("Ray", ray_url), ("MLflow", mlflow_url)) if not u) or "nothing"))
+    stack = start(
+        folder, need_ray=not ray_url, need_mlflow=not mlflow_url, num_cpus=max(2, os.cpu_count() or 2)
+    )
+    keep = False
+    try:
+        env = dict(os.environ) if ray_url else environment(Path(stack.token_path))
+        ray_url, mlflow_url = ray_url or stack.ray_url, mlflow_url or stack.mlflow_url
+        say(f"Ray dashboard {ray_url}   MLflow {mlflow_url}")
+        submit(ray_url, mlflow_url, output, demo.sweep, env)
+        say(f"finished in {time.monotonic() - began:.0f} s")
+        say(f"report:  {output / 'report.html'}\ntrials:  {output / 'trials.json'}")
+        keep = demo.keep and bool(stack.processes)
+        if keep:
+            say(f"still up: Ray dashboard {ray_url} (its token: {stack.token_path}), MLflow {mlflow_url}")
+            say("stop them with: make stop")
+    except KeyboardInterrupt:
+        raise UserError("interrupted; everything that was started is stopped") from None
+    finally:
+        if not keep:
+            stop(stack.processes)
+            (folder / "stack.json").unlink(missing_ok=True)
+
+
+def submit(ray_url: str, mlflow_url: str, output: Path, flags: tuple[str, ...], env: dict[str, str]) -> None:
+    """`ray job submit` the sweep and pass its output on; an interrupt stops the job.
+
+    Raises:
+        UserError: the job failed.
+    """
+    name = f"tempembed-demo-{int(time.time())}"
+    sweep = [sys.executable, "-m", "ray_jobs.tune", "--output", str(output), "--mlflow-uri", mlflow_url, *flags]
+    cli = [sys.executable, "-m", "ray.scripts.scripts", "job"]
+    command = [*cli, "submit", "--address", ray_url, "--submission-id", name, "--log-style", "record",
+               "--", *sweep]  # fmt: skip
+    process = subprocess.Popen(command, env=env, start_new_session=True)
+    try:
+        code = process.wait()
+    except KeyboardInterrupt:
+        say("stopping the job")
+        subprocess.run([*cli, "stop", "--address", ray_url, name], env=env, check=False, timeout=30,
+                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
+        process.terminate()
+        process.wait(10)
+        raise
+    if code:
+        raise UserError(f"expected the sweep to finish, it failed (job {name}); the reason stands above")
+
+
+def stop_kept(folder: Path) -> None:
+    """End what an earlier --keep left."""
+    path = folder / "stack.json"
+    if path.exists():
+        stop(tuple((pid, created) for pid, created in json.loads(path.read_text())["processes"]))
+        path.unlink()
+        say("stopped the Ray and MLflow of an earlier run")
+
+
+if __name__ == "__main__":
+    run(main)

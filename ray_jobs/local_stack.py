@@ -1,0 +1,164 @@
+"""A Ray head and an MLflow server of our own on this machine: loopback only, token authentication, free ports."""
+
+import json
+import os
+import secrets
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import psutil
+
+from tempembed.errors import UserError
+
+START_SECONDS = 90
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stack:
+    """What runs, and how to end it."""
+
+    ray_url: str
+    mlflow_url: str
+    token_path: str
+    processes: tuple[tuple[int, float], ...]
+    """(pid, creation time): a pid that was given to another process is left alone."""
+
+
+def free_port(usual: int | None, taken: set[int]) -> int:
+    """The usual port, or any free one on loopback; never the same twice."""
+    for wanted in (usual, *[0] * 50):
+        if wanted is None or wanted in taken:
+            continue
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a port that was closed just now is free
+            try:
+                probe.bind(("127.0.0.1", wanted))
+            except OSError:
+                continue
+            port = probe.getsockname()[1]
+        if port not in taken:
+            taken.add(port)
+            return port
+    raise UserError("expected a free port on 127.0.0.1, found none")
+
+
+def environment(token_path: Path) -> dict[str, str]:
+    """For everything that talks to our Ray. The token itself stands in a file, never in an argument."""
+    bin_folder = str(Path(sys.executable).parent)
+    return {
+        **os.environ,
+        "PATH": f"{bin_folder}{os.pathsep}{os.environ.get('PATH', '')}",  # jobs take `python` from the head's PATH
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN_PATH": str(token_path),
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_TRAIN_ENABLE_STATE_TRACKING": "1",  # the dashboard's Train tab
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "PYTHONUNBUFFERED": "1",
+    }
+
+
+def start(folder: Path, *, need_ray: bool = True, need_mlflow: bool = True, num_cpus: int = 2) -> Stack:
+    """Start what is needed; logs and the token go to `folder`. Ends what it started if any of it fails.
+
+    Raises:
+        UserError: a server that does not come up, with the end of its log.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    token_path = folder / "ray_token"
+    token_path.unlink(missing_ok=True)
+    with os.fdopen(os.open(token_path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(secrets.token_hex(32))
+    env, taken, started = environment(token_path), set[int](), list[tuple[int, float]]()
+    ray_url = mlflow_url = ""
+    try:
+        if need_mlflow:
+            port = free_port(5000, taken)
+            mlflow_url = f"http://127.0.0.1:{port}"
+            command = ["-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+            command += ["--backend-store-uri", f"sqlite:///{folder / 'mlflow.db'}"]
+            command += ["--artifacts-destination", str(folder / "mlartifacts")]
+            started.append(_spawn(command, env, folder / "mlflow.log"))
+        if need_ray:
+            gcs, dashboard = free_port(6379, taken), free_port(8265, taken)
+            ray_url = f"http://127.0.0.1:{dashboard}"
+            others = ("dashboard-agent-listen-port", "dashboard-agent-grpc-port", "metrics-export-port",
+                      "runtime-env-agent-port", "node-manager-port", "object-manager-port")  # fmt: skip
+            command = ["-m", "ray.scripts.scripts", "start", "--head", "--block", "--disable-usage-stats"]
+            command += ["--node-ip-address=127.0.0.1", "--dashboard-host=127.0.0.1", "--include-dashboard=true"]
+            command += [f"--port={gcs}", f"--dashboard-port={dashboard}", f"--num-cpus={num_cpus}"]
+            command += [f"--{name}={free_port(0, taken)}" for name in others]
+            command += ["--object-store-memory=300000000"]
+            # unix sockets allow 107 characters of path, so not below the repository
+            command += [f"--temp-dir={tempfile.mkdtemp(prefix='tempembed-ray-', dir='/tmp')}"]
+            started.append(_spawn(command, env, folder / "ray.log"))
+        stack = Stack(
+            ray_url=ray_url, mlflow_url=mlflow_url, token_path=str(token_path), processes=tuple(started)
+        )
+        token = token_path.read_text()
+        if need_mlflow:
+            _wait(f"{mlflow_url}/health", {}, started[0], folder / "mlflow.log")
+        if need_ray:
+            _wait(f"{ray_url}/api/jobs/", {"Authorization": f"Bearer {token}"}, started[-1], folder / "ray.log")
+    except BaseException:
+        stop(tuple(started))
+        raise
+    (folder / "stack.json").write_text(json.dumps(asdict(stack), indent=1))
+    return stack
+
+
+def stop(processes: tuple[tuple[int, float], ...], grace_seconds: float = 8) -> None:
+    """End these processes and all that they started, by id; nothing else on the machine."""
+    family: list[psutil.Process] = []
+    for pid, created in processes:
+        try:
+            root = psutil.Process(pid)
+            if abs(root.create_time() - created) < 1:
+                family += [root, *root.children(recursive=True)]
+        except psutil.NoSuchProcess:
+            continue
+    for process in family:
+        try:
+            process.terminate()
+        except psutil.NoSuchProcess:
+            pass
+    _, alive = psutil.wait_procs(family, timeout=grace_seconds)
+    for process in alive:
+        try:
+            process.kill()
+        except psutil.NoSuchProcess:
+            pass
+    psutil.wait_procs(alive, timeout=5)
+
+
+def _spawn(command: list[str], env: dict[str, str], log: Path) -> tuple[int, float]:
+    with log.open("wb") as file:
+        process = subprocess.Popen(
+            [sys.executable, *command],
+            env=env,
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,  # Ctrl-C reaches us, and we end them in order
+        )
+    return process.pid, psutil.Process(process.pid).create_time()
+
+
+def _wait(url: str, headers: dict[str, str], process: tuple[int, float], log: Path) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline:
+        gone = not psutil.pid_exists(process[0]) or psutil.Process(process[0]).status() == psutil.STATUS_ZOMBIE
+        if gone:
+            break
+        try:
+            with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=5):
+                return
+        except OSError:
+            time.sleep(0.5)
+    end = "\n".join(log.read_text(errors="replace").splitlines()[-15:])
+    raise UserError(f"expected {url} to answer within {START_SECONDS} s, it did not. The end of {log}:\n{end}")

@@ -1,0 +1,133 @@
+"""One training run on Ray Train workers: what train.py and every trial of tune.py do."""
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import ray
+import ray.train
+from ray.train import FailureConfig, RunConfig, ScalingConfig
+from ray.train.torch import TorchConfig, TorchTrainer
+from ray.train.v2.api.callback import UserCallback
+
+from tempembed.errors import UserError
+from tempembed.settings import TrainSettings
+
+# Train polls its workers' reports so often; its default of 2 s would make every report cost 2 s (ray#56718).
+REPORT_POLL_SECONDS = "0.2"
+CONTROLLER_FAILURES = 2  # Ray's default is to retry for ever
+COLLECTIVE_TIMEOUT_SECONDS = 300
+
+
+def worker(config: dict[str, Any]) -> None:
+    """On each worker: train, then measure on rank 0. Writes the model and `evaluation.json` into the output."""
+    import torch
+
+    from tempembed.encoders.encoder import load_encoder
+    from tempembed.evaluation.evaluate import evaluate
+    from tempembed.prepare import Prepared
+    from tempembed.training import train
+
+    settings, output = TrainSettings.from_dict(config["settings"]), Path(config["output"])
+    prepared = Prepared(folder=Path(config["prepared"]))
+    train(settings, prepared, output, ray.train.report, resume=config["resume"])
+    context = ray.train.get_context()
+    if context.get_world_rank() != 0 or (evaluation := prepared.evaluation()) is None:
+        return
+    # the other workers of this machine are done: their cores are free for the measurement
+    torch.set_num_threads(max(torch.get_num_threads(), context.get_local_world_size()))
+    task, *tokens = evaluation
+    report = evaluate(load_encoder(str(output)), task, model=str(output), tokens=tuple(tokens))
+    partial = output / ".evaluation.json"
+    partial.write_text(json.dumps(report, indent=1))
+    partial.rename(output / "evaluation.json")
+
+
+def check_capacity(num_workers: int, cpus_per_worker: float, use_gpu: bool) -> int:
+    """How many runs of this size the cluster holds at once.
+
+    Raises:
+        UserError: none, with the arithmetic. (Ray itself would wait for ever.)
+    """
+    have = ray.cluster_resources()
+    need = {"CPU": num_workers * cpus_per_worker, **({"GPU": num_workers} if use_gpu else {})}
+    fits = min(int(have.get(name, 0) / amount) for name, amount in need.items() if amount)
+    if fits == 0:
+        sums = "; ".join(
+            f"{name}: {num_workers} workers x {amount / num_workers:g} = {amount:g} needed, "
+            f"{have.get(name, 0):g} in the cluster"
+            for name, amount in need.items()
+        )
+        raise UserError(
+            f"expected a cluster that holds one run, got {sums}; lower --num-workers or --cpus-per-worker, "
+            "or add nodes"
+        )
+    return fits
+
+
+def check_batch(settings: TrainSettings, num_workers: int) -> None:
+    """The global batch must divide over the workers: said before anything starts."""
+    if num_workers < 1 or settings.batch_size % num_workers:
+        raise UserError(
+            f"--batch-size {settings.batch_size}: expected a multiple of --num-workers {num_workers} (at least 1), "
+            "so that each worker takes the same number of rows"
+        )
+
+
+def fit(
+    settings: TrainSettings,
+    *,
+    prepared: Path,
+    output: Path,
+    num_workers: int,
+    cpus_per_worker: float = 1,
+    use_gpu: bool = False,
+    resume: bool = False,
+    max_failures: int = 0,
+    callbacks: Sequence[UserCallback] = (),
+) -> None:
+    """Run it to the end.
+
+    Our own checkpoints in `output` are what a restarted worker goes on from; Ray is given none.
+
+    Raises:
+        UserError: what went wrong on a worker, as one line.
+    """
+    os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", REPORT_POLL_SECONDS)
+    trainer = TorchTrainer(
+        worker,
+        train_loop_config={
+            "settings": settings.to_dict(),
+            "prepared": str(prepared),
+            "output": str(output),
+            "resume": resume or max_failures != 0,
+        },
+        torch_config=TorchConfig(timeout_s=COLLECTIVE_TIMEOUT_SECONDS),
+        scaling_config=ScalingConfig(
+            num_workers=num_workers, use_gpu=use_gpu, resources_per_worker={"CPU": cpus_per_worker}
+        ),
+        run_config=RunConfig(
+            name=output.name,
+            storage_path=str(output.parent / ".ray"),
+            failure_config=FailureConfig(
+                max_failures=max_failures, controller_failure_limit=CONTROLLER_FAILURES
+            ),
+            callbacks=list(callbacks),
+        ),
+    )
+    try:
+        trainer.fit()
+    except ray.train.TrainingFailedError as error:
+        raise UserError(reason(error)) from error
+
+
+def reason(error: Exception) -> str:
+    """The first worker's own error as one line, without the stack of who passed it on."""
+    failures = getattr(error, "worker_failures", None)
+    if failures:
+        rank, cause = min(failures.items())
+        cause = getattr(cause, "_base_exc", cause)
+        return f"worker {rank}: {type(cause).__name__}: {str(cause).strip()}"
+    return f"{type(error).__name__}: {str(error).strip().splitlines()[-1]}"

@@ -1,0 +1,1 @@
+"""tempembed: train text embeddings that stay good after compression, by controlling temperature."""

@@ -1,0 +1,190 @@
+"""The command line without Ray: train and evaluate on this machine."""
+
+import dataclasses
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from tempembed.errors import UserError
+from tempembed.settings import TrainSettings
+
+
+def say(line: str) -> None:
+    """A line of progress, on standard error."""
+    print(line, file=sys.stderr, flush=True)  # noqa: T201
+
+
+@dataclass(frozen=True, kw_only=True)
+class Train(TrainSettings):
+    """Train an encoder on pairs and save it as a sentence-transformers model.
+
+    Example: tempembed train --data pairs.parquet --objective tempaggmrl --output runs/one
+    Then:    tempembed evaluate runs/one --data test.parquet --output report.json
+    """
+
+    output: str
+    """Folder for the model, its settings, metrics.jsonl and checkpoints."""
+    resume: bool = False
+    """Go on from the newest checkpoint in --output; the other settings must be the same."""
+    stop_after: int | None = None
+    """Stop at this step with a checkpoint, as if interrupted; go on with --resume."""
+
+    @property
+    def settings(self) -> TrainSettings:
+        """The run without where it is kept."""
+        names = [field.name for field in dataclasses.fields(TrainSettings)]
+        return TrainSettings(**{name: getattr(self, name) for name in names})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluate:
+    """Measure a model: retrieval and clustering under every codec, with intervals, and its geometry.
+
+    Example: tempembed evaluate runs/one --data test.parquet --output report.json
+    Writes report.json and, beside it, report.parquet with the scores as a table.
+    """
+
+    model: Annotated[str, tyro.conf.Positional]
+    """A sentence-transformers or transformers model: a local folder or a hub name."""
+    data: str = "installed-code"
+    """Test pairs: a Parquet, JSON Lines or CSV file, a folder, a datasets hub name, or installed-code."""
+    output: str = "report.json"
+    """The report."""
+    max_queries: int | None = None
+    """Take a random choice of so many queries (installed-code: 5,000)."""
+    max_tokens: int | None = None
+    """Cut texts after so many tokens; default: the model's own limit."""
+    skip_bad_rows: bool = False
+    """Leave bad rows of --data out and count them, instead of stopping at the first."""
+
+
+def progress_line(metrics: dict[str, Any]) -> str:
+    """One line a person can follow."""
+    return (
+        f"step {metrics['step']}/{metrics['num_steps']}  loss {metrics['train/loss']:.4f}  "
+        f"{metrics['train/pairs_per_second']:,.0f} pairs/s  {metrics['train/seconds_left']:.0f} s left"
+    )
+
+
+def check_output(output: Path, *, resume: bool) -> None:
+    """Refuse to write over what an earlier run left."""
+    left = [name for name in ("checkpoints", "modules.json") if (output / name).exists()]
+    if left and not resume:
+        raise UserError(
+            f"--output {output}: expected a new or empty folder, found {left} of an earlier run; "
+            "add --resume to go on with it, or choose another folder"
+        )
+
+
+def train_command(command: Train) -> None:
+    """`tempembed train`."""
+    from tempembed.evaluation.evaluate import evaluate
+    from tempembed.prepare import prepare
+    from tempembed.tracking.tracker import JsonlTracker
+    from tempembed.training import train
+
+    output = Path(command.output)
+    check_output(output, resume=command.resume)
+    prepared = prepare(command.settings, say)
+    output.mkdir(parents=True, exist_ok=True)
+    tracker = JsonlTracker(output / "metrics.jsonl")
+
+    def report(metrics: dict[str, Any]) -> None:
+        tracker.log(metrics)
+        say(progress_line(metrics))
+
+    train(command.settings, prepared, output, report, resume=command.resume, stop_after=command.stop_after)
+    if not (output / "modules.json").exists():
+        say(f"stopped after step {command.stop_after}; go on with --resume")
+        return
+    say(f"model: {output}")
+    if evaluation := prepared.evaluation():
+        from tempembed.encoders.encoder import load_encoder
+
+        task, *tokens = evaluation
+        measured = evaluate(load_encoder(str(output)), task, model=str(output), tokens=tuple(tokens), say=say)
+        write_report(measured, output / "evaluation.json")
+        say(f"evaluation: {output / 'evaluation.json'}")
+
+
+def write_report(report: dict[str, Any], path: Path) -> None:
+    """The report as JSON, and its scores as Parquet beside it."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(report, indent=1))
+    rows = [{"model": report["model"], **row} for row in report["scores"]]
+    pq.write_table(pa.Table.from_pylist(rows), path.with_suffix(".parquet"))
+
+
+def evaluate_command(command: Evaluate) -> None:
+    """`tempembed evaluate`."""
+    from tempembed.encoders.encoder import load_encoder
+    from tempembed.evaluation.evaluate import evaluate
+    from tempembed.prepare import evaluation_task
+
+    if Path(command.output).suffix != ".json":
+        raise UserError(f"--output: expected a file name that ends in .json, got {command.output}")
+    encoder = load_encoder(command.model, command.max_tokens)
+    task = evaluation_task(
+        command.data, max_queries=command.max_queries, skip_bad_rows=command.skip_bad_rows, say=say
+    )
+    report = evaluate(encoder, task, model=command.model, say=say)
+    write_report(report, Path(command.output))
+    print(score_table(report))  # noqa: T201
+
+
+def score_table(report: dict[str, Any]) -> str:
+    """The report as text."""
+    geometry = report["geometry"]
+    lines = [
+        f"PCA-95 {geometry['pca95']} (random {geometry['pca95_random']}, n = {geometry['n']})   "
+        f"alignment {geometry['alignment']:.3f}   uniformity {geometry['uniformity']:.3f}",
+        f"{'metric':<12}{'codec':<15}{'dim':>6}{'bytes':>7}{'score':>8}  {'95 % interval':<17}{'retention':>9}",
+    ]
+    for row in sorted(report["scores"], key=lambda r: (r["metric"], r["codec"], -r["dim"])):
+        retention = "" if row["retention"] is None else f"{row['retention']:9.3f}"
+        lines.append(
+            f"{row['metric']:<12}{row['codec']:<15}{row['dim']:>6}{row['bytes_per_vector']:>7}"
+            f"{row['score']:8.4f}  {row['ci_low']:.4f} - {row['ci_high']:.4f}  {retention}"
+        )
+    return "\n".join(lines)
+
+
+COMMANDS: dict[str, tuple[type, Callable[[Any], None]]] = {
+    "train": (Train, train_command),
+    "evaluate": (Evaluate, evaluate_command),
+}
+
+
+def run(function: Callable[[], None]) -> None:
+    """Call it; print a user's error without a traceback and exit with 2."""
+    try:
+        function()
+    except UserError as error:
+        say(f"error: {error}")
+        sys.exit(2)
+
+
+def main() -> None:
+    """Entry point of `tempembed`."""
+    union: Any = None
+    for name, (settings, _) in COMMANDS.items():
+        member = Annotated[settings, tyro.conf.subcommand(name)]
+        union = member if union is None else union | member
+
+    def parse_and_run() -> None:
+        command = tyro.cli(union, prog="tempembed", description=__doc__, config=(tyro.conf.OmitArgPrefixes,))
+        dict(COMMANDS.values())[type(command)](command)
+
+    run(parse_and_run)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,106 @@
+"""An encoder: a SentenceTransformer, fed with token ids that were made before."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer.modules import StaticEmbedding
+from torch import Tensor, nn
+
+from tempembed.data.tokens import Tokens
+from tempembed.errors import UserError
+
+
+class Encoder(nn.Module):
+    """Turns token ids into embeddings by the modules of a SentenceTransformer, so the ecosystem can load it."""
+
+    def __init__(self, model: SentenceTransformer, max_tokens: int | None = None) -> None:
+        super().__init__()
+        self.model = model
+        self.is_static = isinstance(model[0], StaticEmbedding)
+        if self.is_static:
+            if max_tokens:
+                model[0].tokenizer.enable_truncation(max_tokens)
+            self._pad_id = 0
+        else:
+            if max_tokens:
+                model.max_seq_length = min(max_tokens, model.max_seq_length or max_tokens)
+            self._pad_id = model.tokenizer.pad_token_id or 0
+
+    @property
+    def width(self) -> int:
+        """Coordinates of an embedding."""
+        width = self.model.get_embedding_dimension()
+        assert width is not None
+        return width
+
+    def tokenize(self, texts: Sequence[str]) -> Tokens:
+        """Ids of each text, cut at the encoder's maximal length, special tokens included."""
+        texts = list(texts)
+        if self.is_static:
+            lists = [e.ids for e in self.model[0].tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
+        elif texts:
+            lists = self.model.tokenizer(
+                texts, truncation=True, max_length=self.model.max_seq_length, add_special_tokens=True
+            )["input_ids"]
+        else:
+            lists = []
+        return Tokens.from_lists(lists)
+
+    def features(self, tokens: Tokens) -> dict[str, Tensor]:
+        """The tensors that the first module of the SentenceTransformer takes."""
+        ids = torch.from_numpy(np.ascontiguousarray(tokens.ids)).long()
+        offsets = torch.from_numpy(tokens.offsets)
+        device = next(self.parameters()).device
+        if self.is_static:
+            return {"input_ids": ids.to(device), "offsets": offsets[:-1].to(device)}
+        lengths = offsets[1:] - offsets[:-1]
+        mask = torch.arange(int(lengths.max())) < lengths[:, None]
+        padded = torch.full(mask.shape, self._pad_id)
+        padded[mask] = ids
+        return {"input_ids": padded.to(device), "attention_mask": mask.long().to(device)}
+
+    def forward(self, columns: Sequence[Tokens]) -> list[Float[Tensor, "B D"]]:
+        """Embeddings of several columns of texts, not normalised. One call, so that DDP sees one forward."""
+        return [self.model(self.features(tokens))["sentence_embedding"] for tokens in columns]
+
+    @torch.no_grad()
+    def embed(self, tokens: Tokens, batch_size: int = 256) -> Float[Tensor, "M D"]:
+        """float32 embeddings of all texts, on the CPU, in evaluation mode; sorted by length inside."""
+        training = self.training
+        self.eval()
+        order = np.argsort(-np.diff(tokens.offsets), kind="stable")
+        embeddings = torch.empty(len(tokens), self.width)
+        for start in range(0, len(order), batch_size):
+            rows = order[start : start + batch_size]
+            embeddings[torch.from_numpy(rows)] = self([tokens.select(rows)])[0].float().cpu()
+        self.train(training)
+        return embeddings
+
+    def save(self, folder: Path) -> None:
+        """A folder that `SentenceTransformer(folder)` loads."""
+        self.model.save(str(folder), create_model_card=False)
+
+
+def load_encoder(name: str, max_tokens: int | None = None) -> Encoder:
+    """A sentence-transformers or transformers model, from a local folder or by hub name. Runs no code of the model's author.
+
+    Raises:
+        UserError: neither a model folder nor a model that the hub has.
+    """
+    if Path(name).is_dir() and not any((Path(name) / f).exists() for f in ("modules.json", "config.json")):
+        raise UserError(
+            f"model {name!r}: expected a folder with modules.json (sentence-transformers) or config.json "
+            f"(transformers), found {sorted(p.name for p in Path(name).iterdir())[:8]}"
+        )
+    try:
+        model = SentenceTransformer(name, device="cpu", trust_remote_code=False)
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(
+            f"model {name!r}: expected a local model folder or the name of a model on the hub, and could not "
+            f"load it as either ({type(error).__name__}: {str(error).splitlines()[0][:300]})"
+        ) from error
+    return Encoder(model, max_tokens)

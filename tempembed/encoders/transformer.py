@@ -1,0 +1,47 @@
+"""A small bidirectional transformer from scratch, with mean pooling."""
+
+import tempfile
+from pathlib import Path
+
+import torch
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
+from tokenizers import Tokenizer
+from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
+
+from tempembed.encoders import tokenizer as special
+from tempembed.encoders.encoder import Encoder
+
+
+def transformer_encoder(
+    tokenizer: Tokenizer, *, width: int, layers: int, max_tokens: int, seed: int
+) -> Encoder:
+    """BERT's architecture with `layers` layers, heads of 64, feed-forward 4 x width; random weights."""
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        pad_token=special.PAD,
+        unk_token=special.UNKNOWN,
+        cls_token=special.START,
+        sep_token=special.END,
+        mask_token=special.MASK,
+        model_max_length=max_tokens,
+    )
+    config = BertConfig(
+        vocab_size=tokenizer.get_vocab_size(),
+        hidden_size=width,
+        num_hidden_layers=layers,
+        num_attention_heads=max(1, width // 64),
+        intermediate_size=4 * width,
+        max_position_embeddings=max_tokens,
+        pad_token_id=fast.pad_token_id,
+    )
+    with torch.random.fork_rng(devices=[]), tempfile.TemporaryDirectory() as folder:
+        torch.manual_seed(seed)
+        # sentence-transformers builds a Transformer module only from a folder, not from a model in memory
+        BertModel(config, add_pooling_layer=False).save_pretrained(folder)
+        fast.save_pretrained(folder)
+        module = Transformer(str(Path(folder)), max_seq_length=max_tokens)
+        model = SentenceTransformer(
+            modules=[module, Pooling(width, "mean")], device="cpu", similarity_fn_name="cosine"
+        )
+    return Encoder(model, max_tokens)

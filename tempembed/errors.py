@@ -1,0 +1,5 @@
+"""The one error that a user can cause, and so the one that the command line prints without a traceback."""
+
+
+class UserError(ValueError):
+    """Bad input or settings. The message says what was expected, what was found, and what to do."""

@@ -1,0 +1,167 @@
+"""Every objective of the paper is a list of terms: InfoNCE on a prefix, at a temperature, with a weight."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from tempembed.errors import UserError
+
+TEMPAGG_TEMPERATURES = (0.03, 0.06, 0.1)  # paper, eq. 6
+
+
+@dataclass(frozen=True, kw_only=True)
+class Term:
+    """`weight` times InfoNCE on the first `dim` coordinates, re-normalised, at `temperature`."""
+
+    dim: int
+    """Prefix length, 1 to the encoder's width."""
+    temperature: float
+    """Divides the cosine; > 0, unitless."""
+    weight: float = 1.0
+    """Factor of this term in the sum; >= 0."""
+
+    def __post_init__(self) -> None:
+        if self.dim < 1:
+            raise UserError(f"term {self}: expected dim >= 1, got {self.dim}")
+        if not (math.isfinite(self.temperature) and self.temperature > 0):
+            raise UserError(f"term {self}: expected a finite temperature > 0, got {self.temperature}")
+        if not (math.isfinite(self.weight) and self.weight >= 0):
+            raise UserError(f"term {self}: expected a finite weight >= 0, got {self.weight}")
+
+    def __str__(self) -> str:
+        weight = "" if self.weight == 1 else f"*{self.weight:g}"
+        return f"{self.dim}@{self.temperature:g}{weight}"
+
+
+Terms = tuple[Term, ...]
+
+
+def matryoshka_dims(width: int) -> tuple[int, ...]:
+    """The paper's prefixes, a quarter, a half and all of the width: (256, 512, 1024) for 1024 (eq. 5)."""
+    return tuple(sorted({max(1, width // 4), max(1, width // 2), width}))
+
+
+def infonce(width: int, temperatures: Sequence[float]) -> Terms:
+    """InfoNCE at full width (eq. 1)."""
+    return (Term(dim=width, temperature=temperatures[0]),)
+
+
+def mrl(width: int, temperatures: Sequence[float]) -> Terms:
+    """Matryoshka with one temperature (eq. 5)."""
+    return tuple(Term(dim=dim, temperature=temperatures[0]) for dim in matryoshka_dims(width))
+
+
+def tempagg(width: int, temperatures: Sequence[float]) -> Terms:
+    """Sum over temperatures at full width (eq. 6)."""
+    return tuple(Term(dim=width, temperature=tau) for tau in temperatures or TEMPAGG_TEMPERATURES)
+
+
+def tempaggmrl(width: int, temperatures: Sequence[float]) -> Terms:
+    """All pairs of prefix and temperature (eq. 7)."""
+    return tuple(
+        Term(dim=dim, temperature=tau)
+        for dim in matryoshka_dims(width)
+        for tau in temperatures or TEMPAGG_TEMPERATURES
+    )
+
+
+def tempspecmrl(width: int, temperatures: Sequence[float]) -> Terms:
+    """One temperature per prefix, small where dimensions are few (eq. 8)."""
+    dims, taus = matryoshka_dims(width), temperatures or TEMPAGG_TEMPERATURES
+    if len(taus) != len(dims):
+        raise UserError(
+            f"tempspecmrl: expected {len(dims)} temperatures, one for each prefix {dims}, got {len(taus)}: "
+            "write tempspecmrl or e.g. tempspecmrl:0.03,0.06,0.1"
+        )
+    return tuple(Term(dim=dim, temperature=tau) for dim, tau in zip(dims, taus, strict=True))
+
+
+@dataclass(frozen=True)
+class _Family:
+    build: Callable[[int, Sequence[float]], Terms]
+    counts: tuple[int, ...] | None  # how many temperatures may be given; None: one or more, or none
+    example: str
+
+
+FAMILIES = {
+    "infonce": _Family(infonce, (1,), "infonce:0.06"),
+    "mrl": _Family(mrl, (1,), "mrl:0.06"),
+    "tempagg": _Family(tempagg, None, "tempagg:0.03,0.06,0.1"),
+    "tempaggmrl": _Family(tempaggmrl, None, "tempaggmrl:0.03,0.06,0.1"),
+    "tempspecmrl": _Family(tempspecmrl, None, "tempspecmrl"),
+}
+
+
+def parse_objective(text: str, width: int) -> Terms:
+    """`infonce:0.06`, `mrl:0.06`, `tempagg:0.03,0.06,0.1`, `tempaggmrl:…`, `tempspecmrl` as terms of a width.
+
+    >>> [str(term) for term in parse_objective("tempspecmrl", 1024)]
+    ['256@0.03', '512@0.06', '1024@0.1']
+
+    Raises:
+        UserError: unknown name, or temperatures that are missing, too many, or not positive numbers.
+    """
+    name, colon, values = text.strip().partition(":")
+    family = FAMILIES.get(name.lower())
+    if family is None:
+        examples = ", ".join(f.example for f in FAMILIES.values())
+        raise UserError(f"objective {text!r}: expected one of {examples}; or give --terms 256@0.03 1024@0.1")
+    if colon and not values:
+        raise UserError(f"objective {text!r}: expected temperatures after ':', e.g. {family.example}")
+    try:
+        temperatures = tuple(float(value) for value in values.split(",")) if values else ()
+    except ValueError as error:
+        raise UserError(f"objective {text!r}: expected numbers after ':', e.g. {family.example}") from error
+    if family.counts and len(temperatures) not in family.counts:
+        raise UserError(
+            f"objective {text!r}: expected {family.counts[0]} temperature, got {len(temperatures)}, "
+            f"e.g. {family.example}"
+        )
+    return check_terms(family.build(width, temperatures), width)
+
+
+def parse_terms(texts: Sequence[str], width: int) -> Terms:
+    """Explicit terms, each `dim@temperature` or `dim@temperature*weight`.
+
+    >>> parse_terms(["512@0.06*0.5"], 1024)
+    (Term(dim=512, temperature=0.06, weight=0.5),)
+
+    Raises:
+        UserError: a term that does not parse, is wider than the encoder, or is repeated.
+    """
+    terms = []
+    for text in texts:
+        dim, at, rest = text.partition("@")
+        temperature, star, weight = rest.partition("*")
+        try:
+            if not at or (star and not weight):
+                raise ValueError
+            terms.append(
+                Term(dim=int(dim), temperature=float(temperature), weight=float(weight) if star else 1.0)
+            )
+        except UserError:
+            raise
+        except ValueError as error:
+            raise UserError(
+                f"term {text!r}: expected dim@temperature or dim@temperature*weight, e.g. 512@0.06*0.5"
+            ) from error
+    return check_terms(tuple(terms), width)
+
+
+def check_terms(terms: Terms, width: int) -> Terms:
+    """The terms, if they fit an encoder of this width.
+
+    Raises:
+        UserError: no term, a prefix wider than the encoder, a repeated (dim, temperature), all weights zero.
+    """
+    if not terms:
+        raise UserError("objective: expected at least one term, got none, e.g. --terms 1024@0.06")
+    for term in terms:
+        if term.dim > width:
+            raise UserError(f"term {term}: expected dim <= {width}, the encoder's width, got {term.dim}")
+    pairs = [(term.dim, term.temperature) for term in terms]
+    if repeated := sorted({pair for pair in pairs if pairs.count(pair) > 1}):
+        raise UserError(f"objective: expected each (dim, temperature) once, got {repeated} more than once")
+    if not any(term.weight for term in terms):
+        raise UserError("objective: expected a weight > 0 in at least one term, got only zeros")
+    return terms

@@ -1,0 +1,50 @@
+"""The only collective that a loss uses: gather rows of all ranks, with the exact gradient."""
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+
+def rank_and_world_size() -> tuple[int, int]:
+    """(0, 1) where no process group runs."""
+    if dist.is_available() and dist.is_initialized():
+        return dist.get_rank(), dist.get_world_size()
+    return 0, 1
+
+
+# torch 2.13 renamed both and warns of the old names
+_all_gather = getattr(dist, "all_gather_single", None) or dist.all_gather_into_tensor
+_reduce_scatter = getattr(dist, "reduce_scatter_single", None) or dist.reduce_scatter_tensor
+
+
+class _SumGather(torch.autograd.Function):
+    """all_gather forward, reduce-scatter (sum) backward."""
+
+    @staticmethod
+    def forward(ctx: torch.autograd.function.FunctionCtx, local: Tensor) -> Tensor:
+        _, world_size = rank_and_world_size()
+        local = local.contiguous()
+        gathered = local.new_empty((world_size * local.shape[0], *local.shape[1:]))
+        _all_gather(gathered, local)
+        return gathered
+
+    @staticmethod
+    def backward(ctx: torch.autograd.function.FunctionCtx, *grads: Tensor) -> Tensor:
+        (grad,) = grads
+        rank, world_size = rank_and_world_size()
+        rows = grad.shape[0] // world_size
+        local = grad.new_empty((rows, *grad.shape[1:]))
+        _reduce_scatter(local, grad.contiguous())
+        return local
+
+
+def gather(local: Tensor) -> Tensor:
+    """Rows of all ranks, in the order of ranks; the gradient is the sum over ranks of each row's gradient.
+
+    `[B, ...]` on each of W ranks becomes `[W·B, ...]`. With one process it is the identity.
+
+    Cross-rank contract: all ranks call it in the same order with the same shape. Local rows against gathered
+    columns, mean over local rows, then DDP's mean over ranks, is the exact gradient of the global batch.
+    """
+    _, world_size = rank_and_world_size()
+    return local if world_size == 1 else _SumGather.apply(local)

@@ -1,0 +1,84 @@
+"""One self-contained HTML file: the pictures and the table of a sweep."""
+
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from tempembed.report import figures
+from tempembed.report.table import COLUMNS, table_row
+
+STYLE = """
+body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#1b2630}
+h1{font-size:1.6rem}h2{font-size:1.15rem;margin-top:2.2rem}p{max-width:46rem}
+table{border-collapse:collapse;font-size:.87rem;width:100%}th,td{padding:.35rem .6rem;text-align:right;border-bottom:1px solid #d9e0e6}
+th:first-child,td:first-child{text-align:left}th{border-bottom:2px solid #1b2630}td.best{font-weight:700}
+svg{max-width:100%;height:auto}.note{color:#5a6772;font-size:.87rem}.failed{color:#a3212f}
+"""
+
+
+def write_html(results: list[dict[str, Any]], data: dict[str, Any], path: Path) -> None:
+    """Write the report.
+
+    Args:
+        results: the trials, as in trials.json; failed ones are listed with their reason.
+        data: what was trained on: `source`, `num_pairs`, `fingerprint`.
+        path: the file.
+    """
+    done = [r for r in results if r["status"] == "FINISHED" and r.get("scores")]
+    failed = [r for r in results if r["status"] != "FINISHED"]
+    sizes = done[0]["data"]
+    parts = [
+        f"<!doctype html><html lang=en><meta charset=utf-8><title>tempembed sweep</title><style>{STYLE}</style>",
+        "<h1>What temperature does to an embedding, and to what compression leaves of it</h1>",
+        f"<p>{len(done)} trials on {data['num_pairs']:,} pairs of {escape(Path(data['source']).name)} "
+        f"(fingerprint {data['fingerprint']}), tested with {sizes['num_queries']:,} queries against "
+        f"{sizes['num_documents']:,} documents. Bars and bands are 95 % bootstrap intervals, over queries "
+        "(retrieval) or over samples of documents (clustering). One seed is one training run: intervals do not "
+        "cover the spread between runs.</p>",
+        "<h2>Objectives</h2>",
+        _table(done),
+        '<p class=note>"kept" is the share of the same model\'s full float32 nDCG@10: a quarter of the width (4x '
+        "smaller), one bit a coordinate (32x), the same with the top 100 re-ranked by the float query, and a quarter "
+        "of the width in bits (128x). Bold: best of the column (for PCA-95 the smallest).</p>",
+    ]
+    single = figures.single_temperature(done)
+    if len(single) > 1:
+        parts += [
+            "<h2>Temperature against retrieval and clustering</h2>",
+            figures.quality_by_temperature(single),
+            "<h2>Temperature against intrinsic dimension</h2>",
+            figures.dimension_by_temperature(single),
+            "<h2>What truncation keeps</h2>",
+            figures.retention_by_width(single, "float32"),
+            "<h2>What binarisation keeps</h2>",
+            figures.binary_by_temperature(single),
+        ]
+    parts += [
+        "<h2>All objectives: what truncation keeps</h2>",
+        figures.retention_by_width(done, "float32"),
+        "<h2>All objectives: what truncation and binarisation keep</h2>",
+        figures.retention_by_width(done, "binary"),
+    ]
+    if failed:
+        items = "".join(
+            f"<li><b>{escape(r['name'])}</b>: {escape(r.get('error', r['status']))}</li>" for r in failed
+        )
+        parts += ["<h2 class=failed>Failed trials</h2>", f"<ul>{items}</ul>"]
+    path.write_text("\n".join(parts), encoding="utf-8")
+
+
+def _table(results: list[dict[str, Any]]) -> str:
+    rows = [table_row(result) for result in results]
+    best = []
+    for i, name in enumerate(COLUMNS):
+        values = [float(row[i]) for row in rows if row[i]] if i >= 2 else []
+        best.append((min(values) if name == "PCA-95" else max(values)) if values else None)
+    head = "".join(f"<th>{escape(column)}</th>" for column in COLUMNS)
+    body = ""
+    for row in rows:
+        cells = ""
+        for i, cell in enumerate(row):
+            mark = " class=best" if best[i] is not None and cell and float(cell) == best[i] else ""
+            cells += f"<td{mark}>{escape(cell)}</td>"
+        body += f"<tr>{cells}</tr>"
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"

@@ -1,0 +1,119 @@
+"""A training run as one frozen value; the command line of every entry point is made from it."""
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from tempembed.errors import UserError
+from tempembed.objective import Terms, parse_objective, parse_terms
+
+INSTALLED_CODE = "installed-code"
+"""The data source that is always at hand: see data/installed_code.py."""
+
+DEFAULT_WIDTH = {"static": 1024, "transformer": 384}
+DEFAULT_LEARNING_RATE = {"static": 0.01, "transformer": 5e-4}
+PRETRAINED_LEARNING_RATE = 2e-5
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainSettings:
+    """What to train, on what, how."""
+
+    data: str = INSTALLED_CODE
+    """Training pairs: a Parquet, JSON Lines or CSV file, a folder of them, a datasets hub name, or installed-code (the Python code of this environment)."""
+    eval_data: str | None = None
+    """Test pairs, evaluated after training. installed-code brings its own test split."""
+    objective: str = "infonce:0.06"
+    """infonce:0.06, mrl:0.06, tempagg:0.03,0.06,0.1, tempaggmrl:0.03,0.06,0.1 or tempspecmrl."""
+    terms: tuple[str, ...] = ()
+    """Explicit terms dim@temperature*weight, e.g. 256@0.03 512@0.06*0.5 1024@0.1; used in place of --objective."""
+    symmetric: bool = False
+    """Train document -> query as well as query -> document (the mean of both losses)."""
+    encoder: str = "static"
+    """static, transformer (small, from scratch), or a local path or hub name of a sentence-transformers or transformers model."""
+    width: int | None = None
+    """Embedding width of static (default 1024) and transformer (default 384)."""
+    layers: int = 4
+    """Layers of the transformer from scratch."""
+    vocabulary: int = 8192
+    """Tokens of the tokenizer that is trained on the data, for static and transformer."""
+    max_tokens: int = 256
+    """Texts are cut after so many tokens."""
+    epochs: float = 2.0
+    """Passes over the data, unless --steps is given."""
+    steps: int | None = None
+    """Optimiser steps."""
+    batch_size: int = 512
+    """Global batch: pairs per step over all workers. Every other document in it is a negative."""
+    learning_rate: float | None = None
+    """Peak of the schedule; default 0.01 (static), 5e-4 (transformer), 2e-5 (pretrained)."""
+    warmup: float = 0.1
+    """Share of the steps with a rising learning rate; it then falls linearly to zero."""
+    weight_decay: float = 0.01
+    """AdamW's decoupled weight decay."""
+    max_grad_norm: float = 1.0
+    """Gradients are scaled down to this norm; 0 turns clipping off."""
+    seed: int = 0
+    """Initial weights, data order and dropout are functions of it."""
+    checkpoint_every: int = 0
+    """Steps between checkpoints; 0: after every epoch."""
+    log_every: int = 10
+    """Steps between progress reports."""
+    skip_bad_rows: bool = False
+    """Leave bad rows of --data out and count them, instead of stopping at the first."""
+
+    def __post_init__(self) -> None:
+        positive = ("layers", "vocabulary", "max_tokens", "epochs", "batch_size", "log_every")
+        for name in positive:
+            if not getattr(self, name) > 0:
+                raise UserError(f"--{name.replace('_', '-')}: expected > 0, got {getattr(self, name)}")
+        for name in ("steps", "width", "learning_rate"):
+            if getattr(self, name) is not None and not getattr(self, name) > 0:
+                raise UserError(f"--{name.replace('_', '-')}: expected > 0, got {getattr(self, name)}")
+        for name in ("weight_decay", "max_grad_norm", "checkpoint_every", "seed"):
+            if not getattr(self, name) >= 0:
+                raise UserError(f"--{name.replace('_', '-')}: expected >= 0, got {getattr(self, name)}")
+        if not 0 <= self.warmup <= 1:
+            raise UserError(f"--warmup: expected a share of the steps, 0 to 1, got {self.warmup}")
+        if self.batch_size < 2:
+            raise UserError("--batch-size: expected at least 2, so that there is a negative, got 1")
+        if self.encoder not in DEFAULT_WIDTH and self.width is not None:
+            raise UserError(
+                f"--width: {self.encoder} has a width of its own; leave --width out, "
+                "or train on a prefix with --terms"
+            )
+
+    @property
+    def own_encoder(self) -> bool:
+        """Whether the encoder is made here (static, transformer), not loaded."""
+        return self.encoder in DEFAULT_WIDTH
+
+    @property
+    def resolved_learning_rate(self) -> float:
+        """The peak learning rate."""
+        return self.learning_rate or DEFAULT_LEARNING_RATE.get(self.encoder, PRETRAINED_LEARNING_RATE)
+
+    def resolved_terms(self, width: int) -> Terms:
+        """The objective as terms for an encoder of this width."""
+        return parse_terms(self.terms, width) if self.terms else parse_objective(self.objective, width)
+
+    @property
+    def objective_name(self) -> str:
+        """How the objective is called in tables: the name, or the terms."""
+        return " ".join(self.terms) if self.terms else self.objective
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {**dataclasses.asdict(self), "terms": list(self.terms)}
+
+    @staticmethod
+    def from_dict(values: dict[str, Any]) -> "TrainSettings":
+        """The inverse of `to_dict`."""
+        return TrainSettings(**{**values, "terms": tuple(values.get("terms", ()))})
+
+
+def fingerprint(value: Any) -> str:
+    """16 hex digits of any JSON value."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]

@@ -1,0 +1,40 @@
+import numpy as np
+import pytest
+
+from tempembed.data.batches import BatchPlan
+from tempembed.data.tokens import Tokens
+from tempembed.errors import UserError
+
+
+def test_the_global_batch_does_not_depend_on_the_workers():
+    plan = BatchPlan(num_rows=103, global_batch_size=12, seed=5)
+    for step in (0, 7, 8, 20):
+        whole = plan.rows(step)
+        for workers in (2, 3, 4):
+            parts = [plan.rows(step, rank, workers) for rank in range(workers)]
+            np.testing.assert_array_equal(np.concatenate(parts), whole)
+
+
+def test_an_epoch_takes_no_row_twice_and_epochs_differ():
+    plan = BatchPlan(num_rows=100, global_batch_size=10, seed=0)
+    first = np.concatenate([plan.rows(step) for step in range(10)])
+    second = np.concatenate([plan.rows(step) for step in range(10, 20)])
+    assert sorted(first) == sorted(second) == list(range(100))
+    assert (first != second).any()
+    assert (BatchPlan(num_rows=100, global_batch_size=10, seed=1).rows(0) != first[:10]).any()
+
+
+def test_bad_batches():
+    with pytest.raises(UserError, match="at least one batch of 10 pairs, got 9"):
+        BatchPlan(num_rows=9, global_batch_size=10, seed=0)
+    with pytest.raises(UserError, match="multiple of the 3 workers, got 10"):
+        BatchPlan(num_rows=90, global_batch_size=10, seed=0).rows(0, 0, 3)
+
+
+def test_tokens_select_and_round_trip(tmp_path):
+    lists = [[1, 2, 3], [], [4], [5, 6]]
+    tokens = Tokens.from_lists(lists)
+    tokens.save(tmp_path, "x")
+    picked = Tokens.load(tmp_path, "x").select(np.array([3, 1, 0, 3]))
+    got = [picked.ids[a:b].tolist() for a, b in zip(picked.offsets[:-1], picked.offsets[1:], strict=True)]
+    assert got == [[5, 6], [], [1, 2, 3], [5, 6]]

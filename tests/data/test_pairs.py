@@ -1,0 +1,141 @@
+import json
+
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet as pq
+import pytest
+
+from tempembed.data.pairs import read_pairs, require_rows
+from tempembed.errors import UserError
+
+ROWS = [
+    {"query": "open the file", "document": "def open(): ...", "label": "io"},
+    {"query": "sum, of \"all\"", "document": "def total(xs):\n    return sum(xs)", "label": "math"},
+    {"query": "größe", "document": "def size(): return 1", "label": "math"},
+]
+
+
+def write(path, rows):
+    table = pa.Table.from_pylist(rows)
+    if path.suffix == ".parquet":
+        pq.write_table(table, path)
+    elif path.suffix == ".jsonl":
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    else:
+        pa.csv.write_csv(table, path)
+    return str(path)
+
+
+def test_same_content_same_pairs_in_every_format(tmp_path):
+    found = [read_pairs(write(tmp_path / f"x.{suffix}", ROWS)) for suffix in ("parquet", "jsonl", "csv")]
+    assert [f.documents for f in found] == [[r["document"] for r in ROWS]] * 3
+    assert found[0].labels == ["io", "math", "math"]
+    assert len({f.fingerprint for f in found}) == 1
+    changed = read_pairs(write(tmp_path / "y.parquet", [*ROWS[:2], {**ROWS[2], "label": "io"}]))
+    assert changed.fingerprint != found[0].fingerprint
+
+
+def test_spellings_of_sentence_transformers(tmp_path):
+    rows = [
+        {"anchor": "a", "positive": "b", "negative": "c"},
+        {"anchor": "d", "positive": "e", "negative": None},
+    ]
+    pairs = read_pairs(write(tmp_path / "x.parquet", rows))
+    assert (pairs.queries, pairs.documents, pairs.hard_negatives) == (["a", "d"], ["b", "e"], [["c"], []])
+
+
+def test_hard_negatives(tmp_path):
+    row = {"query": "q", "document": "d"}
+    numbered = [{**row, "negative_1": "one", "negative_10": "ten", "negative_2": "two"}]
+    assert read_pairs(write(tmp_path / "x.jsonl", numbered)).hard_negatives == [["one", "two", "ten"]]
+    lists = [{**row, "hard_negatives": ["x", "y"]}]
+    assert read_pairs(write(tmp_path / "y.parquet", lists)).hard_negatives == [["x", "y"]]
+    (tmp_path / "z.csv").write_text('query,document,hard_negatives\nq,d,"[""x"", ""y""]"\n')
+    assert read_pairs(str(tmp_path / "z.csv")).hard_negatives == [["x", "y"]]
+
+
+def test_folder_and_duplicates(tmp_path):
+    write(tmp_path / "a.parquet", ROWS[:2])
+    write(tmp_path / "b.jsonl", ROWS[1:])
+    pairs = read_pairs(str(tmp_path))
+    assert pairs.queries == [r["query"] for r in ROWS]
+    assert pairs.skip_reasons == {"duplicate pair": 1}
+
+
+BAD_ROWS = [
+    ({"query": "", "document": "d"}, r"row 2.*column 'query'.*got an empty one"),
+    ({"query": "q", "document": "  \n"}, r"row 2.*column 'document'.*empty"),
+    ({"query": None, "document": "d"}, r"row 2.*column 'query'.*null"),
+    ({"query": 3, "document": "d"}, r"row 2.*column 'query'.*expected a text, got int 3"),
+    ({"query": "q", "document": ["d"]}, r"row 2.*column 'document'.*got list"),
+    ({"query": "q", "document": "d", "hard_negatives": "x"}, r"row 2.*'hard_negatives'.*list of texts"),
+    ({"query": "q", "document": "d", "label": 1.5}, r"row 2.*'label'.*got float"),
+    ({"query": "q", "text": "d"}, r"row 2.*expected the columns query and document.*document is missing"),
+    ({"query": "\ud800", "document": "d"}, r"row 2.*column 'query'.*surrogate"),
+]
+
+
+@pytest.mark.parametrize(("bad", "message"), BAD_ROWS)
+def test_bad_rows_are_named_or_skipped(tmp_path, bad, message):
+    rows = [ROWS[0] | {"label": "a"}, bad if "label" in bad else {**bad, "label": "a"}, ROWS[1]]
+    path = tmp_path / "x.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(UserError, match=rf"(?s)x\.jsonl: {message}.*--skip-bad-rows"):
+        read_pairs(str(path))
+    pairs = read_pairs(str(path), skip_bad_rows=True)
+    assert (len(pairs), pairs.num_skipped) == (2, 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("x.jsonl", b"", "found an empty file"),
+        ("x.jsonl", b'{"query": "q", "document": "d"}\n{"query": "q2", "docu', r"row 2 \(line 2\).*truncated"),
+        ("x.jsonl", b'{"query": "q", "document": "\xff"}\n', "line 1: expected UTF-8, got the byte 0xff"),
+        ("x.jsonl", b'[\n{"query": "q"}]', "JSON array"),
+        ("x.jsonl", b'["q", "d"]\n', "row 1.*expected a JSON object"),
+        ("x.csv", b"query,document\nq,d,e\n", r"row 1 \(line 2\): expected 2 cells.*got 3"),
+        ("x.csv", b'query,document\nq,"d\n', "truncated in a quoted cell"),
+        ("x.csv", b"query,document\nq,\xe9\n", "line 2: expected UTF-8"),
+        ("x.csv", b"query,text\nq,d\n", "rename 'query' and 'text'"),
+        ("x.csv", b"query,anchor,document\nq,q,d\n", "found both 'query' and 'anchor'"),
+        ("x.csv", b"query,document\n", "found no rows at all"),
+        ("x.jsonl", b'{"query": "q", "document": "d"}\n' * 5, "same pair in all 5 rows"),
+        ("x.parquet", b"PAR1 no Parquet at all", "truncated or damaged"),
+        ("x.txt", b"hello", "ends in .parquet"),
+    ],
+)
+def test_bad_files(tmp_path, name, content, message):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(UserError, match=rf"(?s){name}.*{message}"):
+        read_pairs(str(tmp_path / name))
+
+
+def test_truncated_parquet(tmp_path):
+    path = write(tmp_path / "x.parquet", ROWS * 50)
+    content = (tmp_path / "x.parquet").read_bytes()
+    (tmp_path / "x.parquet").write_bytes(content[: len(content) // 2])
+    with pytest.raises(UserError, match="expected a whole Parquet file"):
+        read_pairs(path)
+
+
+def test_places_without_data(tmp_path):
+    with pytest.raises(UserError, match="found none of them in the folder"):
+        read_pairs(str(tmp_path))
+    with pytest.raises(UserError, match="found no such file"):
+        read_pairs(str(tmp_path / "absent.parquet"))
+    with pytest.raises(UserError, match="hub does not know it or cannot be reached"):
+        read_pairs("nobody/no-such-data-set")
+
+
+def test_a_saved_datasets_folder(tmp_path):
+    datasets = pytest.importorskip("datasets")
+    datasets.Dataset.from_list(ROWS).save_to_disk(str(tmp_path / "ds"))
+    assert read_pairs(str(tmp_path / "ds")).queries == [r["query"] for r in ROWS]
+
+
+def test_fewer_pairs_than_a_batch(tmp_path):
+    pairs = read_pairs(write(tmp_path / "x.parquet", ROWS))
+    require_rows(pairs, 3, "a batch")
+    with pytest.raises(UserError, match=r"at least 512 pairs for one batch, got 3"):
+        require_rows(pairs, 512, "one batch")

@@ -1,0 +1,76 @@
+"""The command line as a user meets it."""
+
+import json
+import subprocess
+import sys
+
+import pyarrow.parquet as pq
+import pytest
+from sentence_transformers import SentenceTransformer
+
+SMALL = ("--width", "64", "--vocabulary", "400", "--batch-size", "32", "--steps", "10")
+
+
+def tempembed(*arguments):
+    return subprocess.run(
+        [sys.executable, "-m", "tempembed.cli", *map(str, arguments)], capture_output=True, text=True, timeout=120
+    )
+
+
+@pytest.fixture(scope="module")
+def trained(data_dir, tmp_path_factory):
+    output = tmp_path_factory.mktemp("runs") / "one"
+    data = ("--data", data_dir / "train.parquet", "--eval-data", data_dir / "test.parquet")
+    done = tempembed("train", *data, "--terms", "16@0.05", "64@0.1*0.5", *SMALL, "--output", output)
+    assert done.returncode == 0, done.stderr
+    return output, done
+
+
+def test_train(trained):
+    output, done = trained
+    assert "step 10/10  loss" in done.stderr
+    assert "pairs/s" in done.stderr
+    assert SentenceTransformer(str(output)).encode(["open the matrix"]).shape == (1, 64)
+    lines = [json.loads(line) for line in (output / "metrics.jsonl").read_text().splitlines()]
+    assert lines[-1]["step"] == 10
+    assert "train/loss/dim_16_temperature_0.05" in lines[-1]
+    assert json.loads((output / "settings.json").read_text())["terms"] == ["16@0.05", "64@0.1*0.5"]
+
+
+def test_evaluate(trained, data_dir, tmp_path):
+    report = tmp_path / "report.json"
+    done = tempembed("evaluate", trained[0], "--data", data_dir / "test.parquet", "--output", report)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(report.read_text())
+    assert found["scores"] == json.loads((trained[0] / "evaluation.json").read_text())["scores"]
+    assert {row["codec"] for row in found["scores"]} == {"float32", "random", "binary", "binary_rerank"}
+    assert {row["task"] for row in found["scores"]} == {"retrieval", "clustering"}
+    assert pq.read_table(tmp_path / "report.parquet").num_rows == len(found["scores"])
+    assert "PCA-95" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("train", "--data", "absent.parquet", "--output", "{}/x"), "absent.parquet"),
+        (("train", "--objective", "infonce:hot", "--data", "{data}", *SMALL, "--output", "{}/x"), "expected numbers"),
+        (("train", "--data", "{data}", *SMALL, "--output", "{run}"), "of an earlier run; add --resume"),
+        (("evaluate", "{}", "--data", "{data}"), "expected a folder with modules.json"),
+        (("evaluate", "{run}", "--data", "{data}", "--output", "x.txt"), "ends in .json"),
+    ],
+)
+def test_errors_are_one_line_without_a_traceback(arguments, message, trained, data_dir, tmp_path):
+    names = {"data": str(data_dir / "train.parquet"), "run": str(trained[0])}
+    done = tempembed(*(a.format(tmp_path, **names) for a in arguments))
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith("error: ")
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "x").exists()
+
+
+def test_help_names_every_objective():
+    done = tempembed("train", "--help")
+    assert done.returncode == 0
+    for word in ("tempspecmrl", "--terms", "--resume", "--skip-bad-rows", "installed-code"):
+        assert word in done.stdout

@@ -1,0 +1,66 @@
+"""The house stands as drawn: arrows point down, and the edge files fit their schemas."""
+
+import ast
+import json
+from pathlib import Path
+
+import jsonschema
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[1]
+EDGES = {"ray": ["ray_jobs"], "mlflow": ["tempembed/tracking/mlflow.py"], "mteb": ["tempembed/evaluation"]}
+# folder -> packages of ours that it may import from, itself aside
+ALLOWED = {
+    "tempembed/losses": {"objective", "parallel"},
+    "tempembed/parallel": set(),
+    "tempembed/compression": set(),
+    "tempembed/geometry": set(),
+    "tempembed/encoders": {"data", "errors"},
+    "tempembed/evaluation": {"data", "encoders", "compression", "geometry", "errors"},
+    "tempembed/report": set(),
+    "tempembed/tracking": {"objective", "errors"},
+    "tempembed/data": {"errors", "prepare"},  # prepare: only for the cache folder, inside a function
+}
+
+
+def imports(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+
+
+def sources():
+    return [p for folder in ("tempembed", "ray_jobs") for p in sorted((ROOT / folder).rglob("*.py"))]
+
+
+@pytest.mark.parametrize("library", EDGES)
+def test_edges(library):
+    found = {str(p.relative_to(ROOT)) for p in sources() if any(n.split(".")[0] == library for n in imports(p))}
+    assert all(any(name.startswith(edge) for edge in EDGES[library]) for name in found), found
+    assert found or library == "mteb"
+
+
+def test_arrows_point_down():
+    checked = 0
+    for path in sources():
+        name = str(path.relative_to(ROOT))
+        for module in imports(path):
+            assert not (module.startswith("ray_jobs") and name.startswith("tempembed")), f"{name} imports {module}"
+            folder = next((f for f in ALLOWED if name.startswith(f + "/")), None)
+            if folder and module.startswith("tempembed."):
+                package = module.split(".")[1]
+                assert package in ALLOWED[folder] | {folder.split("/")[1]}, f"{name} imports {module}"
+                checked += 1
+    assert checked > 20
+
+
+def test_cluster_yaml_fits_rays_schema():
+    import ray.autoscaler
+
+    schema = json.loads((Path(ray.autoscaler.__file__).parent / "ray-schema.json").read_text())
+    cluster = yaml.safe_load((ROOT / "cluster.yaml").read_text())
+    jsonschema.validate(cluster, schema)
+    assert any("ray start --head" in command for command in cluster["head_start_ray_commands"])

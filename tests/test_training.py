@@ -1,0 +1,116 @@
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from sentence_transformers import SentenceTransformer
+
+from tempembed.encoders.encoder import load_encoder
+from tempembed.errors import UserError
+from tempembed.prepare import initial_encoder, prepare
+from tempembed.settings import TrainSettings
+from tempembed.training import NonFiniteLossError, train
+
+
+@pytest.fixture(scope="module")
+def settings(data_dir):
+    return TrainSettings(
+        data=str(data_dir / "train.parquet"), eval_data=str(data_dir / "test.parquet"),
+        objective="tempspecmrl", width=64, vocabulary=400, batch_size=32, steps=12, log_every=4, seed=3,
+    )  # fmt: skip
+
+
+def run(settings: TrainSettings, output: Path, **options) -> tuple[dict[str, torch.Tensor], list]:
+    reports: list = []
+    output.mkdir(parents=True, exist_ok=True)
+    train(settings, prepare(settings), output, reports.append, **options)
+    if not (output / "modules.json").exists():
+        return {}, reports
+    return load_encoder(str(output)).state_dict(), reports
+
+
+def equal(a, b) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
+
+
+def test_two_runs_are_bit_identical_and_learn(settings, tmp_path):
+    first, reports = run(settings, tmp_path / "a")
+    assert equal(first, run(settings, tmp_path / "b")[0])
+    assert not equal(first, run(dataclasses.replace(settings, seed=4), tmp_path / "c")[0])
+    assert [r["step"] for r in reports] == [4, 8, 12]
+    assert reports[-1]["train/loss"] < reports[0]["train/loss"]
+    terms = [k for k in reports[0] if k.startswith("train/loss/")]
+    assert terms == [f"train/loss/dim_{d}_temperature_{t}" for d, t in ((16, 0.03), (32, 0.06), (64, 0.1))]
+    assert SentenceTransformer(str(tmp_path / "a")).encode("open the matrix").shape == (64,)
+
+
+@pytest.mark.parametrize("encoder", ["static", "transformer"])
+def test_a_resumed_run_is_bit_identical(settings, tmp_path, encoder):
+    settings = dataclasses.replace(settings, encoder=encoder, layers=1, steps=8, max_tokens=24)
+    whole, _ = run(settings, tmp_path / "whole")
+    assert run(settings, tmp_path / "parts", stop_after=3)[0] == {}
+    assert run(settings, tmp_path / "parts", stop_after=6, resume=True)[0] == {}
+    resumed, reports = run(settings, tmp_path / "parts", resume=True)
+    assert equal(whole, resumed)
+    assert reports[0]["step"] == 8
+
+
+def test_resume_refuses_other_settings(settings, tmp_path):
+    run(settings, tmp_path, stop_after=3)
+    with pytest.raises(UserError, match="seed: 3 there, 9 here"):
+        run(dataclasses.replace(settings, seed=9), tmp_path, resume=True)
+
+
+def test_a_non_finite_loss_names_step_and_term(settings, tmp_path):
+    broken = dataclasses.replace(settings, terms=("64@0.06", "32@1e-39"), steps=3)
+    with pytest.raises(NonFiniteLossError, match=r"step 1: expected a finite loss, got .* for the term 32@1e-39"):
+        run(broken, tmp_path)
+
+
+def distributed_run(settings, prepared, output) -> list:
+    reports: list = []
+    train(settings, prepared, Path(output), reports.append)
+    return [r["train/loss"] for r in reports]
+
+
+@pytest.mark.gloo
+def test_two_workers_learn_what_one_learns(settings, tmp_path, gloo):
+    """Same batches, exact gradient: the weights agree up to rounding, and twice on two workers exactly."""
+    one, reports = run(settings, tmp_path / "one")
+    prepared = prepare(settings)
+    for name in ("two", "again"):
+        (tmp_path / name).mkdir()
+        losses = gloo(2, distributed_run, settings, prepared, str(tmp_path / name))
+        assert losses[0] == losses[1] == pytest.approx([r["train/loss"] for r in reports], rel=1e-4)
+    two = load_encoder(str(tmp_path / "two")).state_dict()
+    torch.testing.assert_close(two, one, rtol=2e-3, atol=1e-3)
+    assert equal(two, load_encoder(str(tmp_path / "again")).state_dict())
+
+
+def test_hard_negatives_and_pretrained(settings, tmp_path, data_dir):
+    rows = [{"query": f"open box {i}", "document": f"def open_{i}()", "negative": f"def shut_{i}()"} for i in range(64)]
+    rows[0]["negative"] = None
+    path = tmp_path / "negatives.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    base = dataclasses.replace(settings, data=str(path), eval_data=None, symmetric=True, steps=2)
+    run(base, tmp_path / "static")
+    prepared = prepare(base)
+    assert prepared.meta["num_hard_negatives"] == 1
+    assert prepared.has_negative.tolist() == [[False] + [True] * 63]
+    again = dataclasses.replace(base, encoder=str(tmp_path / "static"), width=None)
+    weights, _ = run(again, tmp_path / "tuned")
+    assert weights.keys() == initial_encoder(base, prepared).state_dict().keys()
+
+
+def test_settings_that_cannot_be(settings, data_dir):
+    with pytest.raises(UserError, match="at least 4096 pairs for one batch"):
+        prepare(dataclasses.replace(settings, batch_size=4096))
+    with pytest.raises(UserError, match="dim <= 64"):
+        prepare(dataclasses.replace(settings, terms=("128@0.1",)))
+    with pytest.raises(UserError, match="model 'no/such-model'"):
+        prepare(dataclasses.replace(settings, encoder="no/such-model", width=None))
+    with pytest.raises(UserError, match="--warmup"):
+        TrainSettings(warmup=2)
+    with pytest.raises(UserError, match="--epochs: expected > 0"):
+        TrainSettings(epochs=0)
