@@ -51,7 +51,10 @@ def main() -> None:
     stop_kept(folder)
     began = time.monotonic()
     ray_url, mlflow_url = os.environ.get("RAY_ADDRESS"), os.environ.get("MLFLOW_TRACKING_URI")
-    say("starting " + (" and ".join(n for n, u in (("Ray", ray_url), ("MLflow", mlflow_url)) if not u) or "nothing"))
+    say(
+        "starting "
+        + (" and ".join(n for n, u in (("Ray", ray_url), ("MLflow", mlflow_url)) if not u) or "nothing")
+    )
     stack = start(
         folder, need_ray=not ray_url, need_mlflow=not mlflow_url, num_cpus=max(2, os.cpu_count() or 2)
     )
@@ -82,7 +85,16 @@ def submit(ray_url: str, mlflow_url: str, output: Path, flags: tuple[str, ...], 
         UserError: the job failed.
     """
     name = f"tempembed-demo-{int(time.time())}"
-    sweep = [sys.executable, "-m", "ray_jobs.tune", "--output", str(output), "--mlflow-uri", mlflow_url, *flags]
+    sweep = [
+        sys.executable,
+        "-m",
+        "ray_jobs.tune",
+        "--output",
+        str(output),
+        "--mlflow-uri",
+        mlflow_url,
+        *flags,
+    ]
     cli = [sys.executable, "-m", "ray.scripts.scripts", "job"]
     command = [*cli, "submit", "--address", ray_url, "--submission-id", name, "--log-style", "record",
                "--", *sweep]  # fmt: skip

@@ -36,7 +36,9 @@ def free_port(usual: int | None, taken: set[int]) -> int:
         if wanted is None or wanted in taken:
             continue
         with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a port that was closed just now is free
+            probe.setsockopt(
+                socket.SOL_SOCKET, socket.SO_REUSEADDR, 1
+            )  # a port that was closed just now is free
             try:
                 probe.bind(("127.0.0.1", wanted))
             except OSError:
@@ -90,7 +92,11 @@ def start(folder: Path, *, need_ray: bool = True, need_mlflow: bool = True, num_
             others = ("dashboard-agent-listen-port", "dashboard-agent-grpc-port", "metrics-export-port",
                       "runtime-env-agent-port", "node-manager-port", "object-manager-port")  # fmt: skip
             command = ["-m", "ray.scripts.scripts", "start", "--head", "--block", "--disable-usage-stats"]
-            command += ["--node-ip-address=127.0.0.1", "--dashboard-host=127.0.0.1", "--include-dashboard=true"]
+            command += [
+                "--node-ip-address=127.0.0.1",
+                "--dashboard-host=127.0.0.1",
+                "--include-dashboard=true",
+            ]
             command += [f"--port={gcs}", f"--dashboard-port={dashboard}", f"--num-cpus={num_cpus}"]
             command += [f"--{name}={free_port(0, taken)}" for name in others]
             command += ["--object-store-memory=300000000"]
@@ -104,7 +110,9 @@ def start(folder: Path, *, need_ray: bool = True, need_mlflow: bool = True, num_
         if need_mlflow:
             _wait(f"{mlflow_url}/health", {}, started[0], folder / "mlflow.log")
         if need_ray:
-            _wait(f"{ray_url}/api/jobs/", {"Authorization": f"Bearer {token}"}, started[-1], folder / "ray.log")
+            _wait(
+                f"{ray_url}/api/jobs/", {"Authorization": f"Bearer {token}"}, started[-1], folder / "ray.log"
+            )
     except BaseException:
         stop(tuple(started))
         raise
@@ -152,7 +160,9 @@ def _spawn(command: list[str], env: dict[str, str], log: Path) -> tuple[int, flo
 def _wait(url: str, headers: dict[str, str], process: tuple[int, float], log: Path) -> None:
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
-        gone = not psutil.pid_exists(process[0]) or psutil.Process(process[0]).status() == psutil.STATUS_ZOMBIE
+        gone = (
+            not psutil.pid_exists(process[0]) or psutil.Process(process[0]).status() == psutil.STATUS_ZOMBIE
+        )
         if gone:
             break
         try:
@@ -161,4 +171,6 @@ def _wait(url: str, headers: dict[str, str], process: tuple[int, float], log: Pa
         except OSError:
             time.sleep(0.5)
     end = "\n".join(log.read_text(errors="replace").splitlines()[-15:])
-    raise UserError(f"expected {url} to answer within {START_SECONDS} s, it did not. The end of {log}:\n{end}")
+    raise UserError(
+        f"expected {url} to answer within {START_SECONDS} s, it did not. The end of {log}:\n{end}"
+    )

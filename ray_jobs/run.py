@@ -10,7 +10,6 @@ import ray
 import ray.train
 from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
-from ray.train.v2.api.callback import UserCallback
 
 from tempembed.errors import UserError
 from tempembed.settings import TrainSettings
@@ -38,8 +37,10 @@ def worker(config: dict[str, Any]) -> None:
         return
     # the other workers of this machine are done: their cores are free for the measurement
     torch.set_num_threads(max(torch.get_num_threads(), context.get_local_world_size()))
-    task, *tokens = evaluation
-    report = evaluate(load_encoder(str(output)), task, model=str(output), tokens=tuple(tokens))
+    task, query_tokens, document_tokens = evaluation
+    report = evaluate(
+        load_encoder(str(output)), task, model=str(output), tokens=(query_tokens, document_tokens)
+    )
     partial = output / ".evaluation.json"
     partial.write_text(json.dumps(report, indent=1))
     partial.rename(output / "evaluation.json")
@@ -86,7 +87,7 @@ def fit(
     use_gpu: bool = False,
     resume: bool = False,
     max_failures: int = 0,
-    callbacks: Sequence[UserCallback] = (),
+    callbacks: Sequence[Any] = (),
 ) -> None:
     """Run it to the end.
 
@@ -111,8 +112,9 @@ def fit(
         run_config=RunConfig(
             name=output.name,
             storage_path=str(output.parent / ".ray"),
-            failure_config=FailureConfig(
-                max_failures=max_failures, controller_failure_limit=CONTROLLER_FAILURES
+            failure_config=FailureConfig(  # mypy reads the V1 class
+                max_failures=max_failures,
+                controller_failure_limit=CONTROLLER_FAILURES,  # type: ignore[call-arg]
             ),
             callbacks=list(callbacks),
         ),

@@ -4,6 +4,7 @@ ray job submit --working-dir . -- python -m ray_jobs.train --objective tempaggmr
 """
 
 import json
+import logging
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -46,7 +47,7 @@ class Progress(UserCallback):
 
     def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any) -> None:
         """A report of all ranks."""
-        print(progress_line(metrics[0]), flush=True)  # noqa: T201
+        print(progress_line(metrics[0]), flush=True)
         for tracker in self._trackers:
             tracker.log(metrics[0])
 
@@ -58,9 +59,9 @@ def main() -> None:
     check_batch(command.settings, command.num_workers)
     check_output(output, resume=command.resume)
     os.environ["RAY_TRAIN_RUN_CONTROLLER_AS_ACTOR"] = "0"  # reports arrive in this process
-    ray.init(log_to_driver=False, logging_level="warning")
+    ray.init(log_to_driver=False, logging_level=logging.WARNING)
     check_capacity(command.num_workers, command.cpus_per_worker, command.use_gpu)
-    prepared = prepare(command.settings, lambda line: print(line, flush=True))  # noqa: T201
+    prepared = prepare(command.settings, lambda line: print(line, flush=True))
     output.mkdir(parents=True, exist_ok=True)
     trackers: list[Tracker] = [JsonlTracker(output / "metrics.jsonl")]
     mlflow_run = None
@@ -85,7 +86,7 @@ def main() -> None:
         evaluation = output / "evaluation.json"
         if evaluation.exists():
             report = json.loads(evaluation.read_text())
-            print(score_table(report))  # noqa: T201
+            print(score_table(report))
             if mlflow_run:
                 from tempembed.tracking.points import evaluation_points
 
@@ -98,7 +99,7 @@ def main() -> None:
     finally:
         if mlflow_run:
             mlflow_run.finish(status)
-    print(f"model: {output}", flush=True)  # noqa: T201
+    print(f"model: {output}", flush=True)
 
 
 if __name__ == "__main__":

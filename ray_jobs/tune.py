@@ -5,6 +5,7 @@ ray job submit -- python -m ray_jobs.tune --output results/sweep --objectives in
 
 import dataclasses
 import json
+import logging
 import os
 import re
 import shutil
@@ -75,7 +76,9 @@ class Sweep(TrainSettings):
             for seed in self.seeds:
                 name = re.sub(r"[^a-z0-9.]+", "-", objective.lower()) + f"-seed{seed}"
                 if name in trials:
-                    raise UserError(f"--objectives, --seeds: expected each pair once, got {objective} {seed} twice")
+                    raise UserError(
+                        f"--objectives, --seeds: expected each pair once, got {objective} {seed} twice"
+                    )
                 trials[name] = dataclasses.replace(base, objective=objective, terms=(), seed=seed)
         return trials
 
@@ -131,7 +134,9 @@ class Board(tune.Callback):
         self._open[name] = run
         self._say(name, "starting workers")
 
-    def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict, **info: Any) -> None:
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: dict, **info: Any
+    ) -> None:
         """A report of rank 0."""
         name = trial.config["name"]
         if "num_steps" not in result:
@@ -141,7 +146,9 @@ class Board(tune.Callback):
         left = len(self._settings) - len(self.results)
         elapsed = time.monotonic() - self._started[name]
         each = sum(self._seconds) / len(self._seconds) if self._seconds else elapsed / share
-        self._say(name, f"{progress_line(result)} of the trial, {max(0, left * each - elapsed):.0f} s of the sweep")
+        self._say(
+            name, f"{progress_line(result)} of the trial, {max(0, left * each - elapsed):.0f} s of the sweep"
+        )
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """A trial ended well: its report and its model go to MLflow."""
@@ -198,7 +205,7 @@ class Board(tune.Callback):
 
     def _say(self, name: str, line: str) -> None:
         number = list(self._settings).index(name) + 1
-        print(f"[trial {number}/{len(self._settings)} {name}] {line}", flush=True)  # noqa: T201
+        print(f"[trial {number}/{len(self._settings)} {name}] {line}", flush=True)
 
 
 def main() -> None:
@@ -209,9 +216,9 @@ def main() -> None:
     for each in settings.values():
         check_batch(each, sweep.num_workers)
     output = Path(sweep.output).absolute()
-    ray.init(log_to_driver=False, logging_level="warning")
+    ray.init(log_to_driver=False, logging_level=logging.WARNING)
     concurrent = check_capacity(sweep.num_workers, sweep.cpus_per_worker, sweep.use_gpu)
-    prepared = prepare(first, lambda line: print(line, flush=True))  # noqa: T201
+    prepared = prepare(first, lambda line: print(line, flush=True))
     width = initial_encoder(first, prepared).width
     terms = {name: each.resolved_terms(width) for name, each in settings.items()}
     for old in ("trials", ".tune"):
@@ -230,7 +237,7 @@ def main() -> None:
     os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"
     signal.signal(signal.SIGTERM, stopped)
     signal.signal(signal.SIGINT, stopped)
-    print(f"{len(settings)} trials on {prepared.meta['num_pairs']} pairs, {concurrent} at a time", flush=True)  # noqa: T201
+    print(f"{len(settings)} trials on {prepared.meta['num_pairs']} pairs, {concurrent} at a time", flush=True)
     status = "FAILED"
     try:
         _tune(sweep, settings, prepared, output, board, concurrent)
@@ -241,11 +248,11 @@ def main() -> None:
             write_html(results, prepared.meta, output / "report.html")
             parent.file(output / "report.html")
             parent.file(output / "trials.json")
-            print(result_table(done))  # noqa: T201
-            print(f"report: {output / 'report.html'}", flush=True)  # noqa: T201
+            print(result_table(done))
+            print(f"report: {output / 'report.html'}", flush=True)
         failed = [r for r in results if r["status"] != "FINISHED"]
         for result in failed:
-            print(f"failed: {result['name']}: {result['error']}", flush=True)  # noqa: T201
+            print(f"failed: {result['name']}: {result['error']}", flush=True)
         if not done:
             raise UserError("expected at least one trial to finish, got none; the reasons stand above")
         status = "FINISHED"
@@ -280,9 +287,7 @@ def _tune(
         tune.with_resources(trainable, resources),
         param_space={"name": tune.grid_search(list(settings))},
         tune_config=tune.TuneConfig(max_concurrent_trials=concurrent),
-        run_config=tune.RunConfig(
-            name=".tune", storage_path=str(output), callbacks=[board], verbose=0
-        ),
+        run_config=tune.RunConfig(name=".tune", storage_path=str(output), callbacks=[board], verbose=0),
     ).fit()
 
 

@@ -58,7 +58,9 @@ def load_checkpoint(
         return 0
     state = json.loads((found[-1] / "state.json").read_text())
     if changed := {k for k in settings if state["settings"].get(k) != settings[k]}:
-        differences = ", ".join(f"{k}: {state['settings'].get(k)!r} there, {settings[k]!r} here" for k in sorted(changed))
+        differences = ", ".join(
+            f"{k}: {state['settings'].get(k)!r} there, {settings[k]!r} here" for k in sorted(changed)
+        )
         raise UserError(
             f"resume from {found[-1]}: expected the settings of the run that wrote it, got {differences}; "
             "use the same settings, or another --output"

@@ -16,7 +16,7 @@ from tempembed.settings import TrainSettings
 
 def say(line: str) -> None:
     """A line of progress, on standard error."""
-    print(line, file=sys.stderr, flush=True)  # noqa: T201
+    print(line, file=sys.stderr, flush=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,8 +106,14 @@ def train_command(command: Train) -> None:
     if evaluation := prepared.evaluation():
         from tempembed.encoders.encoder import load_encoder
 
-        task, *tokens = evaluation
-        measured = evaluate(load_encoder(str(output)), task, model=str(output), tokens=tuple(tokens), say=say)
+        task, query_tokens, document_tokens = evaluation
+        measured = evaluate(
+            load_encoder(str(output)),
+            task,
+            model=str(output),
+            tokens=(query_tokens, document_tokens),
+            say=say,
+        )
         write_report(measured, output / "evaluation.json")
         say(f"evaluation: {output / 'evaluation.json'}")
 
@@ -137,7 +143,7 @@ def evaluate_command(command: Evaluate) -> None:
     )
     report = evaluate(encoder, task, model=command.model, say=say)
     write_report(report, Path(command.output))
-    print(score_table(report))  # noqa: T201
+    print(score_table(report))
 
 
 def score_table(report: dict[str, Any]) -> str:
@@ -176,7 +182,7 @@ def main() -> None:
     """Entry point of `tempembed`."""
     union: Any = None
     for name, (settings, _) in COMMANDS.items():
-        member = Annotated[settings, tyro.conf.subcommand(name)]
+        member: Any = Annotated[settings, tyro.conf.subcommand(name)]
         union = member if union is None else union | member
 
     def parse_and_run() -> None:

@@ -53,7 +53,7 @@ class Prepared:
 
     @property
     def has_negative(self) -> np.ndarray | None:
-        """bool [N, rows]: which hard negatives exist; None where the data has none."""
+        """Bool [N, rows]: which hard negatives exist; None where the data has none."""
         path = self.folder / "has_negative.npy"
         return np.load(path) if path.exists() else None
 
@@ -89,9 +89,9 @@ def evaluation_task(
 ) -> EvaluationTask:
     """The retrieval and clustering task of a data source; for installed-code its own test split."""
     if source == INSTALLED_CODE:
-        from tempembed.data.installed_code import installed_code
-
         import pyarrow.parquet as pq
+
+        from tempembed.data.installed_code import installed_code
 
         test = installed_code(progress=say).test
         pairs = Pairs(table=pq.read_table(test), source=source)
@@ -155,7 +155,9 @@ def _write(
         tokenizer = None
         if settings.own_encoder:
             say(f"training a tokenizer of {settings.vocabulary} tokens on {len(pairs)} pairs")
-            tokenizer = train_tokenizer((t for c in (pairs.queries, pairs.documents) for t in c), settings.vocabulary)
+            tokenizer = train_tokenizer(
+                (t for c in (pairs.queries, pairs.documents) for t in c), settings.vocabulary
+            )
             tokenizer.save(str(partial / "tokenizer.json"))
         encoder = build_encoder(settings, tokenizer)
         say(f"tokenising {len(pairs)} pairs")

@@ -4,7 +4,7 @@ import dataclasses
 import hashlib
 import json
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from tempembed.errors import UserError
 from tempembed.objective import Terms, parse_objective, parse_terms

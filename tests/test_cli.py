@@ -13,7 +13,10 @@ SMALL = ("--width", "64", "--vocabulary", "400", "--batch-size", "32", "--steps"
 
 def tempembed(*arguments):
     return subprocess.run(
-        [sys.executable, "-m", "tempembed.cli", *map(str, arguments)], capture_output=True, text=True, timeout=120
+        [sys.executable, "-m", "tempembed.cli", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=120,
     )
 
 
@@ -53,7 +56,10 @@ def test_evaluate(trained, data_dir, tmp_path):
     ("arguments", "message"),
     [
         (("train", "--data", "absent.parquet", "--output", "{}/x"), "absent.parquet"),
-        (("train", "--objective", "infonce:hot", "--data", "{data}", *SMALL, "--output", "{}/x"), "expected numbers"),
+        (
+            ("train", "--objective", "infonce:hot", "--data", "{data}", *SMALL, "--output", "{}/x"),
+            "expected numbers",
+        ),
         (("train", "--data", "{data}", *SMALL, "--output", "{run}"), "of an earlier run; add --resume"),
         (("evaluate", "{}", "--data", "{data}"), "expected a folder with modules.json"),
         (("evaluate", "{run}", "--data", "{data}", "--output", "x.txt"), "ends in .json"),

@@ -38,7 +38,9 @@ def sources():
 
 @pytest.mark.parametrize("library", EDGES)
 def test_edges(library):
-    found = {str(p.relative_to(ROOT)) for p in sources() if any(n.split(".")[0] == library for n in imports(p))}
+    found = {
+        str(p.relative_to(ROOT)) for p in sources() if any(n.split(".")[0] == library for n in imports(p))
+    }
     assert all(any(name.startswith(edge) for edge in EDGES[library]) for name in found), found
     assert found or library == "mteb"
 
@@ -48,7 +50,9 @@ def test_arrows_point_down():
     for path in sources():
         name = str(path.relative_to(ROOT))
         for module in imports(path):
-            assert not (module.startswith("ray_jobs") and name.startswith("tempembed")), f"{name} imports {module}"
+            assert not (module.startswith("ray_jobs") and name.startswith("tempembed")), (
+                f"{name} imports {module}"
+            )
             folder = next((f for f in ALLOWED if name.startswith(f + "/")), None)
             if folder and module.startswith("tempembed."):
                 package = module.split(".")[1]

@@ -64,7 +64,9 @@ def test_resume_refuses_other_settings(settings, tmp_path):
 
 def test_a_non_finite_loss_names_step_and_term(settings, tmp_path):
     broken = dataclasses.replace(settings, terms=("64@0.06", "32@1e-39"), steps=3)
-    with pytest.raises(NonFiniteLossError, match=r"step 1: expected a finite loss, got .* for the term 32@1e-39"):
+    with pytest.raises(
+        NonFiniteLossError, match=r"step 1: expected a finite loss, got .* for the term 32@1e-39"
+    ):
         run(broken, tmp_path)
 
 
@@ -89,7 +91,10 @@ def test_two_workers_learn_what_one_learns(settings, tmp_path, gloo):
 
 
 def test_hard_negatives_and_pretrained(settings, tmp_path, data_dir):
-    rows = [{"query": f"open box {i}", "document": f"def open_{i}()", "negative": f"def shut_{i}()"} for i in range(64)]
+    rows = [
+        {"query": f"open box {i}", "document": f"def open_{i}()", "negative": f"def shut_{i}()"}
+        for i in range(64)
+    ]
     rows[0]["negative"] = None
     path = tmp_path / "negatives.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))

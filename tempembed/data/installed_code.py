@@ -32,7 +32,17 @@ MIN_WORDS = 6
 MAX_QUERY, MAX_DOCUMENT = 2_000, 4_000  # characters
 MAX_FILE_BYTES = 1_000_000  # larger ones are generated tables
 MIN_CLUSTER = 25
-SKIPPED_FOLDERS = {"tests", "test", "testing", "_vendor", "vendored", "site-packages", "idlelib", "lib2to3", "__pycache__"}
+SKIPPED_FOLDERS = {
+    "tests",
+    "test",
+    "testing",
+    "_vendor",
+    "vendored",
+    "site-packages",
+    "idlelib",
+    "lib2to3",
+    "__pycache__",
+}
 OWN_PACKAGES = {"tempembed", "ray_jobs"}
 
 
@@ -87,7 +97,9 @@ def _document(node: ast.FunctionDef | ast.AsyncFunctionDef, lines: list[str]) ->
     docstring = node.body[0]
     start, end = docstring.lineno - 1, docstring.end_lineno or docstring.lineno
     # a docstring that shares its line with code is rare: such functions are left out
-    if lines[start][: docstring.col_offset].strip() or lines[end - 1].encode()[docstring.end_col_offset :].strip(b" \t\r\n;"):
+    if lines[start][: docstring.col_offset].strip() or lines[end - 1].encode()[
+        docstring.end_col_offset :
+    ].strip(b" \t\r\n;"):
         return None
     body = lines[node.lineno - 1 : start] + lines[end : node.end_lineno]
     text = textwrap.dedent("".join(body)).strip()
@@ -107,7 +119,9 @@ def _is_empty(statement: ast.stmt) -> bool:
 def _modules(root: Path) -> Iterator[tuple[Path, str]]:
     """(file, module name) of every source file below a folder that holds packages, sorted."""
     for folder, names, files in os.walk(root):
-        names[:] = sorted(n for n in names if n not in SKIPPED_FOLDERS and not n.endswith((".dist-info", ".egg-info")))
+        names[:] = sorted(
+            n for n in names if n not in SKIPPED_FOLDERS and not n.endswith((".dist-info", ".egg-info"))
+        )
         relative = Path(folder).relative_to(root).parts
         if relative and relative[0] in OWN_PACKAGES:
             names[:] = []
@@ -260,7 +274,9 @@ def _unique(pairs: Sequence[tuple[str, str, str]]) -> pa.Table:
             documents.add(document)
             kept.append(pair)
     if not kept:
-        raise UserError("installed code: expected documented Python functions in this environment, found none")
+        raise UserError(
+            "installed code: expected documented Python functions in this environment, found none"
+        )
     columns = zip(*kept, strict=True)
     names = ("query", "document", "label")
     return pa.table({name: pa.array(c, pa.large_string()) for name, c in zip(names, columns, strict=True)})

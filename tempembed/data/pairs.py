@@ -109,10 +109,14 @@ def read_pairs(source: str, *, skip_bad_rows: bool = False) -> Pairs:
     if path.is_dir() and not (path / "dataset_info.json").exists():
         files = sorted(p for p in path.iterdir() if p.suffix.lower() in SUFFIXES and p.is_file())
         if not files:
-            raise UserError(f"{source}: expected files that end in {', '.join(SUFFIXES)}, found none of them in the folder")
+            raise UserError(
+                f"{source}: expected files that end in {', '.join(SUFFIXES)}, found none of them in the folder"
+            )
     elif path.is_file():
         if path.suffix.lower() not in SUFFIXES:
-            raise UserError(f"{source}: expected a file that ends in {', '.join(SUFFIXES)}, got {path.suffix or 'no ending'!r}")
+            raise UserError(
+                f"{source}: expected a file that ends in {', '.join(SUFFIXES)}, got {path.suffix or 'no ending'!r}"
+            )
         files = [path]
     else:
         files = []
@@ -131,7 +135,9 @@ def read_pairs(source: str, *, skip_bad_rows: bool = False) -> Pairs:
             reasons[error.reason] += 1
             continue
         labelled[name] = labelled.get(name, True) and row[3] is not None
-        key = hashlib.blake2b(f"{len(row[0])}\0{row[0]}{row[1]}".encode("utf-8", "surrogatepass"), digest_size=16).digest()
+        key = hashlib.blake2b(
+            f"{len(row[0])}\0{row[0]}{row[1]}".encode("utf-8", "surrogatepass"), digest_size=16
+        ).digest()
         if key in seen:
             reasons["duplicate pair"] += 1
             continue
@@ -139,7 +145,9 @@ def read_pairs(source: str, *, skip_bad_rows: bool = False) -> Pairs:
         rows.append(row)
     if not rows:
         found = f"{sum(reasons.values())} bad ({dict(reasons)})" if reasons else "no rows at all"
-        raise UserError(f"{source}: expected rows with {EXPECTED}, found {found}; check that this is the right file")
+        raise UserError(
+            f"{source}: expected rows with {EXPECTED}, found {found}; check that this is the right file"
+        )
     if len(rows) == 1 and reasons["duplicate pair"]:
         raise UserError(
             f"{source}: expected different pairs, found the same pair in all {reasons['duplicate pair'] + 1} rows; "
@@ -147,8 +155,12 @@ def read_pairs(source: str, *, skip_bad_rows: bool = False) -> Pairs:
         )
     if any(labelled.values()) and not all(labelled.values()):
         missing = next(name for name, has in labelled.items() if not has)
-        raise UserError(f"{missing}: column 'label': expected a label in every row of every file or in none, found rows without")
-    return Pairs(table=_table(rows), source=source, num_skipped=sum(reasons.values()), skip_reasons=dict(reasons))
+        raise UserError(
+            f"{missing}: column 'label': expected a label in every row of every file or in none, found rows without"
+        )
+    return Pairs(
+        table=_table(rows), source=source, num_skipped=sum(reasons.values()), skip_reasons=dict(reasons)
+    )
 
 
 def _table(rows: list[Row]) -> pa.Table:
@@ -188,16 +200,27 @@ def _check(raw: Mapping[str, Any], number: int, where: str, files: list[Path]) -
     if "hard_negatives" in raw and raw["hard_negatives"] is not None:
         values = raw["hard_negatives"]
         if not isinstance(values, list):
-            raise _BadRow("wrong type", f"{where}, column 'hard_negatives': expected a list of texts, got {_show(values)}")
+            raise _BadRow(
+                "wrong type",
+                f"{where}, column 'hard_negatives': expected a list of texts, got {_show(values)}",
+            )
         negatives = [_text(value, "hard_negatives", where) for value in values]
-    for column in sorted((c for c in raw if NEGATIVE.fullmatch(c)), key=lambda c: int(c.partition("_")[2] or 0)):
+    for column in sorted(
+        (c for c in raw if NEGATIVE.fullmatch(c)), key=lambda c: int(c.partition("_")[2] or 0)
+    ):
         value = raw[column]
         if value is not None and not (isinstance(value, str) and not value.strip()):  # absent is allowed
             negatives.append(_text(value, column, where))
     label = raw.get("label")
     if label is not None:
-        if isinstance(label, bool) or not isinstance(label, str | int) or (isinstance(label, str) and not label.strip()):
-            raise _BadRow("wrong type", f"{where}, column 'label': expected a text or an integer, got {_show(label)}")
+        if (
+            isinstance(label, bool)
+            or not isinstance(label, str | int)
+            or (isinstance(label, str) and not label.strip())
+        ):
+            raise _BadRow(
+                "wrong type", f"{where}, column 'label': expected a text or an integer, got {_show(label)}"
+            )
         label = str(label)
     return query, document, negatives, label
 
@@ -208,12 +231,19 @@ def _names(columns: tuple[str, ...], where: str) -> dict[str, str]:
         name = SYNONYMS.get(column, column)
         if name in ("query", "document"):
             if name in found:
-                raise UserError(f"{where}: expected one column for the {name}, found both {found[name]!r} and {column!r}; remove one")
+                raise UserError(
+                    f"{where}: expected one column for the {name}, found both {found[name]!r} and {column!r}; remove one"
+                )
             found[name] = column
     if len(found) < 2:
         missing = " and ".join(name for name in ("query", "document") if name not in found)
-        advice = f"; rename {columns[0]!r} and {columns[1]!r}?" if len(columns) == 2 else "; rename the columns"
-        raise _BadRow("wrong columns", f"{where}: expected the columns {EXPECTED}, found {list(columns)}, so {missing} is missing{advice}")
+        advice = (
+            f"; rename {columns[0]!r} and {columns[1]!r}?" if len(columns) == 2 else "; rename the columns"
+        )
+        raise _BadRow(
+            "wrong columns",
+            f"{where}: expected the columns {EXPECTED}, found {list(columns)}, so {missing} is missing{advice}",
+        )
     return found
 
 
@@ -228,7 +258,9 @@ def _text(value: Any, column: str, where: str) -> str:
     try:
         value.encode()
     except UnicodeEncodeError:
-        raise _BadRow("bad encoding", f"{place}: expected valid Unicode, got a lone surrogate in {value[:40]!r}") from None
+        raise _BadRow(
+            "bad encoding", f"{place}: expected valid Unicode, got a lone surrogate in {value[:40]!r}"
+        ) from None
     return value
 
 
@@ -247,9 +279,13 @@ def _read_parquet(file: Path) -> Iterator[tuple[int, str, Any]]:
                 yield number, f"row {number}", raw
     except (pa.ArrowException, OSError) as error:
         detail = str(error).splitlines()[0][:200]
-        raise UserError(f"{file}: expected a whole Parquet file, found a truncated or damaged one ({detail}); copy it again") from error
+        raise UserError(
+            f"{file}: expected a whole Parquet file, found a truncated or damaged one ({detail}); copy it again"
+        ) from error
     except UnicodeDecodeError as error:
-        raise UserError(f"{file}: row group after row {number}: expected UTF-8 text, got {error}; write it again") from error
+        raise UserError(
+            f"{file}: row group after row {number}: expected UTF-8 text, got {error}; write it again"
+        ) from error
 
 
 def _decoded_lines(file: Path) -> Iterator[tuple[int, str | _BadRow]]:
@@ -258,10 +294,13 @@ def _decoded_lines(file: Path) -> Iterator[tuple[int, str | _BadRow]]:
             try:
                 yield number, line.decode("utf-8-sig" if number == 1 else "utf-8")
             except UnicodeDecodeError as error:
-                yield number, _BadRow(
-                    "bad encoding",
-                    f"{file}: line {number}: expected UTF-8, got the byte 0x{line[error.start]:02x} at byte {error.start} of the line; "
-                    "convert the file to UTF-8",
+                yield (
+                    number,
+                    _BadRow(
+                        "bad encoding",
+                        f"{file}: line {number}: expected UTF-8, got the byte 0x{line[error.start]:02x} at byte {error.start} of the line; "
+                        "convert the file to UTF-8",
+                    ),
                 )
 
 
@@ -279,12 +318,27 @@ def _read_json_lines(file: Path) -> Iterator[tuple[int, str, Any]]:
             raw = json.loads(line)
         except (ValueError, RecursionError) as error:
             if line_number == 1 and line.strip() == "[":
-                raise UserError(f"{file}: expected JSON Lines, one object a line, found a JSON array; write it with one object a line") from None
-            cut = "; the last line has no end, so the file may be truncated" if not line.endswith("\n") else ""
-            yield number, place, _BadRow("not JSON", f"{file}: {place}: expected a JSON object, got {line.strip()[:60]!r} ({error}){cut}")
+                raise UserError(
+                    f"{file}: expected JSON Lines, one object a line, found a JSON array; write it with one object a line"
+                ) from None
+            cut = (
+                "; the last line has no end, so the file may be truncated" if not line.endswith("\n") else ""
+            )
+            yield (
+                number,
+                place,
+                _BadRow(
+                    "not JSON",
+                    f"{file}: {place}: expected a JSON object, got {line.strip()[:60]!r} ({error}){cut}",
+                ),
+            )
             continue
         if not isinstance(raw, dict):
-            yield number, place, _BadRow("not an object", f"{file}: {place}: expected a JSON object, got {_show(raw)}")
+            yield (
+                number,
+                place,
+                _BadRow("not an object", f"{file}: {place}: expected a JSON object, got {_show(raw)}"),
+            )
             continue
         yield number, place, raw
 
@@ -308,8 +362,13 @@ def _read_csv(file: Path, delimiter: str) -> Iterator[tuple[int, str, Any]]:
                 continue
             place = f"row {number} (line {reader.line_num})"
             if len(cells) != len(header):
-                yield number, place, _BadRow(
-                    "ragged row", f"{file}: {place}: expected {len(header)} cells as in the header, got {len(cells)}; quote cells that hold {delimiter!r}"
+                yield (
+                    number,
+                    place,
+                    _BadRow(
+                        "ragged row",
+                        f"{file}: {place}: expected {len(header)} cells as in the header, got {len(cells)}; quote cells that hold {delimiter!r}",
+                    ),
                 )
                 continue
             raw: dict[str, Any] = dict(zip(header, cells, strict=True))
@@ -319,14 +378,20 @@ def _read_csv(file: Path, delimiter: str) -> Iterator[tuple[int, str, Any]]:
                 try:
                     raw["hard_negatives"] = json.loads(raw["hard_negatives"] or "[]")
                 except ValueError:
-                    yield number, place, _BadRow(
-                        "wrong type",
-                        f"{file}: {place}, column 'hard_negatives': expected a JSON list in the cell, got {_show(raw['hard_negatives'])}",
+                    yield (
+                        number,
+                        place,
+                        _BadRow(
+                            "wrong type",
+                            f"{file}: {place}, column 'hard_negatives': expected a JSON list in the cell, got {_show(raw['hard_negatives'])}",
+                        ),
                     )
                     continue
             yield number, place, raw
     except csv.Error as error:
-        raise UserError(f"{file}: line {reader.line_num}: expected CSV, got {error}; the file may be truncated in a quoted cell") from error
+        raise UserError(
+            f"{file}: line {reader.line_num}: expected CSV, got {error}; the file may be truncated in a quoted cell"
+        ) from error
 
 
 def _read_hub(source: str) -> Iterator[tuple[int, str, Any]]:
@@ -337,10 +402,12 @@ def _read_hub(source: str) -> Iterator[tuple[int, str, Any]]:
     try:
         if Path(name).is_dir():
             dataset = datasets.load_from_disk(name)
-        elif re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name) and not Path(name).suffix.lower() in SUFFIXES:
+        elif re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name) and Path(name).suffix.lower() not in SUFFIXES:
             dataset = datasets.load_dataset(name, config or None, split=split or "train")
         else:
-            raise UserError(f"{source}: expected a file, a folder or the name of a data set on the hub, found no such file")
+            raise UserError(
+                f"{source}: expected a file, a folder or the name of a data set on the hub, found no such file"
+            )
     except (OSError, ValueError, RuntimeError) as error:
         if isinstance(error, UserError):
             raise

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,10 +21,12 @@ class Encoder(nn.Module):
     def __init__(self, model: SentenceTransformer, max_tokens: int | None = None) -> None:
         super().__init__()
         self.model = model
-        self.is_static = isinstance(model[0], StaticEmbedding)
+        first: Any = model[0]
+        self.is_static = isinstance(first, StaticEmbedding)
+        self._tokenizer: Any = first.tokenizer
         if self.is_static:
             if max_tokens:
-                model[0].tokenizer.enable_truncation(max_tokens)
+                self._tokenizer.enable_truncation(max_tokens)
             self._pad_id = 0
         else:
             if max_tokens:
@@ -41,7 +44,7 @@ class Encoder(nn.Module):
         """Ids of each text, cut at the encoder's maximal length, special tokens included."""
         texts = list(texts)
         if self.is_static:
-            lists = [e.ids for e in self.model[0].tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
+            lists = [e.ids for e in self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
         elif texts:
             lists = self.model.tokenizer(
                 texts, truncation=True, max_length=self.model.max_seq_length, add_special_tokens=True

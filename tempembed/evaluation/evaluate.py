@@ -47,7 +47,10 @@ def evaluate(
         say: takes lines of progress.
     """
     say(f"encoding {len(task.queries)} queries and {len(task.documents)} documents")
-    query_tokens, document_tokens = tokens or (encoder.tokenize(task.queries), encoder.tokenize(task.documents))
+    query_tokens, document_tokens = tokens or (
+        encoder.tokenize(task.queries),
+        encoder.tokenize(task.documents),
+    )
     queries, documents = encoder.embed(query_tokens), encoder.embed(document_tokens)
     for name, embeddings in (("query", queries), ("document", documents)):
         if bad := (~embeddings.isfinite().all(1)).nonzero().flatten().tolist():

@@ -63,7 +63,9 @@ def task_from_pairs(pairs: Pairs, *, max_queries: int | None = None, seed: int =
             if document_ids.setdefault(text, len(document_ids)) == len(labels):
                 labels.append(None)
     if len(document_ids) < 2:
-        raise UserError(f"{pairs.source}: expected at least 2 distinct documents to search in, got {len(document_ids)}")
+        raise UserError(
+            f"{pairs.source}: expected at least 2 distinct documents to search in, got {len(document_ids)}"
+        )
     relevant: dict[str, list[int]] = {}
     for query, document in zip(pairs.queries, pairs.documents, strict=True):
         relevant.setdefault(query, []).append(document_ids[document])

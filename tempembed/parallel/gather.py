@@ -31,7 +31,7 @@ class _SumGather(torch.autograd.Function):
     @staticmethod
     def backward(ctx: torch.autograd.function.FunctionCtx, *grads: Tensor) -> Tensor:
         (grad,) = grads
-        rank, world_size = rank_and_world_size()
+        _, world_size = rank_and_world_size()
         rows = grad.shape[0] // world_size
         local = grad.new_empty((rows, *grad.shape[1:]))
         _reduce_scatter(local, grad.contiguous())

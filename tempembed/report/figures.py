@@ -72,7 +72,9 @@ def dimension_by_temperature(results: Results) -> str:
         axes.plot(temperatures, [r["geometry"]["pca95"] for r in results], marker="o", color=COLOURS[0])
         baseline = results[0]["geometry"]["pca95_random"]
         axes.axhline(baseline, linestyle="--", color="#888888")
-        axes.annotate(f"random vectors: {baseline}", (temperatures[0], baseline), (0, -12), textcoords="offset points")
+        axes.annotate(
+            f"random vectors: {baseline}", (temperatures[0], baseline), (0, -12), textcoords="offset points"
+        )
         axes.set_ylabel(f"principal components for 95 %, n = {results[0]['geometry']['n']}")
         axes.set_ylim(bottom=0)
         _temperature_axis(axes, results)
@@ -90,7 +92,9 @@ def retention_by_width(results: Results, codec: str, metric: str = "ndcg_at_10")
             rows.sort(key=lambda row: row["dim"])
             dims = [row["dim"] for row in rows]
             colour = COLOURS[i % len(COLOURS)]
-            axes.plot(dims, [r["retention"] for r in rows], marker="o", color=colour, label=result["objective"])
+            axes.plot(
+                dims, [r["retention"] for r in rows], marker="o", color=colour, label=result["objective"]
+            )
             axes.fill_between(
                 dims, [r["retention_ci_low"] for r in rows], [r["retention_ci_high"] for r in rows],
                 color=colour, alpha=0.12, linewidth=0,

@@ -31,4 +31,8 @@ def temperature_points(terms: Terms) -> list[tuple[str, float, int]]:
     total = sum(term.weight for term in terms)
     taus = [term.temperature for term in terms]
     mean = sum(term.weight * term.temperature for term in terms) / total
-    return [("temperature/mean", mean, 0), ("temperature/min", min(taus), 0), ("temperature/max", max(taus), 0)]
+    return [
+        ("temperature/mean", mean, 0),
+        ("temperature/min", min(taus), 0),
+        ("temperature/max", max(taus), 0),
+    ]

@@ -59,7 +59,9 @@ def write_package(root, num, salt=""):
             (folder / f"m{i}.py").write_text(text)
     (root / "alpha" / "broken.py").write_text("def f(:\n")
     (root / "beta" / "tests").mkdir(exist_ok=True)
-    (root / "beta" / "tests" / "t.py").write_text('def t():\n    """This test function must never be read at all."""\n    return 1\n')
+    (root / "beta" / "tests" / "t.py").write_text(
+        'def t():\n    """This test function must never be read at all."""\n    return 1\n'
+    )
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from tempembed.errors import UserError
 
 ROWS = [
     {"query": "open the file", "document": "def open(): ...", "label": "io"},
-    {"query": "sum, of \"all\"", "document": "def total(xs):\n    return sum(xs)", "label": "math"},
+    {"query": 'sum, of "all"', "document": "def total(xs):\n    return sum(xs)", "label": "math"},
     {"query": "größe", "document": "def size(): return 1", "label": "math"},
 ]
 
@@ -90,7 +90,11 @@ def test_bad_rows_are_named_or_skipped(tmp_path, bad, message):
     ("name", "content", "message"),
     [
         ("x.jsonl", b"", "found an empty file"),
-        ("x.jsonl", b'{"query": "q", "document": "d"}\n{"query": "q2", "docu', r"row 2 \(line 2\).*truncated"),
+        (
+            "x.jsonl",
+            b'{"query": "q", "document": "d"}\n{"query": "q2", "docu',
+            r"row 2 \(line 2\).*truncated",
+        ),
         ("x.jsonl", b'{"query": "q", "document": "\xff"}\n', "line 1: expected UTF-8, got the byte 0xff"),
         ("x.jsonl", b'[\n{"query": "q"}]', "JSON array"),
         ("x.jsonl", b'["q", "d"]\n', "row 1.*expected a JSON object"),

@@ -41,7 +41,9 @@ def test_identical_embeddings_give_log_of_the_candidates():
 def test_limits_of_the_temperature():
     """paper.md eqs. 2 and 3: triplet with margin 0, and all negatives alike."""
     generator = torch.Generator().manual_seed(1)
-    q, d = (torch.nn.functional.normalize(torch.randn(2, 7, 16, generator=generator, dtype=torch.float64), dim=-1))
+    q, d = torch.nn.functional.normalize(
+        torch.randn(2, 7, 16, generator=generator, dtype=torch.float64), dim=-1
+    )
     s = q @ d.T
     cold = nested_infonce(q, d, torch.arange(7), (Term(dim=16, temperature=1e-3),)).item() * 1e-3
     hardest = s.masked_fill(torch.eye(7, dtype=torch.bool), -2).max(1).values

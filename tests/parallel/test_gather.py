@@ -58,7 +58,10 @@ def without_gradient() -> list[torch.Tensor]:
     import tempembed.losses.contrastive as module
 
     module.gather = lambda local: torch.cat(
-        [local if r == rank_and_world_size()[0] else part for r, part in enumerate(gather(local.detach()).chunk(2))]
+        [
+            local if r == rank_and_world_size()[0] else part
+            for r, part in enumerate(gather(local.detach()).chunk(2))
+        ]
     )
     return gradients(0.03, False, 0)
 

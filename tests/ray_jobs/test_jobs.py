@@ -1,0 +1,125 @@
+"""The jobs on a real Ray head and a real MLflow server, started as `make demo` starts them."""
+
+import json
+import os
+import re
+import stat
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import psutil
+import pytest
+from mlflow import MlflowClient
+
+from ray_jobs.local_stack import environment, free_port, start, stop
+
+pytestmark = [pytest.mark.ray, pytest.mark.mlflow]
+SMALL = ("--width", "64", "--vocabulary", "400", "--batch-size", "32", "--steps", "20", "--log-every", "5")
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory):
+    before = {p.pid for p in psutil.process_iter()}
+    stack = start(tmp_path_factory.mktemp("stack"))
+    yield stack
+    family = [c.pid for pid, _ in stack.processes for c in psutil.Process(pid).children(recursive=True)]
+    stop(stack.processes)
+    left = [pid for pid in (*family, *(pid for pid, _ in stack.processes)) if psutil.pid_exists(pid)]
+    alive = [p for p in left if psutil.Process(p).status() != psutil.STATUS_ZOMBIE and p not in before]
+    assert len(family) > 5
+    assert not alive
+
+
+def submit(stack, module, *flags):
+    command = [sys.executable, "-m", "ray.scripts.scripts", "job", "submit", "--address", stack.ray_url, "--"]
+    env = environment(Path(stack.token_path))
+    return subprocess.run(
+        [*command, sys.executable, "-m", module, *map(str, flags)],
+        env=env, capture_output=True, text=True, timeout=400,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def sweep(stack, data_dir, tmp_path_factory):
+    output = tmp_path_factory.mktemp("sweep") / "one"
+    done = submit(
+        stack, "ray_jobs.tune", "--data", data_dir / "train.parquet", "--eval-data", data_dir / "test.parquet",
+        *SMALL, "--objectives", "infonce:0.05", "infonce:1e-39", "tempspecmrl",
+        "--output", output, "--mlflow-uri", stack.mlflow_url,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-6000:]
+    return output, done.stdout
+
+
+def test_sweep_leaves_its_results(sweep):
+    output, log = sweep
+    trials = json.loads((output / "trials.json").read_text())
+    assert [t["status"] for t in trials] == ["FINISHED", "FAILED", "FINISHED"]
+    assert "step 1: expected a finite loss" in trials[1]["error"]
+    assert [(t["dim"], t["temperature"]) for t in trials[2]["terms"]] == [(16, 0.03), (32, 0.06), (64, 0.1)]
+    assert {"geometry", "scores", "seed", "objective"} <= trials[0].keys()
+    assert (output / "report.html").read_text().count(
+        "<svg"
+    ) == 2  # one single temperature: no curves over it
+    assert re.search(r"\[trial 3/3 tempspecmrl-seed0\] step 20/20  loss .* pairs/s", log)
+    assert "failed: infonce-1e-39-seed0" in log
+
+
+def test_mlflow_holds_parent_and_nested_runs(sweep, stack):
+    client = MlflowClient(stack.mlflow_url)
+    experiment = client.get_experiment_by_name("tempembed")
+    runs = {r.info.run_name: r for r in client.search_runs([experiment.experiment_id])}
+    parent = runs["sweep one"]
+    children = [r for r in runs.values() if r.data.tags.get("mlflow.parentRunId") == parent.info.run_id]
+    assert {r.info.run_name: r.info.status for r in children} == {
+        "infonce-0.05-seed0": "FINISHED", "infonce-1e-39-seed0": "FAILED", "tempspecmrl-seed0": "FINISHED",
+    }  # fmt: skip
+    assert parent.info.status == "FINISHED"
+    run = runs["tempspecmrl-seed0"]
+    curve = client.get_metric_history(run.info.run_id, "retention/ndcg_at_10/float32")
+    assert [m.step for m in curve] == [32, 64]
+    assert curve[-1].value == 1.0
+    assert [m.step for m in client.get_metric_history(run.info.run_id, "train/loss")] == [5, 10, 15, 20]
+    assert run.data.params["objective"] == "tempspecmrl"
+    assert run.data.metrics["intrinsic_dimension/pca95"] > 0
+    assert {a.path for a in client.list_artifacts(run.info.run_id)} >= {"evaluation.json", "model"}
+    assert {a.path for a in client.list_artifacts(parent.info.run_id)} == {"report.html", "trials.json"}
+    versions = client.search_model_versions("name='tempembed'")
+    assert {v.run_id for v in versions} == {r.info.run_id for r in children if r.info.status == "FINISHED"}
+
+
+def test_a_run_on_two_workers(stack, data_dir, tmp_path):
+    output = tmp_path / "run"
+    flags = ("--data", data_dir / "train.parquet", "--eval-data", data_dir / "test.parquet", *SMALL)
+    done = submit(stack, "ray_jobs.train", *flags, "--output", output, "--num-workers", 2)
+    assert done.returncode == 0, done.stdout[-6000:]
+    assert len((output / "metrics.jsonl").read_text().splitlines()) == 4
+    assert json.loads((output / "evaluation.json").read_text())["scores"]
+    again = submit(stack, "ray_jobs.train", *flags, "--output", output)
+    assert again.returncode != 0
+    assert "of an earlier run; add --resume" in again.stdout
+
+
+def test_a_sweep_that_cannot_run_is_refused_with_the_arithmetic(stack, data_dir, tmp_path):
+    flags = ("--data", data_dir / "train.parquet", *SMALL, "--num-workers", 16, "--output", tmp_path / "x")
+    done = submit(stack, "ray_jobs.tune", *flags)
+    assert done.returncode != 0
+    assert "CPU: 16 workers x 1 = 16 needed, 2 in the cluster" in done.stdout
+
+
+def test_the_stack_is_closed_to_strangers(stack):
+    assert stat.S_IMODE(os.stat(stack.token_path).st_mode) == 0o600
+    with pytest.raises(urllib.error.HTTPError, match="401"):
+        urllib.request.urlopen(f"{stack.ray_url}/api/jobs/", timeout=10)
+    assert stack.ray_url.startswith("http://127.0.0.1:")
+
+
+def test_free_ports_are_distinct_and_avoid_taken_ones(stack):
+    used = int(stack.ray_url.rsplit(":", 1)[1])
+    taken: set[int] = set()
+    ports = [free_port(used, taken), free_port(used, taken), free_port(0, taken)]
+    assert len(set(ports)) == 3
+    assert used not in ports

@@ -1,0 +1,45 @@
+import re
+
+from tempembed.report.html import write_html
+from tempembed.report.table import result_table
+
+
+def trial(name, terms, seed=0, **more):
+    scores = [
+        dict(task="retrieval", metric=metric, codec=codec, dim=dim, bytes_per_vector=dim, score=0.7 * kept,
+             retention=kept, ci_low=0.6 * kept, ci_high=0.8 * kept, retention_ci_low=kept - 0.01,
+             retention_ci_high=kept + 0.01)
+        for metric in ("ndcg_at_10", "v_measure")
+        for codec in ("float32", "binary", "binary_rerank")
+        for dim, kept in ((16, 0.8), (64, 1.0))
+        if not (metric == "v_measure" and codec == "binary_rerank")
+    ]  # fmt: skip
+    return dict(name=name, status="FINISHED", objective=name, seed=seed, terms=terms, scores=scores,
+                data={"num_queries": 5, "num_documents": 9},
+                geometry=dict(pca95=40, pca95_random=60, n=100, alignment=0.1, uniformity=-3.0), **more)  # fmt: skip
+
+
+RESULTS = [
+    trial("infonce:0.05", [dict(dim=64, temperature=0.05, weight=1)]),
+    trial("infonce:0.2", [dict(dim=64, temperature=0.2, weight=1)]),
+    trial("tempagg", [dict(dim=64, temperature=t, weight=1) for t in (0.1, 0.2)]),
+    dict(name="bad", status="FAILED", objective="<bad>", seed=0, terms=[], error="step 1: <not finite>"),
+]
+
+
+def test_report_stands_alone_and_names_failures(tmp_path):
+    path = tmp_path / "report.html"
+    write_html(RESULTS, {"source": "/x/pairs.parquet", "num_pairs": 1234, "fingerprint": "abc"}, path)
+    text = path.read_text()
+    assert text.count("<svg") == 6
+    assert "step 1: &lt;not finite&gt;" in text
+    assert "random vectors: 60" in text
+    assert "1,234 pairs of pairs.parquet" in text
+    assert not re.search(r'(src|href)="https?://', text)
+
+
+def test_table():
+    lines = result_table(RESULTS[:2]).splitlines()
+    assert len(lines) == 4
+    assert "0.700" in lines[2]
+    assert "0.800" in lines[2]

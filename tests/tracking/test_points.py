@@ -1,0 +1,33 @@
+from tempembed.objective import Term
+from tempembed.tracking.points import evaluation_points, temperature_points
+from tempembed.tracking.tracker import JsonlTracker, numbers
+
+
+def row(codec, dim, retention, size):
+    return dict(task="retrieval", metric="ndcg_at_10", codec=codec, dim=dim, bytes_per_vector=size,
+                score=0.5 * retention, retention=retention)  # fmt: skip
+
+
+def test_curves_have_the_width_as_their_step_and_end_at_the_full_width():
+    geometry = {"pca95": 30, "pca95_random": 60, "n": 10, "alignment": 0.5, "uniformity": -3.0}
+    scores = [row("float32", 64, 1.0, 256), row("binary", 64, 0.9, 8), row("float32", 32, 0.8, 128)]
+    points = evaluation_points({"geometry": geometry, "scores": scores})
+    curve = [(value, step) for key, value, step in points if key == "retention/ndcg_at_10/float32"]
+    assert curve == [(0.8, 32), (1.0, 64)]
+    assert ("intrinsic_dimension/pca95", 30.0, 0) in points
+    assert ("retention_at_8_bytes/ndcg_at_10/binary", 0.9, 0) in points
+
+
+def test_temperatures_as_numbers():
+    terms = (Term(dim=8, temperature=0.1), Term(dim=8, temperature=0.4, weight=3))
+    assert dict((k, v) for k, v, _ in temperature_points(terms)) == {
+        "temperature/mean": (0.1 + 1.2) / 4, "temperature/min": 0.1, "temperature/max": 0.4,
+    }  # fmt: skip
+
+
+def test_jsonl_and_numbers(tmp_path):
+    tracker = JsonlTracker(tmp_path / "a" / "m.jsonl")
+    tracker.log({"step": 1, "train/loss": 2.0})
+    tracker.log({"step": 2, "train/loss": 1.0})
+    assert len((tmp_path / "a" / "m.jsonl").read_text().splitlines()) == 2
+    assert numbers({"step": 1, "train/loss": 2, "train/name": "x"}) == {"train/loss": 2.0}
