@@ -92,7 +92,7 @@ class MlflowRun:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
         version = self._client.create_model_version(
-            name, source=f"runs:/{self.run_id}/model", run_id=self.run_id, tags=tags
+            name, source=f"runs:/{self.run_id}/model", run_id=self.run_id, tags=tags, await_creation_for=0
         )
         return str(version.version)
 

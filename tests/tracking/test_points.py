@@ -1,3 +1,5 @@
+import pytest
+
 from tempembed.objective import Term
 from tempembed.tracking.points import evaluation_points, temperature_points
 from tempembed.tracking.tracker import JsonlTracker, numbers
@@ -20,9 +22,8 @@ def test_curves_have_the_width_as_their_step_and_end_at_the_full_width():
 
 def test_temperatures_as_numbers():
     terms = (Term(dim=8, temperature=0.1), Term(dim=8, temperature=0.4, weight=3))
-    assert dict((k, v) for k, v, _ in temperature_points(terms)) == {
-        "temperature/mean": (0.1 + 1.2) / 4, "temperature/min": 0.1, "temperature/max": 0.4,
-    }  # fmt: skip
+    want = {"temperature/mean": (0.1 + 1.2) / 4, "temperature/min": 0.1, "temperature/max": 0.4}
+    assert {key: value for key, value, _ in temperature_points(terms)} == pytest.approx(want)
 
 
 def test_jsonl_and_numbers(tmp_path):
