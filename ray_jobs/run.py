@@ -29,6 +29,8 @@ def worker(config: dict[str, Any]) -> None:
     from tempembed.prepare import Prepared
     from tempembed.training import train
 
+    if torch.cuda.is_available() and config["use_gpu"]:
+        torch.cuda.set_device(ray.train.torch.get_device())
     settings, output = TrainSettings.from_dict(config["settings"]), Path(config["output"])
     prepared = Prepared(folder=Path(config["prepared"]))
     train(settings, prepared, output, ray.train.report, resume=config["resume"])
@@ -104,6 +106,7 @@ def fit(
             "prepared": str(prepared),
             "output": str(output),
             "resume": resume or max_failures != 0,
+            "use_gpu": use_gpu,
         },
         torch_config=TorchConfig(timeout_s=COLLECTIVE_TIMEOUT_SECONDS),
         scaling_config=ScalingConfig(

@@ -216,6 +216,7 @@ def main() -> None:
     for each in settings.values():
         check_batch(each, sweep.num_workers)
     output = Path(sweep.output).absolute()
+    logging.getLogger("mlflow").setLevel(logging.WARNING)  # the board says what matters
     ray.init(log_to_driver=False, logging_level=logging.WARNING)
     concurrent = check_capacity(sweep.num_workers, sweep.cpus_per_worker, sweep.use_gpu)
     prepared = prepare(first, lambda line: print(line, flush=True))

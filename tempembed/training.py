@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor
@@ -58,8 +57,10 @@ def train(
     rank, world_size = rank_and_world_size()
     torch.manual_seed(settings.seed)
     encoder = initial_encoder(settings, prepared)
+    device = _device()
+    encoder.model.to(device)
     terms = settings.resolved_terms(encoder.width)
-    weights = torch.tensor([term.weight for term in terms])
+    weights = torch.tensor([term.weight for term in terms], device=device)
     queries, documents, negatives = prepared.queries, prepared.documents, prepared.hard_negatives
     has_negative = prepared.has_negative
     plan = BatchPlan(num_rows=len(queries), global_batch_size=settings.batch_size, seed=settings.seed)
@@ -88,7 +89,9 @@ def train(
             document_BD,
             terms,
             hard_negatives_NBD=torch.stack(negative_BD) if negative_BD else None,
-            has_negative_NB=None if has_negative is None else torch.from_numpy(has_negative[:, rows]),
+            has_negative_NB=None
+            if has_negative is None
+            else torch.from_numpy(has_negative[:, rows]).to(device),
             symmetric=settings.symmetric,
         )
         global_T = _mean_over_ranks(losses_T.detach())
@@ -131,6 +134,12 @@ def train(
     return output
 
 
+def _device() -> torch.device:
+    """The GPU of this process; the CPU where there is none, or where ranks talk over gloo."""
+    over_gloo = dist.is_available() and dist.is_initialized() and dist.get_backend() == "gloo"
+    return torch.device("cuda" if torch.cuda.is_available() and not over_gloo else "cpu")
+
+
 def _mean_over_ranks(losses_T: Tensor) -> Tensor:
     _, world_size = rank_and_world_size()
     if world_size > 1:
@@ -142,7 +151,7 @@ def _mean_over_ranks(losses_T: Tensor) -> Tensor:
 def _check_finite(losses_T: Tensor, terms: Any, step: int) -> None:
     finite = losses_T.isfinite()
     if not finite.all():
-        index = int(np.argmin(finite.numpy()))
+        index = int(finite.long().argmin())
         raise NonFiniteLossError(
             f"step {step + 1}: expected a finite loss, got {losses_T[index].item()} for the term {terms[index]}; "
             "lower --learning-rate, raise the temperature, or look for damaged data"

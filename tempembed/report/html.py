@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from tempembed.report import figures
+from tempembed.report.claims import directions
 from tempembed.report.table import COLUMNS, table_row
 
 STYLE = """
@@ -44,6 +45,8 @@ def write_html(results: list[dict[str, Any]], data: dict[str, Any], path: Path) 
     single = figures.single_temperature(done)
     if len(single) > 1:
         parts += [
+            "<h2>Does the paper's picture hold here? As the temperature rises ...</h2>",
+            _directions(single),
             "<h2>Temperature against retrieval and clustering</h2>",
             figures.quality_by_temperature(single),
             "<h2>Temperature against intrinsic dimension</h2>",
@@ -65,6 +68,17 @@ def write_html(results: list[dict[str, Any]], data: dict[str, Any], path: Path) 
         )
         parts += ["<h2 class=failed>Failed trials</h2>", f"<ul>{items}</ul>"]
     path.write_text("\n".join(parts), encoding="utf-8")
+
+
+def _directions(single: list[dict[str, Any]]) -> str:
+    rows = "".join(
+        f"<tr><td>{escape(claim)}</td><td>{'holds' if holds else 'does not hold'}</td><td>{escape(numbers)}</td></tr>"
+        for claim, holds, numbers in directions(single)
+    )
+    return (
+        f"<table>{rows}</table><p class=note>Judged on the two ends of the sweep: a direction holds if their 95 % "
+        "intervals lie apart that way (PCA-95: if it never rises). One training run each.</p>"
+    )
 
 
 def _table(results: list[dict[str, Any]]) -> str:

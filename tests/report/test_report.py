@@ -1,5 +1,6 @@
 import re
 
+from tempembed.report.claims import directions
 from tempembed.report.html import write_html
 from tempembed.report.table import result_table
 
@@ -43,3 +44,17 @@ def test_table():
     assert len(lines) == 4
     assert "0.700" in lines[2]
     assert "0.800" in lines[2]
+
+
+def test_directions_are_judged_by_the_intervals():
+    low = trial("infonce:0.05", [dict(dim=64, temperature=0.05, weight=1)])
+    high = trial("infonce:0.2", [dict(dim=64, temperature=0.2, weight=1)])
+    high["geometry"] = {**high["geometry"], "pca95": 41}
+    for row in high["scores"]:
+        if (row["metric"], row["codec"], row["dim"]) == ("ndcg_at_10", "float32", 64):
+            row |= dict(score=0.5, ci_low=0.45, ci_high=0.55)
+    verdicts = {claim: holds for claim, holds, _ in directions([low, high])}
+    assert verdicts["retrieval falls"]
+    assert not verdicts["clustering rises, then levels off"]
+    assert not verdicts["intrinsic dimension (PCA-95) falls"]
+    assert not verdicts["binarisation (32x) keeps more"]
