@@ -42,6 +42,8 @@ OBJECTIVES = (
 class Sweep(TrainSettings):
     """Train and measure every objective with every seed, on the same data in the same order."""
 
+    hold_out: float = 0.1
+    """Without --eval-data: share of --data that is kept from training as the test; shares no text with the rest."""
     batch_size: int = 1024
     """Global batch: pairs per step over all workers. Every other document in it is a negative."""
     objectives: tuple[str, ...] = OBJECTIVES
@@ -220,6 +222,10 @@ def main() -> None:
     ray.init(log_to_driver=False, logging_level=logging.WARNING)
     concurrent = check_capacity(sweep.num_workers, sweep.cpus_per_worker, sweep.use_gpu)
     prepared = prepare(first, lambda line: print(line, flush=True))
+    if prepared.evaluation() is None:
+        raise UserError(
+            "a sweep compares by a test: expected --eval-data, or --hold-out above 0, got neither"
+        )
     width = initial_encoder(first, prepared).width
     terms = {name: each.resolved_terms(width) for name, each in settings.items()}
     for old in ("trials", ".tune"):

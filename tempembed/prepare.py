@@ -1,5 +1,6 @@
 """Everything that a run needs and that does not depend on its objective: read, split, tokenise. Once per data set."""
 
+import dataclasses
 import json
 import os
 import shutil
@@ -13,6 +14,7 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from tempembed.data.pairs import Pairs, read_pairs, require_rows
+from tempembed.data.split import holdout
 from tempembed.data.tokens import Tokens
 from tempembed.encoders.encoder import Encoder, load_encoder
 from tempembed.encoders.static import static_encoder
@@ -125,9 +127,16 @@ def prepare(settings: TrainSettings, say: Callable[[str], None] = lambda _: None
         UserError: bad data, fewer pairs than one batch, an objective that does not fit the encoder.
     """
     pairs = training_pairs(settings, say)
-    require_rows(pairs, settings.batch_size, f"one batch (--batch-size {settings.batch_size})")
     eval_source = settings.eval_data or (INSTALLED_CODE if settings.data == INSTALLED_CODE else None)
-    task = evaluation_task(eval_source, say=say) if eval_source else None
+    task = None
+    if eval_source:
+        task = evaluation_task(eval_source, skip_bad_rows=settings.skip_bad_rows, say=say)
+    elif settings.hold_out:
+        train, test = holdout(pairs.table, max(2, round(settings.hold_out * len(pairs))))
+        say(f"held out {len(test)} of {len(pairs)} pairs as the test")
+        task = task_from_pairs(Pairs(table=test, source=pairs.source), max_queries=DEFAULT_MAX_QUERIES)
+        pairs = dataclasses.replace(pairs, table=train)
+    require_rows(pairs, settings.batch_size, f"one batch (--batch-size {settings.batch_size})")
     key = fingerprint(
         [FORMAT, pairs.fingerprint, task and task.fingerprint, settings.encoder, settings.max_tokens]
         + ([settings.vocabulary] if settings.own_encoder else [])

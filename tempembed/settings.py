@@ -25,6 +25,8 @@ class TrainSettings:
     """Training pairs: a Parquet, JSON Lines or CSV file, a folder of them, a datasets hub name, or installed-code (the Python code of this environment)."""
     eval_data: str | None = None
     """Test pairs, evaluated after training. installed-code brings its own test split."""
+    hold_out: float = 0.0
+    """Without --eval-data: share of --data that is kept from training as the test; shares no text with the rest."""
     objective: str = "infonce:0.06"
     """infonce:0.06, mrl:0.06, tempagg:0.03,0.06,0.1, tempaggmrl:0.03,0.06,0.1 or tempspecmrl."""
     terms: tuple[str, ...] = ()
@@ -75,6 +77,8 @@ class TrainSettings:
         for name in ("weight_decay", "max_grad_norm", "checkpoint_every", "seed"):
             if not getattr(self, name) >= 0:
                 raise UserError(f"--{name.replace('_', '-')}: expected >= 0, got {getattr(self, name)}")
+        if not 0 <= self.hold_out < 1:
+            raise UserError(f"--hold-out: expected a share of the pairs, 0 to below 1, got {self.hold_out}")
         if not 0 <= self.warmup <= 1:
             raise UserError(f"--warmup: expected a share of the steps, 0 to 1, got {self.warmup}")
         if self.batch_size < 2:

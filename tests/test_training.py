@@ -119,3 +119,12 @@ def test_settings_that_cannot_be(settings, data_dir):
         TrainSettings(warmup=2)
     with pytest.raises(UserError, match="--epochs: expected > 0"):
         TrainSettings(epochs=0)
+
+
+def test_hold_out_keeps_test_pairs_from_training(settings):
+    prepared = prepare(dataclasses.replace(settings, eval_data=None, hold_out=0.25))
+    task, queries, documents = prepared.evaluation()
+    assert len(task.queries) == len(queries) == 80
+    assert prepared.meta["num_pairs"] == len(prepared.queries) == 320 - 80
+    assert len(task.documents) == len(documents)
+    assert prepare(dataclasses.replace(settings, eval_data=None)).evaluation() is None

@@ -1,5 +1,6 @@
 """The paper's directions over the temperature, judged on the trials of a sweep."""
 
+import itertools
 from typing import Any
 
 from tempembed.report.table import find, full_width
@@ -28,7 +29,7 @@ def directions(single: list[dict[str, Any]]) -> list[tuple[str, bool, str]]:
     by_interval("retrieval falls", "ndcg_at_10", "float32", full, "score", -1)
     by_interval("clustering rises, then levels off", "v_measure", "float32", full, "score", 1)
     sizes = [r["geometry"]["pca95"] for r in single]
-    falls = all(a >= b for a, b in zip(sizes, sizes[1:], strict=False)) and sizes[0] > sizes[-1]
+    falls = all(a >= b for a, b in itertools.pairwise(sizes)) and sizes[0] > sizes[-1]
     judged.append(("intrinsic dimension (PCA-95) falls", falls, f"{ends}: {', '.join(map(str, sizes))}"))
     quarter = full // 4
     by_interval("truncation to a quarter keeps more", "ndcg_at_10", "float32", quarter, "retention", 1)

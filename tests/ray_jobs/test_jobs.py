@@ -46,7 +46,7 @@ def submit(stack, module, *flags):
 def sweep(stack, data_dir, tmp_path_factory):
     output = tmp_path_factory.mktemp("sweep") / "one"
     done = submit(
-        stack, "ray_jobs.tune", "--data", data_dir / "train.parquet", "--eval-data", data_dir / "test.parquet",
+        stack, "ray_jobs.tune", "--data", data_dir / "train.parquet",
         *SMALL, "--objectives", "infonce:0.05", "infonce:1e-39", "tempspecmrl",
         "--output", output, "--mlflow-uri", stack.mlflow_url,
     )  # fmt: skip
