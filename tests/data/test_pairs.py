@@ -63,15 +63,18 @@ def test_folder_and_duplicates(tmp_path):
 
 
 BAD_ROWS = [
-    ({"query": "", "document": "d"}, r"row 2.*column 'query'.*got an empty one"),
+    ({"query": "", "document": "d"}, r"row 2.*column 'query': expected text, got ''"),
     ({"query": "q", "document": "  \n"}, r"row 2.*column 'document'.*empty"),
     ({"query": None, "document": "d"}, r"row 2.*column 'query'.*null"),
-    ({"query": 3, "document": "d"}, r"row 2.*column 'query'.*expected a text, got int 3"),
-    ({"query": "q", "document": ["d"]}, r"row 2.*column 'document'.*got list"),
-    ({"query": "q", "document": "d", "hard_negatives": "x"}, r"row 2.*'hard_negatives'.*list of texts"),
-    ({"query": "q", "document": "d", "label": 1.5}, r"row 2.*'label'.*got float"),
-    ({"query": "q", "text": "d"}, r"row 2.*expected the columns query and document.*document is missing"),
-    ({"query": "\ud800", "document": "d"}, r"row 2.*column 'query'.*surrogate"),
+    ({"query": 3, "document": "d"}, r"row 2.*column 'query'.*expected text, got 3 \(number\)"),
+    ({"query": "q", "document": ["d"]}, r"row 2.*column 'document'.*\(list\)"),
+    ({"query": "q", "document": "d", "hard_negatives": "x"}, r"row 2.*'hard_negatives'.*a list of texts"),
+    ({"query": "q", "document": "d", "label": 1.5}, r"row 2.*'label'.*got 1.5"),
+    (
+        {"query": "q", "text": "d"},
+        r"row 2.*expected columns 'query' and 'document'.*no 'document' among 'query', 'text'",
+    ),
+    ({"query": "\ud800", "document": "d"}, r"row 2.*column 'query': expected UTF-8, got half a character"),
 ]
 
 
@@ -80,7 +83,7 @@ def test_bad_rows_are_named_or_skipped(tmp_path, bad, message):
     rows = [ROWS[0] | {"label": "a"}, bad if "label" in bad else {**bad, "label": "a"}, ROWS[1]]
     path = tmp_path / "x.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    with pytest.raises(UserError, match=rf"(?s)x\.jsonl: {message}.*--skip-bad-rows"):
+    with pytest.raises(UserError, match=rf"(?s)x\.jsonl, {message}.*--skip-bad-rows"):
         read_pairs(str(path))
     pairs = read_pairs(str(path), skip_bad_rows=True)
     assert (len(pairs), pairs.num_skipped) == (2, 1)
@@ -89,23 +92,27 @@ def test_bad_rows_are_named_or_skipped(tmp_path, bad, message):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("x.jsonl", b"", "found an empty file"),
+        ("x.jsonl", b"", "got an empty file"),
         (
             "x.jsonl",
             b'{"query": "q", "document": "d"}\n{"query": "q2", "docu',
-            r"row 2 \(line 2\).*truncated",
+            r"row 2 \(line 2\).*may be cut off",
         ),
-        ("x.jsonl", b'{"query": "q", "document": "\xff"}\n', "line 1: expected UTF-8, got the byte 0xff"),
+        (
+            "x.jsonl",
+            b'{"query": "q", "document": "\xff"}\n',
+            r"line 1\): expected UTF-8, got byte 0xff at byte 29",
+        ),
         ("x.jsonl", b'[\n{"query": "q"}]', "JSON array"),
-        ("x.jsonl", b'["q", "d"]\n', "row 1.*expected a JSON object"),
+        ("x.jsonl", b'["q", "d"]\n', "row 1.*expected one JSON object per line"),
         ("x.csv", b"query,document\nq,d,e\n", r"row 1 \(line 2\): expected 2 cells.*got 3"),
-        ("x.csv", b'query,document\nq,"d\n', "truncated in a quoted cell"),
-        ("x.csv", b"query,document\nq,\xe9\n", "line 2: expected UTF-8"),
-        ("x.csv", b"query,text\nq,d\n", "rename 'query' and 'text'"),
-        ("x.csv", b"query,anchor,document\nq,q,d\n", "found both 'query' and 'anchor'"),
-        ("x.csv", b"query,document\n", "found no rows at all"),
-        ("x.jsonl", b'{"query": "q", "document": "d"}\n' * 5, "same pair in all 5 rows"),
-        ("x.parquet", b"PAR1 no Parquet at all", "truncated or damaged"),
+        ("x.csv", b'query,document\nq,"d\n', "line 2.*the file is cut off"),
+        ("x.csv", b"query,document\nq,\xe9\n", r"line 2\), column 'document': expected UTF-8"),
+        ("x.csv", b"query,text\nq,d\n", "rename 'text' to 'document'"),
+        ("x.csv", b"query,anchor,document\nq,q,d\n", "got both 'query' and 'anchor'"),
+        ("x.csv", b"query,document\n", "it has no rows"),
+        ("x.jsonl", b'{"query": "q", "document": "d"}\n' * 5, "all 5 rows are duplicates of one pair"),
+        ("x.parquet", b"PAR1 no Parquet at all", "cut off or damaged"),
         ("x.txt", b"hello", "ends in .parquet"),
     ],
 )
@@ -124,9 +131,9 @@ def test_truncated_parquet(tmp_path):
 
 
 def test_places_without_data(tmp_path):
-    with pytest.raises(UserError, match="found none of them in the folder"):
+    with pytest.raises(UserError, match="got an empty folder"):
         read_pairs(str(tmp_path))
-    with pytest.raises(UserError, match="found no such file"):
+    with pytest.raises(UserError, match="no such file or folder"):
         read_pairs(str(tmp_path / "absent.parquet"))
     with pytest.raises(UserError, match="hub does not know it or cannot be reached"):
         read_pairs("nobody/no-such-data-set")
@@ -143,3 +150,32 @@ def test_fewer_pairs_than_a_batch(tmp_path):
     require_rows(pairs, 3, "a batch")
     with pytest.raises(UserError, match=r"at least 512 pairs for one batch, got 3"):
         require_rows(pairs, 512, "one batch")
+
+
+def test_labels_in_only_some_rows_are_not_taken(tmp_path):
+    rows = [ROWS[0], ROWS[1], {**ROWS[2], "label": None}]
+    for order in (rows, rows[::-1]):
+        path = write(tmp_path / "x.jsonl", order)
+        with pytest.raises(UserError, match="column 'label'"):
+            read_pairs(path)
+        pairs = read_pairs(path, skip_bad_rows=True)
+        assert sorted(pairs.labels) == ["io", "math"]
+
+
+def test_broken_text_in_one_row_is_skippable_everywhere(tmp_path):
+    (tmp_path / "x.csv").write_bytes(b"query,document\nq,\xe9\nq2,d2\nq3,d3\n")
+    assert read_pairs(str(tmp_path / "x.csv"), skip_bad_rows=True).queries == ["q2", "q3"]
+    broken = pa.table({"query": ["q", "r"], "document": pa.array([b"\xff", b"d"]).view(pa.string())})
+    pq.write_table(broken, tmp_path / "x.parquet")
+    with pytest.raises(UserError, match="row 1, column 'document': expected UTF-8"):
+        read_pairs(str(tmp_path / "x.parquet"))
+    assert read_pairs(str(tmp_path / "x.parquet"), skip_bad_rows=True).queries == ["r"]
+
+
+@pytest.mark.parametrize(
+    "columns", [{"hard_negatives": ["x"], "negative_1": "y"}, {"negative": "x", "negative_1": "y"}]
+)
+def test_two_spellings_of_hard_negatives(tmp_path, columns):
+    path = write(tmp_path / "x.parquet", [{"query": "q", "document": "d", **columns}])
+    with pytest.raises(UserError, match="negative_1"):
+        read_pairs(path)
