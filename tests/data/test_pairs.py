@@ -135,7 +135,7 @@ def test_places_without_data(tmp_path):
         read_pairs(str(tmp_path))
     with pytest.raises(UserError, match="no such file or folder"):
         read_pairs(str(tmp_path / "absent.parquet"))
-    with pytest.raises(UserError, match="hub does not know it or cannot be reached"):
+    with pytest.raises(UserError, match="the hub could not be reached"):
         read_pairs("nobody/no-such-data-set")
 
 
