@@ -34,6 +34,14 @@ class Tokens:
         ids = np.fromiter((i for ids in lists for i in ids), np.int32, count=int(offsets[-1]))
         return Tokens(ids=ids, offsets=offsets)
 
+    @staticmethod
+    def concatenate(parts: "list[Tokens]") -> "Tokens":
+        """All texts of all parts."""
+        lengths = [np.diff(part.offsets) for part in parts]
+        offsets = np.concatenate([[0], *lengths]).cumsum(dtype=np.int64)
+        ids = np.concatenate([np.empty(0, np.int32), *(part.ids for part in parts)])
+        return Tokens(ids=ids, offsets=offsets)
+
     def save(self, folder: Path, name: str) -> None:
         """Write `<name>.ids.npy` and `<name>.offsets.npy`."""
         np.save(folder / f"{name}.ids.npy", self.ids)

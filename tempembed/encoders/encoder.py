@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from tempembed.data.tokens import Tokens
 from tempembed.errors import UserError
 
+TOKENIZE_ROWS = 4096
+
 
 class Encoder(nn.Module):
     """Turns token ids into embeddings by the modules of a SentenceTransformer, so the ecosystem can load it."""
@@ -42,16 +44,16 @@ class Encoder(nn.Module):
 
     def tokenize(self, texts: Sequence[str]) -> Tokens:
         """Ids of each text, cut at the encoder's maximal length, special tokens included."""
-        texts = list(texts)
+        # a part at a time: the tokenizer's own objects take a hundred times the memory of the ids
+        parts = [texts[start : start + TOKENIZE_ROWS] for start in range(0, len(texts), TOKENIZE_ROWS)]
+        return Tokens.concatenate([Tokens.from_lists(self._token_lists(list(part))) for part in parts])
+
+    def _token_lists(self, texts: list[str]) -> list[list[int]]:
         if self.is_static:
-            lists = [e.ids for e in self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
-        elif texts:
-            lists = self.model.tokenizer(
-                texts, truncation=True, max_length=self.model.max_seq_length, add_special_tokens=True
-            )["input_ids"]
-        else:
-            lists = []
-        return Tokens.from_lists(lists)
+            return [e.ids for e in self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
+        return self.model.tokenizer(
+            texts, truncation=True, max_length=self.model.max_seq_length, add_special_tokens=True
+        )["input_ids"]
 
     def features(self, tokens: Tokens) -> dict[str, Tensor]:
         """The tensors that the first module of the SentenceTransformer takes."""

@@ -38,3 +38,9 @@ def test_tokens_select_and_round_trip(tmp_path):
     picked = Tokens.load(tmp_path, "x").select(np.array([3, 1, 0, 3]))
     got = [picked.ids[a:b].tolist() for a, b in zip(picked.offsets[:-1], picked.offsets[1:], strict=True)]
     assert got == [[5, 6], [], [1, 2, 3], [5, 6]]
+
+
+def test_tokens_concatenate():
+    joined = Tokens.concatenate([Tokens.from_lists([[1], [2, 3]]), Tokens.from_lists([[], [4]])])
+    assert (joined.ids.tolist(), joined.offsets.tolist()) == ([1, 2, 3, 4], [0, 1, 3, 3, 4])
+    assert len(Tokens.concatenate([])) == 0
