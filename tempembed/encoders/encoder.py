@@ -44,7 +44,7 @@ class Encoder(nn.Module):
 
     def tokenize(self, texts: Sequence[str]) -> Tokens:
         """Ids of each text, cut at the encoder's maximal length, special tokens included."""
-        # a part at a time: the tokenizer's own objects take a hundred times the memory of the ids
+        # a part at a time: the tokenizer's own objects take far more memory than the ids that are kept
         parts = [texts[start : start + TOKENIZE_ROWS] for start in range(0, len(texts), TOKENIZE_ROWS)]
         return Tokens.concatenate([Tokens.from_lists(self._token_lists(list(part))) for part in parts])
 
