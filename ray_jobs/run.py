@@ -1,8 +1,10 @@
 """One training run on Ray Train workers: what train.py and every trial of tune.py do."""
 
-import json
 import os
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +26,7 @@ def worker(config: dict[str, Any]) -> None:
     """On each worker: train, then measure on rank 0. Writes the model and `evaluation.json` into the output."""
     import torch
 
-    from tempembed.encoders.encoder import load_encoder
-    from tempembed.evaluation.evaluate import evaluate
+    from tempembed.evaluation.trained import evaluate_trained
     from tempembed.prepare import Prepared
     from tempembed.training import train
 
@@ -35,17 +36,45 @@ def worker(config: dict[str, Any]) -> None:
     prepared = Prepared(folder=Path(config["prepared"]))
     train(settings, prepared, output, ray.train.report, resume=config["resume"])
     context = ray.train.get_context()
-    if context.get_world_rank() != 0 or (evaluation := prepared.evaluation()) is None:
+    if context.get_world_rank() != 0 or (test := prepared.evaluation()) is None:
         return
     # the other workers of this machine are done: their cores are free for the measurement
     torch.set_num_threads(max(torch.get_num_threads(), context.get_local_world_size()))
-    task, query_tokens, document_tokens = evaluation
-    report = evaluate(
-        load_encoder(str(output)), task, model=str(output), tokens=(query_tokens, document_tokens)
+    evaluate_trained(output, test)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PreparedData:
+    """What a driver needs to know of prepared data."""
+
+    folder: Path
+    meta: dict[str, Any]
+    """`Prepared.meta`."""
+    has_test: bool
+    width: int
+    """Of the encoder before training."""
+
+
+def prepare_apart(settings: TrainSettings) -> PreparedData:
+    """`prepare` in a process of its own: a driver lives as long as the sweep, and would keep its 1.5 GB that long.
+
+    Raises:
+        UserError: as `prepare`.
+    """
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        return pool.submit(_prepare, settings).result()
+
+
+def _prepare(settings: TrainSettings) -> PreparedData:
+    from tempembed.prepare import initial_encoder, prepare
+
+    prepared = prepare(settings, lambda line: print(line, flush=True))
+    return PreparedData(
+        folder=prepared.folder,
+        meta=prepared.meta,
+        has_test=prepared.has_test,
+        width=initial_encoder(settings, prepared).width,
     )
-    partial = output / ".evaluation.json"
-    partial.write_text(json.dumps(report, indent=1))
-    partial.rename(output / "evaluation.json")
 
 
 def check_capacity(num_workers: int, cpus_per_worker: float, use_gpu: bool) -> int:
@@ -99,6 +128,9 @@ def fit(
         UserError: what went wrong on a worker, as one line.
     """
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", REPORT_POLL_SECONDS)
+    os.environ["RAY_TRAIN_RUN_CONTROLLER_AS_ACTOR"] = (
+        "0"  # one process less to start; reports arrive in this one
+    )
     trainer = TorchTrainer(
         worker,
         train_loop_config={

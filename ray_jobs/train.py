@@ -15,9 +15,8 @@ import ray
 import tyro
 from ray.train.v2.api.callback import UserCallback
 
-from ray_jobs.run import check_batch, check_capacity, fit
+from ray_jobs.run import check_batch, check_capacity, fit, prepare_apart
 from tempembed.cli import Train, check_output, progress_line, run, score_table
-from tempembed.prepare import prepare
 from tempembed.tracking.tracker import JsonlTracker, Tracker
 
 
@@ -58,10 +57,9 @@ def main() -> None:
     output = Path(command.output).absolute()
     check_batch(command.settings, command.num_workers)
     check_output(output, resume=command.resume)
-    os.environ["RAY_TRAIN_RUN_CONTROLLER_AS_ACTOR"] = "0"  # reports arrive in this process
     ray.init(log_to_driver=False, logging_level=logging.WARNING)
     check_capacity(command.num_workers, command.cpus_per_worker, command.use_gpu)
-    prepared = prepare(command.settings, lambda line: print(line, flush=True))
+    prepared = prepare_apart(command.settings)
     output.mkdir(parents=True, exist_ok=True)
     trackers: list[Tracker] = [JsonlTracker(output / "metrics.jsonl")]
     mlflow_run = None

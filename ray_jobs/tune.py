@@ -21,11 +21,10 @@ import tyro
 from ray import tune
 from ray.tune.integration.ray_train import TuneReportCallback
 
-from ray_jobs.run import check_batch, check_capacity, fit
+from ray_jobs.run import PreparedData, check_batch, check_capacity, fit, prepare_apart
 from tempembed.cli import progress_line, run
 from tempembed.errors import UserError
 from tempembed.objective import Terms
-from tempembed.prepare import Prepared, initial_encoder, prepare
 from tempembed.report.html import write_html
 from tempembed.report.table import result_table
 from tempembed.settings import TrainSettings
@@ -221,13 +220,12 @@ def main() -> None:
     logging.getLogger("mlflow").setLevel(logging.WARNING)  # the board says what matters
     ray.init(log_to_driver=False, logging_level=logging.WARNING)
     concurrent = check_capacity(sweep.num_workers, sweep.cpus_per_worker, sweep.use_gpu)
-    prepared = prepare(first, lambda line: print(line, flush=True))
-    if prepared.evaluation() is None:
+    prepared = prepare_apart(first)
+    if not prepared.has_test:
         raise UserError(
             "a sweep compares by a test: expected --eval-data, or --hold-out above 0, got neither"
         )
-    width = initial_encoder(first, prepared).width
-    terms = {name: each.resolved_terms(width) for name, each in settings.items()}
+    terms = {name: each.resolved_terms(prepared.width) for name, each in settings.items()}
     for old in ("trials", ".tune"):
         shutil.rmtree(output / old, ignore_errors=True)
     output.mkdir(parents=True, exist_ok=True)
@@ -271,7 +269,7 @@ def main() -> None:
 def _tune(
     sweep: Sweep,
     settings: dict[str, TrainSettings],
-    prepared: Prepared,
+    prepared: PreparedData,
     output: Path,
     board: Board,
     concurrent: int,

@@ -1,7 +1,7 @@
 """The command line without Ray: train and evaluate on this machine."""
 
 import dataclasses
-import json
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -83,7 +83,10 @@ def check_output(output: Path, *, resume: bool) -> None:
 
 def train_command(command: Train) -> None:
     """`tempembed train`."""
-    from tempembed.evaluation.evaluate import evaluate
+    # The gradient of a large table is allocated anew each step: in pages of 2 MB that costs a third. torch reads it once.
+    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
+
+    from tempembed.evaluation.trained import REPORT, evaluate_trained
     from tempembed.prepare import prepare
     from tempembed.tracking.tracker import JsonlTracker
     from tempembed.training import train
@@ -103,36 +106,16 @@ def train_command(command: Train) -> None:
         say(f"stopped after step {command.stop_after}; go on with --resume")
         return
     say(f"model: {output}")
-    if evaluation := prepared.evaluation():
-        from tempembed.encoders.encoder import load_encoder
-
-        task, query_tokens, document_tokens = evaluation
-        measured = evaluate(
-            load_encoder(str(output)),
-            task,
-            model=str(output),
-            tokens=(query_tokens, document_tokens),
-            say=say,
-        )
-        write_report(measured, output / "evaluation.json")
-        say(f"evaluation: {output / 'evaluation.json'}")
-
-
-def write_report(report: dict[str, Any], path: Path) -> None:
-    """The report as JSON, and its scores as Parquet beside it."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(report, indent=1))
-    rows = [{"model": report["model"], **row} for row in report["scores"]]
-    pq.write_table(pa.Table.from_pylist(rows), path.with_suffix(".parquet"))
+    if test := prepared.evaluation():
+        evaluate_trained(output, test, say)
+        say(f"evaluation: {output / REPORT}")
 
 
 def evaluate_command(command: Evaluate) -> None:
     """`tempembed evaluate`."""
     from tempembed.encoders.encoder import load_encoder
     from tempembed.evaluation.evaluate import evaluate
+    from tempembed.evaluation.trained import write_report
     from tempembed.prepare import evaluation_task
 
     if Path(command.output).suffix != ".json":

@@ -1,4 +1,4 @@
-"""Token ids of many texts as two flat arrays, made once and memory-mapped by every trial and worker."""
+"""Token ids of many texts as flat arrays, made once and memory-mapped by every trial and worker."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +14,8 @@ class Tokens:
     """int32, all texts one after the other."""
     offsets: np.ndarray
     """int64, one more than there are texts."""
+    counts: np.ndarray | None = None
+    """int32 beside `ids`, where the order of a text's tokens does not matter (`as_bags`): how often each occurs."""
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -24,7 +26,16 @@ class Tokens:
         lengths = self.offsets[rows + 1] - starts
         offsets = np.concatenate([[0], np.cumsum(lengths)])
         places = np.repeat(starts - offsets[:-1], lengths) + np.arange(offsets[-1])
-        return Tokens(ids=self.ids[places], offsets=offsets)
+        counts = None if self.counts is None else self.counts[places]
+        return Tokens(ids=self.ids[places], offsets=offsets, counts=counts)
+
+    def as_bags(self) -> "Tokens":
+        """Each text's distinct tokens, ascending, with their counts: for an encoder that ignores order."""
+        texts = np.repeat(np.arange(len(self)), np.diff(self.offsets))
+        span = int(self.ids.max(initial=0)) + 1
+        keys, counts = np.unique(texts * span + self.ids, return_counts=True)
+        offsets = np.searchsorted(keys, np.arange(len(self) + 1) * span)
+        return Tokens(ids=(keys % span).astype(np.int32), offsets=offsets, counts=counts.astype(np.int32))
 
     @staticmethod
     def from_lists(lists: list[list[int]]) -> "Tokens":
@@ -40,17 +51,23 @@ class Tokens:
         lengths = [np.diff(part.offsets) for part in parts]
         offsets = np.concatenate([[0], *lengths]).cumsum(dtype=np.int64)
         ids = np.concatenate([np.empty(0, np.int32), *(part.ids for part in parts)])
-        return Tokens(ids=ids, offsets=offsets)
+        counted = [part.counts for part in parts if part.counts is not None]
+        assert len(counted) in (0, len(parts)), "bags and sequences do not mix"
+        return Tokens(ids=ids, offsets=offsets, counts=np.concatenate(counted) if counted else None)
 
     def save(self, folder: Path, name: str) -> None:
-        """Write `<name>.ids.npy` and `<name>.offsets.npy`."""
+        """Write `<name>.ids.npy`, `<name>.offsets.npy` and, for bags, `<name>.counts.npy`."""
         np.save(folder / f"{name}.ids.npy", self.ids)
         np.save(folder / f"{name}.offsets.npy", self.offsets)
+        if self.counts is not None:
+            np.save(folder / f"{name}.counts.npy", self.counts)
 
     @staticmethod
     def load(folder: Path, name: str) -> "Tokens":
         """Memory-map what `save` wrote."""
+        counts = folder / f"{name}.counts.npy"
         return Tokens(
             ids=np.load(folder / f"{name}.ids.npy", mmap_mode="r"),
             offsets=np.load(folder / f"{name}.offsets.npy"),
+            counts=np.load(counts, mmap_mode="r") if counts.exists() else None,
         )

@@ -1,5 +1,7 @@
 """Alignment and uniformity (Wang & Isola 2020, arXiv:2005.10242)."""
 
+import math
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -13,7 +15,17 @@ def alignment(queries_BD: Float[Tensor, "B D"], documents_BD: Float[Tensor, "B D
 def uniformity(embeddings_MD: Float[Tensor, "M D"]) -> float:
     """`log E exp(-2 || f(x) - f(y) ||^2)` over distinct pairs of unit vectors; 0 collapsed, near -4 uniform.
 
-    The signed loss: smaller is more uniform.
+    The signed loss: smaller is more uniform. A zero vector stays one. Blocks of rows, so memory is 1024·M.
     """
-    squared = torch.pdist(embeddings_MD).pow(2)
-    return squared.mul(-2).exp().mean().log().item()
+    total, num = 0.0, len(embeddings_MD)
+    norms_M = embeddings_MD.pow(2).sum(1)
+    for start in range(0, num, 1024):
+        rows_BD = embeddings_MD[start : start + 1024]
+        products_BM = rows_BD @ embeddings_MD[start:].T
+        squared_BM = norms_M[start : start + 1024, None] + norms_M[None, start:] - 2 * products_BM
+        pairs_BM = (
+            squared_BM.clamp_min(0).mul(-2).exp().triu(diagonal=1)
+        )  # each pair once, no row with itself
+        total += pairs_BM.sum(dtype=torch.float64).item()
+    pairs = num * (num - 1) / 2
+    return math.log(total / pairs) if total else -math.inf

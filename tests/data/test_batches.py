@@ -44,3 +44,14 @@ def test_tokens_concatenate():
     joined = Tokens.concatenate([Tokens.from_lists([[1], [2, 3]]), Tokens.from_lists([[], [4]])])
     assert (joined.ids.tolist(), joined.offsets.tolist()) == ([1, 2, 3, 4], [0, 1, 3, 3, 4])
     assert len(Tokens.concatenate([])) == 0
+
+
+def test_bags_count_each_texts_tokens(tmp_path):
+    lists = [[5, 3, 5, 5], [], [0], [9, 0, 9]]
+    bags = Tokens.from_lists(lists).as_bags()
+    bags.save(tmp_path, "x")
+    picked = Tokens.load(tmp_path, "x").select(np.array([3, 1, 0]))
+    assert picked.ids.tolist() == [0, 9, 3, 5]
+    assert picked.counts.tolist() == [1, 2, 1, 3]
+    assert picked.offsets.tolist() == [0, 2, 2, 4]
+    assert len(Tokens.from_lists([[], []]).as_bags()) == 2
