@@ -40,7 +40,7 @@ def find_columns(names: Sequence[str], text_names: Sequence[str]) -> Columns:
     if repeated := [name for name, count in Counter(names).items() if count > 1]:
         raise BadRow("wrong columns", "each column once", f"{quoted(repeated)} more than once", "rename one")
     numbered = sorted(
-        (name for name in names if re.fullmatch(r"negative_[0-9]+", name)), key=lambda name: int(name[9:])
+        (name for name in names if re.fullmatch(r"negative_[0-9]{1,9}", name)), key=lambda name: int(name[9:])
     )
     query = _one_spelling(names, QUERY, "anchor")
     document = _one_spelling(names, DOCUMENT, "positive")

@@ -2,7 +2,9 @@
 
 import csv
 import json
+import os
 import re
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,7 +31,7 @@ def read_source(source: str, faults: Faults) -> dict[str, pa.Table]:
     """One table per file, each with the columns of `SCHEMA`."""
     if not source.strip():
         raise UserError("expected a file, a folder or a hub name with pairs, got an empty name: set --data")
-    path = Path(source).expanduser()
+    path = Path(os.path.expanduser(source))  # unlike Path.expanduser, leaves an unknown ~user alone
     if path.is_dir():
         saved = ("dataset_info.json", "state.json")  # what Dataset.save_to_disk writes beside the data
         if (path / "dataset_dict.json").exists() or all((path / name).exists() for name in saved):
@@ -84,7 +86,7 @@ def _read_file(path: Path, faults: Faults) -> pa.Table:
 def _read_parquet(path: Path, start: bytes, collector: Collector) -> None:
     try:
         file = pq.ParquetFile(path, page_checksum_verification=True)
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:  # the last: a damaged column name
         found = (
             "one that is cut off or damaged"
             if start == b"PAR1"
@@ -178,9 +180,22 @@ def _read_json_lines(path: Path, collector: Collector) -> None:
                 collector.reject(bad, row, line)
 
 
+def _unique(members: list[tuple[str, Any]]) -> dict[str, Any]:
+    values = dict(members)
+    if len(values) < len(members):
+        repeated = [name for name, count in Counter(name for name, _ in members).items() if count > 1]
+        raise BadRow(
+            "doubled name", "each name once in an object", f"{quoted(repeated)} more than once", "rename one"
+        )
+    return values
+
+
+_JSON = json.JSONDecoder(object_pairs_hook=_unique)  # made once: json.loads with a hook makes one per line
+
+
 def _json_object(line: bytes) -> dict[str, Any]:
     try:
-        value = json.loads(line.decode("utf-8"))
+        value = _JSON.decode(line.decode("utf-8"))
     except UnicodeDecodeError as error:
         found = f"byte 0x{line[error.start]:02x} at byte {error.start + 1} of the line"
         raise BadRow("invalid UTF-8", "UTF-8", found, "save the file as UTF-8") from error
@@ -240,11 +255,10 @@ def _csv_values(header: list[str], cells: list[str], columns: Columns) -> dict[s
         todo = "quote cells that hold the separator"
         raise BadRow("wrong number of cells", f"{len(header)} cells as in the header", found, todo)
     values: dict[str, Any] = dict(zip(header, cells, strict=True))
-    if columns.hard_negatives and (cell := values[columns.hard_negatives]):
+    if columns.hard_negatives:
+        cell = values[columns.hard_negatives]
         try:
-            values[columns.hard_negatives] = json.loads(cell)
+            values[columns.hard_negatives] = json.loads(cell) if cell.strip() else None
         except (ValueError, RecursionError):
             pass  # still text, which _clean_row reports
-    elif columns.hard_negatives:
-        values[columns.hard_negatives] = None
     return values

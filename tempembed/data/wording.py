@@ -7,7 +7,10 @@ from typing import Any
 
 def shown(value: Any) -> str:
     """A short form of a value and of its type, for a message."""
-    text = repr(value[:80] if isinstance(value, str) else value)
+    try:
+        text = repr(value[:80] if isinstance(value, str) else value)
+    except RecursionError:  # lists in lists, just shallow enough to be read
+        text = "..."
     kinds = {bool: "true/false", int: "number", float: "number", list: "list", dict: "object"}
     kind = f" ({kinds[type(value)]})" if type(value) in kinds else ""
     return (text if len(text) <= 60 else f"{text[:57]}...") + kind
