@@ -1,181 +1,201 @@
-import json
+"""What a user gets back: distinct pairs, counts of what was left out, and a fingerprint of the content."""
 
 import pyarrow as pa
-import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from tempembed.data.pairs import read_pairs, require_rows
+from tempembed.data import pairs as pairs_module
+from tempembed.data.pairs import Pairs, read_pairs, require_rows
 from tempembed.errors import UserError
 
 ROWS = [
-    {"query": "open the file", "document": "def open(): ...", "label": "io"},
-    {"query": 'sum, of "all"', "document": "def total(xs):\n    return sum(xs)", "label": "math"},
-    {"query": "größe", "document": "def size(): return 1", "label": "math"},
+    {"query": "open", "document": "def open(): ...", "hard_negatives": ["x", "yz"], "label": "io"},
+    {"query": 'sum, of "all"', "document": "a\n\tb", "hard_negatives": [], "label": "math"},
+    {"query": "größe", "document": "def size(): return 1", "hard_negatives": ["w"], "label": "math"},
 ]
+PLAIN = [{"query": row["query"], "document": row["document"]} for row in ROWS]
+FULL, BARE = "a0c467231d4e757b", "bc76586614b0ae24"  # fingerprints of the two
+FORMATS = ["x.parquet", "x.jsonl", "x.csv", "x.tsv"]
 
 
-def write(path, rows):
-    table = pa.Table.from_pylist(rows)
-    if path.suffix == ".parquet":
-        pq.write_table(table, path)
-    elif path.suffix == ".jsonl":
-        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    else:
-        pa.csv.write_csv(table, path)
-    return str(path)
+def with_row(number, **values):
+    return [{**row, **values} if i == number else row for i, row in enumerate(ROWS)]
 
 
-def test_same_content_same_pairs_in_every_format(tmp_path):
-    found = [read_pairs(write(tmp_path / f"x.{suffix}", ROWS)) for suffix in ("parquet", "jsonl", "csv")]
-    assert [f.documents for f in found] == [[r["document"] for r in ROWS]] * 3
-    assert found[0].labels == ["io", "math", "math"]
-    assert len({f.fingerprint for f in found}) == 1
-    changed = read_pairs(write(tmp_path / "y.parquet", [*ROWS[:2], {**ROWS[2], "label": "io"}]))
-    assert changed.fingerprint != found[0].fingerprint
+def test_what_is_absent_is_none(put):
+    pairs = read_pairs(put("x.jsonl", PLAIN))
+    assert (pairs.hard_negatives, pairs.labels) == (None, None)
+    assert pairs.table.column_names == ["query", "document"]
+    assert pairs.queries is not pairs.queries
+    empty = [{**row, "hard_negatives": [], "label": None} for row in PLAIN]
+    for name in FORMATS:  # columns without content are no columns
+        assert read_pairs(put(name, empty)).table.column_names == ["query", "document"]
+        assert read_pairs(put(name, empty)).fingerprint == pairs.fingerprint
 
 
-def test_spellings_of_sentence_transformers(tmp_path):
+# Fingerprints
+
+
+def test_formats_do_not_change_the_fingerprint(put):
+    """A fixed value, so that an upgrade that would change it (and so make caches useless) is seen."""
+    assert {read_pairs(put(name, ROWS)).fingerprint for name in FORMATS} == {FULL}
+    assert {read_pairs(put(name, PLAIN)).fingerprint for name in FORMATS} == {BARE}
+
+
+def test_spellings_do_not_change_the_fingerprint(put):
     rows = [
-        {"anchor": "a", "positive": "b", "negative": "c"},
-        {"anchor": "d", "positive": "e", "negative": None},
+        {"label": row["label"], "negative_2": None, "positive": row["document"], "anchor": row["query"]}
+        for row in ROWS
     ]
-    pairs = read_pairs(write(tmp_path / "x.parquet", rows))
-    assert (pairs.queries, pairs.documents, pairs.hard_negatives) == (["a", "d"], ["b", "e"], [["c"], []])
+    for row, source in zip(rows, ROWS, strict=True):
+        row |= {f"negative_{i}": text for i, text in enumerate(source["hard_negatives"], start=1)}
+    full = rows[0] | rows[1] | rows[2]
+    rows = [dict.fromkeys(full) | row for row in rows]
+    assert {read_pairs(put(name, rows)).fingerprint for name in FORMATS} == {FULL}
 
 
-def test_hard_negatives(tmp_path):
-    row = {"query": "q", "document": "d"}
-    numbered = [{**row, "negative_1": "one", "negative_10": "ten", "negative_2": "two"}]
-    assert read_pairs(write(tmp_path / "x.jsonl", numbered)).hard_negatives == [["one", "two", "ten"]]
-    lists = [{**row, "hard_negatives": ["x", "y"]}]
-    assert read_pairs(write(tmp_path / "y.parquet", lists)).hard_negatives == [["x", "y"]]
-    (tmp_path / "z.csv").write_text('query,document,hard_negatives\nq,d,"[""x"", ""y""]"\n')
-    assert read_pairs(str(tmp_path / "z.csv")).hard_negatives == [["x", "y"]]
+@pytest.mark.parametrize("size", [1, 2])
+def test_chunks_do_not_change_the_fingerprint(tmp_path, monkeypatch, size):
+    pq.write_table(pa.Table.from_pylist(ROWS), tmp_path / "x.parquet", row_group_size=size)
+    for module in ("files", "rows", "pairs"):
+        monkeypatch.setattr(f"tempembed.data.{module}.CHUNK_ROWS", size)
+    pairs = read_pairs(str(tmp_path / "x.parquet"))
+    assert (pairs.table["query"].num_chunks > 1, pairs.fingerprint) == (True, FULL)
 
 
-def test_folder_and_duplicates(tmp_path):
-    write(tmp_path / "a.parquet", ROWS[:2])
-    write(tmp_path / "b.jsonl", ROWS[1:])
-    pairs = read_pairs(str(tmp_path))
-    assert pairs.queries == [r["query"] for r in ROWS]
-    assert pairs.skip_reasons == {"duplicate pair": 1}
-
-
-BAD_ROWS = [
-    ({"query": "", "document": "d"}, r"row 2.*column 'query': expected text, got ''"),
-    ({"query": "q", "document": "  \n"}, r"row 2.*column 'document'.*empty"),
-    ({"query": None, "document": "d"}, r"row 2.*column 'query'.*null"),
-    ({"query": 3, "document": "d"}, r"row 2.*column 'query'.*expected text, got 3 \(number\)"),
-    ({"query": "q", "document": ["d"]}, r"row 2.*column 'document'.*\(list\)"),
-    ({"query": "q", "document": "d", "hard_negatives": "x"}, r"row 2.*'hard_negatives'.*a list of texts"),
-    ({"query": "q", "document": "d", "label": 1.5}, r"row 2.*'label'.*got 1.5"),
-    (
-        {"query": "q", "text": "d"},
-        r"row 2.*expected columns 'query' and 'document'.*no 'document' among 'query', 'text'",
-    ),
-    ({"query": "\ud800", "document": "d"}, r"row 2.*column 'query': expected UTF-8, got half a character"),
-]
-
-
-@pytest.mark.parametrize(("bad", "message"), BAD_ROWS)
-def test_bad_rows_are_named_or_skipped(tmp_path, bad, message):
-    rows = [ROWS[0] | {"label": "a"}, bad if "label" in bad else {**bad, "label": "a"}, ROWS[1]]
-    path = tmp_path / "x.jsonl"
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    with pytest.raises(UserError, match=rf"(?s)x\.jsonl, {message}.*--skip-bad-rows"):
-        read_pairs(str(path))
-    pairs = read_pairs(str(path), skip_bad_rows=True)
-    assert (len(pairs), pairs.num_skipped) == (2, 1)
+def test_slices_and_widths_do_not_change_the_fingerprint():
+    table = pa.Table.from_pylist([ROWS[2], *ROWS, ROWS[0]])  # 32-bit offsets, unlike those of the reader
+    assert table.schema.field("query").type == pa.string()
+    assert Pairs(table=table.slice(1, 3), source="x").fingerprint == FULL
+    parts = pa.concat_tables([table.slice(1, 2), table.slice(3, 0), table.slice(3, 1)])
+    assert Pairs(table=parts, source="x").fingerprint == FULL
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "message"),
+    "rows",
     [
-        ("x.jsonl", b"", "got an empty file"),
-        (
-            "x.jsonl",
-            b'{"query": "q", "document": "d"}\n{"query": "q2", "docu',
-            r"row 2 \(line 2\).*may be cut off",
-        ),
-        (
-            "x.jsonl",
-            b'{"query": "q", "document": "\xff"}\n',
-            r"line 1\): expected UTF-8, got byte 0xff at byte 29",
-        ),
-        ("x.jsonl", b'[\n{"query": "q"}]', "JSON array"),
-        ("x.jsonl", b'["q", "d"]\n', "row 1.*expected one JSON object per line"),
-        ("x.csv", b"query,document\nq,d,e\n", r"row 1 \(line 2\): expected 2 cells.*got 3"),
-        ("x.csv", b'query,document\nq,"d\n', "line 2.*the file is cut off"),
-        ("x.csv", b"query,document\nq,\xe9\n", r"line 2\), column 'document': expected UTF-8"),
-        ("x.csv", b"query,text\nq,d\n", "rename 'text' to 'document'"),
-        ("x.csv", b"query,anchor,document\nq,q,d\n", "got both 'query' and 'anchor'"),
-        ("x.csv", b"query,document\n", "it has no rows"),
-        ("x.jsonl", b'{"query": "q", "document": "d"}\n' * 5, "all 5 rows are duplicates of one pair"),
-        ("x.parquet", b"PAR1 no Parquet at all", "cut off or damaged"),
-        ("x.txt", b"hello", "ends in .parquet"),
+        with_row(0, query="opem"),
+        with_row(1, document="a\n\tc"),
+        with_row(1, document="a\r\n\tb"),
+        with_row(2, label="maths"),
+        with_row(0, hard_negatives=["x", "yy"]),
+        with_row(0, hard_negatives=["xy", "z"]),
+        with_row(0, hard_negatives=["yz", "x"]),
+        with_row(1, hard_negatives=["w"])[:2] + with_row(2, hard_negatives=[])[2:],
+        with_row(0, query="opend", document="ef open(): ..."),
+        [{**ROWS[0], "query": "ope"}, {**ROWS[1], "query": "n" + ROWS[1]["query"]}, ROWS[2]],
+        [ROWS[1], ROWS[0], ROWS[2]],
+        ROWS[:2],
+        PLAIN,
+        [{**row, "label": r["label"]} for row, r in zip(PLAIN, ROWS, strict=True)],
     ],
 )
-def test_bad_files(tmp_path, name, content, message):
-    (tmp_path / name).write_bytes(content)
-    with pytest.raises(UserError, match=rf"(?s){name}.*{message}"):
-        read_pairs(str(tmp_path / name))
+def test_any_change_changes_the_fingerprint(put, rows):
+    assert read_pairs(put("x.jsonl", rows)).fingerprint != FULL
 
 
-def test_truncated_parquet(tmp_path):
-    path = write(tmp_path / "x.parquet", ROWS * 50)
-    content = (tmp_path / "x.parquet").read_bytes()
-    (tmp_path / "x.parquet").write_bytes(content[: len(content) // 2])
-    with pytest.raises(UserError, match="expected a whole Parquet file"):
-        read_pairs(path)
+texts = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20).filter(str.strip)
 
 
-def test_places_without_data(tmp_path):
-    with pytest.raises(UserError, match="got an empty folder"):
-        read_pairs(str(tmp_path))
-    with pytest.raises(UserError, match="no such file or folder"):
-        read_pairs(str(tmp_path / "absent.parquet"))
-    with pytest.raises(UserError, match="the hub could not be reached"):
-        read_pairs("nobody/no-such-data-set")
-
-
-def test_a_saved_datasets_folder(tmp_path):
-    datasets = pytest.importorskip("datasets")
-    datasets.Dataset.from_list(ROWS).save_to_disk(str(tmp_path / "ds"))
-    assert read_pairs(str(tmp_path / "ds")).queries == [r["query"] for r in ROWS]
-
-
-def test_fewer_pairs_than_a_batch(tmp_path):
-    pairs = read_pairs(write(tmp_path / "x.parquet", ROWS))
-    require_rows(pairs, 3, "a batch")
-    with pytest.raises(UserError, match=r"at least 512 pairs for one batch, got 3"):
-        require_rows(pairs, 512, "one batch")
-
-
-def test_labels_in_only_some_rows_are_not_taken(tmp_path):
-    rows = [ROWS[0], ROWS[1], {**ROWS[2], "label": None}]
-    for order in (rows, rows[::-1]):
-        path = write(tmp_path / "x.jsonl", order)
-        with pytest.raises(UserError, match="column 'label'"):
-            read_pairs(path)
-        pairs = read_pairs(path, skip_bad_rows=True)
-        assert sorted(pairs.labels) == ["io", "math"]
-
-
-def test_broken_text_in_one_row_is_skippable_everywhere(tmp_path):
-    (tmp_path / "x.csv").write_bytes(b"query,document\nq,\xe9\nq2,d2\nq3,d3\n")
-    assert read_pairs(str(tmp_path / "x.csv"), skip_bad_rows=True).queries == ["q2", "q3"]
-    broken = pa.table({"query": ["q", "r"], "document": pa.array([b"\xff", b"d"]).view(pa.string())})
-    pq.write_table(broken, tmp_path / "x.parquet")
-    with pytest.raises(UserError, match="row 1, column 'document': expected UTF-8"):
-        read_pairs(str(tmp_path / "x.parquet"))
-    assert read_pairs(str(tmp_path / "x.parquet"), skip_bad_rows=True).queries == ["r"]
-
-
-@pytest.mark.parametrize(
-    "columns", [{"hard_negatives": ["x"], "negative_1": "y"}, {"negative": "x", "negative_1": "y"}]
+@settings(
+    max_examples=25,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
-def test_two_spellings_of_hard_negatives(tmp_path, columns):
-    path = write(tmp_path / "x.parquet", [{"query": "q", "document": "d", **columns}])
-    with pytest.raises(UserError, match="negative_1"):
-        read_pairs(path)
+@given(st.lists(st.tuples(texts, texts, st.lists(texts, max_size=2)), min_size=1, max_size=4))
+def test_any_text_survives_in_every_format(put, content):
+    rows = [
+        {"query": f"{i}{query}", "document": document, "hard_negatives": negatives}
+        for i, (query, document, negatives) in enumerate(content)
+    ]
+    found = [read_pairs(put(name, rows)) for name in FORMATS]
+    for pairs in found:
+        assert pairs.queries == [row["query"] for row in rows]
+        assert pairs.documents == [row["document"] for row in rows]
+        assert (pairs.hard_negatives or [[]] * len(rows)) == [row["hard_negatives"] for row in rows]
+    assert len({pairs.fingerprint for pairs in found}) == 1
+
+
+# Duplicates
+
+
+@pytest.mark.parametrize("chunk_rows", [1, 2, 65_536])
+@pytest.mark.parametrize("same_hash", [False, True])
+def test_the_first_of_equal_pairs_is_kept(put, monkeypatch, same_hash, chunk_rows):
+    monkeypatch.setattr(pairs_module, "CHUNK_ROWS", chunk_rows)
+    if same_hash:  # texts decide, not hashes
+        monkeypatch.setattr(pairs_module, "hash", lambda pair: 7, raising=False)
+    keys = ["qd", "qe", "qd", "rd", "qd", "qe", "Qd", "q d"]
+    rows = [{"query": key[0], "document": key[1:], "label": str(i)} for i, key in enumerate(keys)]
+    pairs = read_pairs(put("x.jsonl", rows))
+    assert pairs.labels == ["0", "1", "3", "6", "7"]
+    assert (pairs.num_skipped, pairs.skip_reasons) == (3, {"duplicate pair": 3})
+    assert pairs.documents == ["d", "e", "d", "d", " d"]
+
+
+def test_duplicates_across_files(put, tmp_path):
+    put("a.parquet", ROWS[:2])
+    put("b.jsonl", ROWS[1:])
+    put("c.csv", ROWS)
+    pairs = read_pairs(str(tmp_path))
+    assert (pairs.fingerprint, pairs.skip_reasons) == (FULL, {"duplicate pair": 4})
+
+
+@pytest.mark.parametrize("skip", [False, True])
+def test_only_copies_of_one_pair(put, skip):
+    path = put("x.csv", "query,document\nq,d\nq ,d\nq,\td\n" + ("q,\n" if skip else ""))
+    with pytest.raises(UserError) as error:
+        read_pairs(path, skip_bad_rows=skip)
+    assert str(error.value) == (
+        f"{path}: expected different pairs, but all 3 rows are duplicates of one pair, query 'q': check how "
+        f"the file was made"
+    )
+
+
+def test_one_pair_alone_is_fine(put):
+    assert read_pairs(put("x.csv", "query,document\nq,d\n")).documents == ["d"]
+
+
+# Several files
+
+
+@pytest.mark.parametrize(("labelled", "other"), [("a.jsonl", "b.csv"), ("b.csv", "a.jsonl")])
+def test_labels_of_only_some_files(put, tmp_path, labelled, other):
+    put(labelled, ROWS)
+    put(other, PLAIN)
+    for skip in (False, True):
+        with pytest.raises(UserError) as error:
+            read_pairs(str(tmp_path), skip_bad_rows=skip)
+        assert str(error.value) == (
+            f"{tmp_path / other}: expected a column 'label' as in {tmp_path / labelled}, got none: add labels "
+            f"to all files or remove them from all"
+        )
+    put(other, "query,document\n" if other == "b.csv" else "\n")  # no rows: nothing that lacks a label
+    assert read_pairs(str(tmp_path)).labels == ["io", "math", "math"]
+
+
+def test_files_with_and_without_negatives(put, tmp_path):
+    put("a.csv", PLAIN[:1])
+    put("b.jsonl", [{"anchor": "q", "positive": "d", "negative": "n"}])
+    assert read_pairs(str(tmp_path)).hard_negatives == [[], ["n"]]
+
+
+# Enough rows
+
+
+def test_fewer_pairs_than_needed(put):
+    path = put("x.csv", "query,document\nq,d\nr,d\nq,d\nr,\n")
+    pairs = read_pairs(path, skip_bad_rows=True)
+    require_rows(pairs, 2, "a batch")
+    with pytest.raises(UserError) as error:
+        require_rows(pairs, 3, "one batch (--batch-size 3)")
+    assert str(error.value) == (
+        f"{path}: expected at least 3 pairs for one batch (--batch-size 3), got 2 (2 rows left out: 1 x empty "
+        f"text in document, 1 x duplicate pair): give more data or ask for less"
+    )
+    with pytest.raises(UserError, match="at least 9 pairs for a test, got 3: give more data or ask for less"):
+        require_rows(read_pairs(put("x.jsonl", PLAIN)), 9, "a test")
