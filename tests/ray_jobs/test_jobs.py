@@ -103,6 +103,24 @@ def test_a_run_on_two_workers(stack, data_dir, tmp_path):
     assert "of an earlier run; add --resume" in again.stdout
 
 
+def test_demo_uses_a_ray_and_mlflow_that_are_already_there(stack, data_dir, tmp_path):
+    theirs = {"RAY_ADDRESS": stack.ray_url, "MLFLOW_TRACKING_URI": stack.mlflow_url}
+    flags = ("--data", data_dir / "train.parquet", *SMALL, "--objectives", "infonce:0.07")
+    done = subprocess.run(
+        [sys.executable, "-m", "ray_jobs.demo", "--output", tmp_path / "theirs", "--", *map(str, flags)],
+        env=environment(Path(stack.token_path)) | theirs, capture_output=True, text=True, timeout=400,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
+    assert "starting nothing" in done.stdout + done.stderr
+    assert [t["status"] for t in json.loads((tmp_path / "theirs" / "trials.json").read_text())] == ["FINISHED"]
+    client = MlflowClient(stack.mlflow_url)
+    experiment = client.get_experiment_by_name("tempembed").experiment_id
+    runs = {r.info.run_name: r.info.status for r in client.search_runs([experiment])}
+    assert runs["infonce-0.07-seed0"] == runs["sweep theirs"] == "FINISHED"
+    assert stack.processes
+    assert all(psutil.Process(pid).create_time() == created for pid, created in stack.processes)
+
+
 def test_a_sweep_that_cannot_run_is_refused_with_the_arithmetic(stack, data_dir, tmp_path):
     flags = ("--data", data_dir / "train.parquet", *SMALL, "--num-workers", 16, "--output", tmp_path / "x")
     done = submit(stack, "ray_jobs.tune", *flags)
