@@ -112,7 +112,9 @@ def test_demo_uses_a_ray_and_mlflow_that_are_already_there(stack, data_dir, tmp_
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
     assert "starting nothing" in done.stdout + done.stderr
-    assert [t["status"] for t in json.loads((tmp_path / "theirs" / "trials.json").read_text())] == ["FINISHED"]
+    assert [t["status"] for t in json.loads((tmp_path / "theirs" / "trials.json").read_text())] == [
+        "FINISHED"
+    ]
     client = MlflowClient(stack.mlflow_url)
     experiment = client.get_experiment_by_name("tempembed").experiment_id
     runs = {r.info.run_name: r.info.status for r in client.search_runs([experiment])}
