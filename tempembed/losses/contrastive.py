@@ -1,12 +1,42 @@
 """The training objective over ranks: local rows against gathered columns, in one or both directions."""
 
+from dataclasses import dataclass
+from typing import NamedTuple
+
 import torch
-from jaxtyping import Bool, Float
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from tempembed.errors import UserError
+from tempembed.losses.hardness import Hardness
+from tempembed.losses.masks import FalseNegatives
+from tempembed.losses.nested import Problem, nested_tiled
 from tempembed.losses.reference import nested_infonce
 from tempembed.objective import Terms
-from tempembed.parallel.gather import gather, rank_and_world_size
+from tempembed.parallel.gather import gather, rank_and_world_size, require_equal_shapes
+
+DIRECTIONS = ("query-to-document", "document-to-query", "both")
+
+
+class Loss(NamedTuple):
+    """What a step needs of its objective."""
+
+    objective: Float[Tensor, ""]
+    """Sum of weight x loss over the terms; carries the gradient."""
+    terms_T: Float[Tensor, " T"]
+    """Loss of each term, unweighted, in nats, of this rank's rows; no gradient."""
+    num_masked: Int[Tensor, ""]
+    """False negatives of this rank's rows that were left out."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextIds:
+    """64-bit ids of this rank's texts, by which false negatives are found."""
+
+    queries_B: Int[Tensor, " B"]
+    documents_B: Int[Tensor, " B"]
+    hard_negatives_NB: Int[Tensor, "N B"] | None = None
 
 
 def contrastive_loss(
@@ -14,41 +44,105 @@ def contrastive_loss(
     documents_BD: Float[Tensor, "B D"],
     terms: Terms,
     *,
+    temperatures_T: Float[Tensor, " T"] | None = None,
     hard_negatives_NBD: Float[Tensor, "N B D"] | None = None,
     has_negative_NB: Bool[Tensor, "N B"] | None = None,
-    symmetric: bool = False,
-) -> Float[Tensor, " T"]:
-    """Loss of each term for this rank's rows of the global batch, unweighted, in nats.
+    ids: TextIds | None = None,
+    direction: str = "query-to-document",
+    hardness: Hardness = Hardness(),
+    dense: bool = False,
+) -> Loss:
+    """Loss of this rank's rows against the candidates of all ranks.
 
-    Columns of query -> document are laid out `[P_0..P_{W-1} | N1_0..N1_{W-1} | ...]`: row i of rank r has its
-    positive in column r·B + i, hard negative k of global row g stands at G·k + g.
+    Columns are laid out `[P_0..P_{W-1} | N1_0..N1_{W-1} | ...]`: row i of rank r has its positive in column
+    r·B + i, hard negative k of global row g stands at G·k + g.
 
     Args:
-        queries_BD: this rank's queries.
+        queries_BD: this rank's queries; need not be normalised.
         documents_BD: the document of each query.
         terms: the objective.
+        temperatures_T: of this step, in place of those in `terms`; a learned one carries a gradient.
         hard_negatives_NBD: N hard negatives for each query; candidates of every row of the global batch.
         has_negative_NB: False where a row has fewer than N; such places are no candidates.
-        symmetric: the mean of query -> document and document -> query (hard negatives only in the first).
+        ids: mask candidates that are as right as the positive, over the global batch (`FalseNegatives`).
+        direction: query-to-document, document-to-query (without hard negatives), or the mean of both.
+        hardness: beta and tau_plus.
+        dense: the oracle in place of the tiled engine; memory C x B for every term.
 
     Cross-rank contract: every rank holds the same B. The mean over ranks of value and gradient is exactly the
-    one-process result on the global batch, for the encoder and for anything else the loss depends on; there
-    is no factor of the world size anywhere.
+    one-process result on the global batch, for the encoder and for the temperatures (average their gradients
+    over ranks too); there is no factor of the world size anywhere. One gather of documents, one of each column of
+    hard negatives, whatever the number of terms and directions.
 
     Raises:
-        RuntimeError: ranks that disagree on shapes.
+        UserError: ranks that disagree on shapes (with the shapes), a global batch without negatives, a prefix
+            that is wider than the embeddings.
     """
-    rank, _ = rank_and_world_size()
-    batch = queries_BD.shape[0]
+    rank, world_size = rank_and_world_size()
+    batch, width = queries_BD.shape
+    if direction not in DIRECTIONS:
+        raise UserError(f"--direction: expected one of {', '.join(DIRECTIONS)}, got {direction!r}")
+    widest = max(term.dim for term in terms)
+    if widest > width:
+        raise UserError(f"terms: expected dims up to {width}, the width of the embeddings, got {widest}")
+    num_negatives = 0 if hard_negatives_NBD is None else len(hard_negatives_NBD)
+    require_equal_shapes((batch, width, num_negatives), "batch, width, hard negatives")
+    if batch * world_size * (1 + num_negatives) < 2:
+        raise UserError("a batch: expected at least one negative, got 1 pair and no hard negatives")
+    if direction == "document-to-query":
+        if num_negatives:
+            raise UserError("--direction document-to-query: expected no hard negatives, they are documents")
+        queries_BD, documents_BD = documents_BD, queries_BD
+        ids = ids and TextIds(queries_B=ids.documents_B, documents_B=ids.queries_B)
+
+    def unit(embeddings: Tensor) -> Tensor:
+        cut = embeddings[..., :widest]
+        return F.normalize(cut.to(torch.promote_types(cut.dtype, torch.float32)), dim=-1).to(cut.dtype)
+
+    queries_BD = unit(queries_BD)
     positive_B = torch.arange(batch, device=queries_BD.device) + rank * batch
-    columns, valid = [gather(documents_BD)], None
+    columns = [gather(unit(documents_BD))]
     if hard_negatives_NBD is not None:
-        columns += [gather(negatives_BD) for negatives_BD in hard_negatives_NBD]
-        if has_negative_NB is not None:
-            present = [gather(has_B.to(torch.uint8)).bool() for has_B in has_negative_NB]
-            valid = torch.cat([torch.ones_like(present[0]), *present])
-    losses_T = nested_infonce(queries_BD, torch.cat(columns), positive_B, terms, valid)
-    if symmetric:
-        backward_T = nested_infonce(documents_BD, gather(queries_BD), positive_B, terms)
+        columns += [gather(negatives_BD) for negatives_BD in unit(hard_negatives_NBD)]
+    candidates_CD = torch.cat(columns) if len(columns) > 1 else columns[0]
+    query_ids_G, candidate_ids_C = _gathered_ids(ids)
+    if has_negative_NB is not None:
+        present = torch.cat([gather(has_B.to(torch.uint8)) for has_B in has_negative_NB]).bool()
+        if not present.all():
+            valid = torch.cat([present.new_ones(batch * world_size), present])
+            candidates_CD = candidates_CD[valid]
+            candidate_ids_C = None if candidate_ids_C is None else candidate_ids_C[valid]
+    masks = None
+    if query_ids_G is not None and candidate_ids_C is not None:
+        masks = FalseNegatives(query_ids_G, candidate_ids_C, positive_B)
+    num_masked = torch.as_tensor(0 if masks is None else masks.count())
+    if temperatures_T is None:
+        temperatures_T = queries_BD.new_tensor(
+            [term.temperature for term in terms], dtype=torch.promote_types(queries_BD.dtype, torch.float32)
+        )
+    both = direction == "both"
+    if not dense:
+        problem = Problem(
+            terms=terms, positive_B=positive_B, num_documents=batch * world_size, both=both, hardness=hardness,
+            false_negatives=masks,
+        )  # fmt: skip
+        return Loss(*nested_tiled(queries_BD, candidates_CD, temperatures_T, problem), num_masked)
+    masked_BC = None if masks is None else masks.matrix()
+    options = {"temperatures_T": temperatures_T, "hardness": hardness}
+    losses_T = nested_infonce(queries_BD, candidates_CD, positive_B, terms, masked_BC=masked_BC, **options)
+    if both:
+        square_BG = None if masked_BC is None else masked_BC[:, : batch * world_size]  # equal texts: symmetric
+        backward_T = nested_infonce(
+            candidates_CD[positive_B], gather(queries_BD), positive_B, terms, masked_BC=square_BG, **options
+        )
         losses_T = (losses_T + backward_T) / 2
-    return losses_T
+    weights_T = losses_T.new_tensor([term.weight for term in terms])
+    return Loss((losses_T * weights_T).sum(), losses_T.detach(), num_masked)
+
+
+def _gathered_ids(ids: TextIds | None) -> tuple[Tensor | None, Tensor | None]:
+    """Of all queries, of all candidates."""
+    if ids is None:
+        return None, None
+    extra = [] if ids.hard_negatives_NB is None else [gather(row_B) for row_B in ids.hard_negatives_NB]
+    return gather(ids.queries_B), torch.cat([gather(ids.documents_B), *extra])

@@ -1,10 +1,13 @@
 """The dense loss, straight from the formulas: the oracle for every faster engine."""
 
+import math
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from tempembed.losses.hardness import Hardness
 from tempembed.objective import Terms
 
 
@@ -13,36 +16,66 @@ def nested_infonce(
     candidates_CD: Float[Tensor, "C D"],
     positive_B: Int[Tensor, " B"],
     terms: Terms,
-    valid_C: Bool[Tensor, " C"] | None = None,
+    *,
+    temperatures_T: Float[Tensor, " T"] | None = None,
+    masked_BC: Bool[Tensor, "B C"] | None = None,
+    hardness: Hardness = Hardness(),
 ) -> Float[Tensor, " T"]:
     """InfoNCE of every term, unweighted, each on its re-normalised prefix.
 
     For a term (d, tau): `mean_i [ logsumexp_j(s_ij / tau) - s_i,p(i) / tau ]`, s = cosine of the first d
-    coordinates. Sums run in float32 (float64 if the embeddings are).
+    coordinates; with `hardness` the negatives' sum is replaced, see there. Sums run in float32 (float64 if the
+    embeddings are).
 
     Args:
         queries_BD: rows; need not be normalised.
         candidates_CD: the columns that all rows share: positives, other rows' positives, hard negatives.
         positive_B: the column of each row's positive.
         terms: the list of terms.
-        valid_C: False for columns that are no candidates (padding of missing hard negatives).
+        temperatures_T: in place of those in `terms`; may carry a gradient.
+        masked_BC: True where a column is no negative of the row. Never the positive.
+        hardness: beta and tau_plus.
 
     Returns:
-        One loss per term, in nats, mean over the rows. With rows local to a rank and columns gathered over
-        ranks, the mean over ranks (which DDP takes) is the loss of the global batch; do not rescale.
+        One loss per term, in nats, mean over the rows; 0 for a row without negatives. With rows local to a rank
+        and columns gathered over ranks, the mean over ranks (which DDP takes) is the loss of the global batch;
+        do not rescale.
 
-    Source: van den Oord et al. 2018 (arXiv:1807.03748) eq. 4; the paper's eqs. 1, 5-8.
+    Source: van den Oord et al. 2018 (arXiv:1807.03748) eq. 4; the paper's eqs. 1, 5-8; Robinson et al. 2021
+    (arXiv:2010.04592).
     """
     dtype = torch.promote_types(queries_BD.dtype, torch.float32)
-    similarity: dict[int, Tensor] = {}
-    for dim in {term.dim for term in terms}:
-        rows = F.normalize(queries_BD[:, :dim].to(dtype), dim=-1)
-        columns = F.normalize(candidates_CD[:, :dim].to(dtype), dim=-1)
-        similarity[dim] = rows @ columns.T
+    is_positive_BC = F.one_hot(positive_B, len(candidates_CD)).bool()
+    left_out_BC = is_positive_BC if masked_BC is None else is_positive_BC | masked_BC
+    num_B = (~left_out_BC).sum(1).to(dtype)
     losses = []
-    for term in terms:
-        logits_BC = similarity[term.dim] / term.temperature
-        if valid_C is not None:
-            logits_BC = logits_BC.masked_fill(~valid_C, -torch.inf)
-        losses.append(F.cross_entropy(logits_BC, positive_B))
+    for t, term in enumerate(terms):
+        rows = F.normalize(queries_BD[:, : term.dim].to(dtype), dim=-1)
+        columns = F.normalize(candidates_CD[:, : term.dim].to(dtype), dim=-1)
+        tau = torch.tensor(term.temperature, dtype=dtype) if temperatures_T is None else temperatures_T[t]
+        logits_BC = rows @ columns.T / tau
+        positive = logits_BC[is_positive_BC]
+        negative_BC = logits_BC.masked_fill(left_out_BC, -torch.inf)
+        log_negatives = _log_sum(negative_BC, left_out_BC, num_B, positive, 1 / tau, hardness)
+        loss_B = torch.where(num_B > 0, torch.logaddexp(positive, log_negatives) - positive, 0.0)
+        losses.append(loss_B.mean())
     return torch.stack(losses)
+
+
+def _log_sum(
+    negative_BC: Tensor, left_out_BC: Tensor, num_B: Tensor, positive: Tensor, scale: Tensor, hardness: Hardness
+) -> Tensor:
+    if not (hardness.beta or hardness.tau_plus):
+        return _safe_logsumexp(negative_BC)
+    weights_BC = (negative_BC * hardness.beta).masked_fill(left_out_BC, -torch.inf)
+    ratio = _safe_logsumexp(negative_BC * (1 + hardness.beta)) - _safe_logsumexp(weights_BC)
+    raw = num_B * (ratio.exp() - hardness.tau_plus * positive.exp()) / (1 - hardness.tau_plus)
+    if hardness.tau_plus == 0:
+        return num_B.clamp_min(1).log() + ratio
+    return torch.maximum(raw, num_B * (-scale).exp()).clamp_min(math.exp(-700 if raw.dtype == torch.float64 else -80)).log()
+
+
+def _safe_logsumexp(x: Tensor) -> Tensor:
+    """Finite gradient where all entries are -inf."""
+    none = torch.isneginf(x).all(1, keepdim=True)
+    return torch.where(none[:, 0], -1e9, torch.where(none, 0.0, x).logsumexp(1))

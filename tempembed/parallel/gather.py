@@ -4,6 +4,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from tempembed.errors import UserError
+
 
 def rank_and_world_size() -> tuple[int, int]:
     """(0, 1) where no process group runs."""
@@ -48,3 +50,20 @@ def gather(local: Tensor) -> Tensor:
     """
     _, world_size = rank_and_world_size()
     return local if world_size == 1 else _SumGather.apply(local)
+
+
+def require_equal_shapes(shape: tuple[int, ...], names: str) -> None:
+    """Every rank's `shape` is the same: a few bytes a step, where a gather of unequal shapes hangs or crashes.
+
+    Raises:
+        UserError: on every rank, with all shapes.
+    """
+    rank, world_size = rank_and_world_size()
+    if world_size == 1:
+        return
+    device = torch.device("cuda" if dist.get_backend() == "nccl" else "cpu")
+    gathered = torch.empty(world_size * len(shape), dtype=torch.int64, device=device)
+    _all_gather(gathered, torch.tensor(shape, dtype=torch.int64, device=device))
+    shapes = gathered.view(world_size, len(shape)).tolist()
+    if any(tuple(other) != shape for other in shapes):
+        raise UserError(f"expected the same ({names}) on every rank, got {dict(enumerate(map(tuple, shapes)))}")
