@@ -1,12 +1,14 @@
 """Every objective of the paper is a list of terms: InfoNCE on a prefix, at a temperature, with a weight."""
 
 import math
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from tempembed.errors import UserError
+from tempembed.temperature import Course, parse_temperature
 
-TEMPAGG_TEMPERATURES = (0.03, 0.06, 0.1)  # paper, eq. 6
+TEMPAGG_TEMPERATURES = tuple((tau, None) for tau in (0.03, 0.06, 0.1))  # paper, eq. 6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,9 +18,11 @@ class Term:
     dim: int
     """Prefix length, 1 to the encoder's width."""
     temperature: float
-    """Divides the cosine; > 0, unitless."""
+    """Divides the cosine; > 0, unitless. Where it moves, its first value."""
     weight: float = 1.0
     """Factor of this term in the sum; >= 0."""
+    course: Course | None = None
+    """How the temperature moves; None: it does not."""
 
     def __post_init__(self) -> None:
         if self.dim < 1:
@@ -30,10 +34,24 @@ class Term:
 
     def __str__(self) -> str:
         weight = "" if self.weight == 1 else f"*{self.weight:g}"
-        return f"{self.dim}@{self.temperature:g}{weight}"
+        return f"{self.dim}@{self.course or f'{self.temperature:g}'}{weight}"
+
+    @property
+    def label(self) -> str:
+        """Its name among metrics: dim_256_temperature_0.03, dim_256_temperature_cosine_0.03_0.1."""
+        temperature = (
+            re.sub(r"[(),]+", "_", str(self.course)).strip("_") if self.course else f"{self.temperature:g}"
+        )
+        return f"dim_{self.dim}_temperature_{temperature}"
 
 
 Terms = tuple[Term, ...]
+Temperature = tuple[float, Course | None]
+"""As `parse_temperature` gives it."""
+
+
+def _term(dim: int, temperature: Temperature) -> Term:
+    return Term(dim=dim, temperature=temperature[0], course=temperature[1])
 
 
 def matryoshka_dims(width: int) -> tuple[int, ...]:
@@ -41,31 +59,29 @@ def matryoshka_dims(width: int) -> tuple[int, ...]:
     return tuple(sorted({max(1, width // 4), max(1, width // 2), width}))
 
 
-def infonce(width: int, temperatures: Sequence[float]) -> Terms:
+def infonce(width: int, temperatures: Sequence[Temperature]) -> Terms:
     """InfoNCE at full width (eq. 1)."""
-    return (Term(dim=width, temperature=temperatures[0]),)
+    return (_term(width, temperatures[0]),)
 
 
-def mrl(width: int, temperatures: Sequence[float]) -> Terms:
+def mrl(width: int, temperatures: Sequence[Temperature]) -> Terms:
     """Matryoshka with one temperature (eq. 5)."""
-    return tuple(Term(dim=dim, temperature=temperatures[0]) for dim in matryoshka_dims(width))
+    return tuple(_term(dim, temperatures[0]) for dim in matryoshka_dims(width))
 
 
-def tempagg(width: int, temperatures: Sequence[float]) -> Terms:
+def tempagg(width: int, temperatures: Sequence[Temperature]) -> Terms:
     """Sum over temperatures at full width (eq. 6)."""
-    return tuple(Term(dim=width, temperature=tau) for tau in temperatures or TEMPAGG_TEMPERATURES)
+    return tuple(_term(width, tau) for tau in temperatures or TEMPAGG_TEMPERATURES)
 
 
-def tempaggmrl(width: int, temperatures: Sequence[float]) -> Terms:
+def tempaggmrl(width: int, temperatures: Sequence[Temperature]) -> Terms:
     """All pairs of prefix and temperature (eq. 7)."""
     return tuple(
-        Term(dim=dim, temperature=tau)
-        for dim in matryoshka_dims(width)
-        for tau in temperatures or TEMPAGG_TEMPERATURES
+        _term(dim, tau) for dim in matryoshka_dims(width) for tau in temperatures or TEMPAGG_TEMPERATURES
     )
 
 
-def tempspecmrl(width: int, temperatures: Sequence[float]) -> Terms:
+def tempspecmrl(width: int, temperatures: Sequence[Temperature]) -> Terms:
     """One temperature per prefix, small where dimensions are few (eq. 8)."""
     dims, taus = matryoshka_dims(width), temperatures or TEMPAGG_TEMPERATURES
     if len(taus) != len(dims):
@@ -73,12 +89,12 @@ def tempspecmrl(width: int, temperatures: Sequence[float]) -> Terms:
             f"tempspecmrl: expected {len(dims)} temperatures, one for each prefix {dims}, got {len(taus)}: "
             "write tempspecmrl or e.g. tempspecmrl:0.03,0.06,0.1"
         )
-    return tuple(Term(dim=dim, temperature=tau) for dim, tau in zip(dims, taus, strict=True))
+    return tuple(_term(dim, tau) for dim, tau in zip(dims, taus, strict=True))
 
 
 @dataclass(frozen=True)
 class _Family:
-    build: Callable[[int, Sequence[float]], Terms]
+    build: Callable[[int, Sequence[Temperature]], Terms]
     counts: tuple[int, ...] | None  # how many temperatures may be given; None: one or more, or none
     example: str
 
@@ -95,6 +111,8 @@ FAMILIES = {
 def parse_objective(text: str, width: int) -> Terms:
     """`infonce:0.06`, `mrl:0.06`, `tempagg:0.03,0.06,0.1`, `tempaggmrl:…`, `tempspecmrl` as terms of a width.
 
+    In place of a number: cosine(least,most[,periods]), linear(first,last), cooldown(first,last), learned(first).
+
     >>> [str(term) for term in parse_objective("tempspecmrl", 1024)]
     ['256@0.03', '512@0.06', '1024@0.1']
 
@@ -109,7 +127,9 @@ def parse_objective(text: str, width: int) -> Terms:
     if colon and not values:
         raise UserError(f"objective {text!r}: expected temperatures after ':', e.g. {family.example}")
     try:
-        temperatures = tuple(float(value) for value in values.split(",")) if values else ()
+        temperatures = tuple(parse_temperature(value) for value in _split(values)) if values else ()
+    except UserError as error:
+        raise UserError(f"objective {text!r}: {error}") from None
     except ValueError as error:
         raise UserError(f"objective {text!r}: expected numbers after ':', e.g. {family.example}") from error
     if family.counts and len(temperatures) not in family.counts:
@@ -120,11 +140,16 @@ def parse_objective(text: str, width: int) -> Terms:
     return check_terms(family.build(width, temperatures), width)
 
 
+def _split(values: str) -> list[str]:
+    """At commas outside of brackets."""
+    return re.split(r",(?![^()]*\))", values)
+
+
 def parse_terms(texts: Sequence[str], width: int) -> Terms:
-    """Explicit terms, each `dim@temperature` or `dim@temperature*weight`.
+    """Explicit terms, each `dim@temperature` or `dim@temperature*weight`; temperatures as in `parse_objective`.
 
     >>> parse_terms(["512@0.06*0.5"], 1024)
-    (Term(dim=512, temperature=0.06, weight=0.5),)
+    (Term(dim=512, temperature=0.06, weight=0.5, course=None),)
 
     Raises:
         UserError: a term that does not parse, is wider than the encoder, or is repeated.
@@ -136,8 +161,9 @@ def parse_terms(texts: Sequence[str], width: int) -> Terms:
         try:
             if not at or (star and not weight):
                 raise ValueError
+            first, course = parse_temperature(temperature)
             terms.append(
-                Term(dim=int(dim), temperature=float(temperature), weight=float(weight) if star else 1.0)
+                Term(dim=int(dim), temperature=first, course=course, weight=float(weight) if star else 1.0)
             )
         except UserError:
             raise
@@ -159,7 +185,7 @@ def check_terms(terms: Terms, width: int) -> Terms:
     for term in terms:
         if term.dim > width:
             raise UserError(f"term {term}: expected dim <= {width}, the encoder's width, got {term.dim}")
-    pairs = [(term.dim, term.temperature) for term in terms]
+    pairs = [(term.dim, str(term.course or f"{term.temperature!r}")) for term in terms]
     if repeated := sorted({pair for pair in pairs if pairs.count(pair) > 1}):
         raise UserError(f"objective: expected each (dim, temperature) once, got {repeated} more than once")
     if not any(term.weight for term in terms):

@@ -15,6 +15,7 @@ from tokenizers import Tokenizer
 
 from tempembed.data.pairs import Pairs, read_pairs, require_rows
 from tempembed.data.split import holdout
+from tempembed.data.text_ids import text_ids
 from tempembed.data.tokens import Tokens
 from tempembed.encoders.encoder import Encoder, load_encoder
 from tempembed.encoders.static import static_encoder
@@ -23,7 +24,7 @@ from tempembed.encoders.transformer import transformer_encoder
 from tempembed.evaluation.task import EvaluationTask, task_from_pairs
 from tempembed.settings import DEFAULT_WIDTH, INSTALLED_CODE, TrainSettings, fingerprint
 
-FORMAT = 3  # raise when what is prepared from the same input changes
+FORMAT = 4  # raise when what is prepared from the same input changes
 DEFAULT_MAX_QUERIES = 5_000  # of the embedded test split: +-0.012 on nDCG at 95 %, half the time of all of it
 
 
@@ -57,6 +58,18 @@ class Prepared:
     def has_negative(self) -> np.ndarray | None:
         """Bool [N, rows]: which hard negatives exist; None where the data has none."""
         path = self.folder / "has_negative.npy"
+        return np.load(path) if path.exists() else None
+
+    @property
+    def text_ids(self) -> dict[str, np.ndarray]:
+        """int64 ids of the training texts: query and document [rows], hard_negatives [N, rows] where there are any."""
+        names = ("query", "document", *(["hard_negatives"] if self.has_negative is not None else []))
+        return {name: np.load(self.folder / f"{name}.text_ids.npy") for name in names}
+
+    @property
+    def sources(self) -> np.ndarray | None:
+        """int32 number of the file that a training pair is from; None where all are of one."""
+        path = self.folder / "sources.npy"
         return np.load(path) if path.exists() else None
 
     @property
@@ -177,6 +190,10 @@ def _write(
         say(f"tokenising {len(pairs)} pairs")
         encoder.tokenize(pairs.queries).save(partial, "query")
         encoder.tokenize(pairs.documents).save(partial, "document")
+        for name, texts in (("query", pairs.queries), ("document", pairs.documents)):
+            np.save(partial / f"{name}.text_ids.npy", text_ids(texts))
+        if pairs.sources is not None:
+            np.save(partial / "sources.npy", pairs.sources)
         num_negatives = _write_negatives(encoder, pairs.hard_negatives, partial)
         if task:
             encoder.tokenize(task.queries).save(partial, "test_query")
@@ -205,8 +222,11 @@ def _write_negatives(encoder: Encoder, negatives: Sequence[Sequence[str]] | None
     if not num:
         return 0
     assert negatives is not None
+    ids = []
     for k in range(num):
         column = [row[k] if k < len(row) else "" for row in negatives]
         encoder.tokenize(column).save(folder, f"negative_{k}")
+        ids.append(text_ids(column))
+    np.save(folder / "hard_negatives.text_ids.npy", np.stack(ids))
     np.save(folder / "has_negative.npy", np.array([[k < len(row) for row in negatives] for k in range(num)]))
     return num

@@ -3,8 +3,9 @@
 import dataclasses
 import hashlib
 import json
+import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from tempembed.errors import UserError
 from tempembed.objective import Terms, parse_objective, parse_terms
@@ -31,8 +32,14 @@ class TrainSettings:
     """infonce:0.06, mrl:0.06, tempagg:0.03,0.06,0.1, tempaggmrl:0.03,0.06,0.1 or tempspecmrl."""
     terms: tuple[str, ...] = ()
     """Explicit terms dim@temperature*weight, e.g. 256@0.03 512@0.06*0.5 1024@0.1; used in place of --objective."""
-    symmetric: bool = False
-    """Train document -> query as well as query -> document (the mean of both losses)."""
+    direction: Literal["query-to-document", "document-to-query", "both"] = "query-to-document"
+    """Which side looks for the other: both is the mean of the two losses."""
+    beta: float = 0.0
+    """Concentration on hard negatives (Robinson et al. 2021); 0: all negatives count alike."""
+    tau_plus: float = 0.0
+    """Share of the negatives that are thought to be right answers, taken off their sum (debiasing)."""
+    temperature_learning_rate: float = 0.01
+    """Peak learning rate of learned temperatures, on log(1/tau)."""
     encoder: str = "static"
     """static, transformer (small, from scratch), or a local path or hub name of a sentence-transformers or transformers model."""
     width: int | None = None
@@ -49,6 +56,14 @@ class TrainSettings:
     """Optimiser steps."""
     batch_size: int = 512
     """Global batch: pairs per step over all workers. Every other document in it is a negative."""
+    single_source: bool = False
+    """Fill each batch from one file of a --data folder, so that a negative is never told by its source."""
+    micro_batch_tokens: int = 8192
+    """Padded tokens that a transformer takes at once, texts of like length together."""
+    gradient_cache: bool = False
+    """Hold the activations of one micro-batch only: any batch whose embeddings fit, for one more forward."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Of the encoder's products; auto: bfloat16 on a GPU that has it, else float32."""
     learning_rate: float | None = None
     """Peak of the schedule; default 0.01 (static), 5e-4 (transformer), 2e-5 (pretrained)."""
     warmup: float = 0.1
@@ -67,7 +82,10 @@ class TrainSettings:
     """Leave bad rows of --data out and count them, instead of stopping at the first."""
 
     def __post_init__(self) -> None:
-        positive = ("layers", "vocabulary", "max_tokens", "epochs", "batch_size", "log_every")
+        positive = (
+            "layers", "vocabulary", "max_tokens", "epochs", "batch_size", "log_every", "micro_batch_tokens",
+            "temperature_learning_rate",
+        )  # fmt: skip
         for name in positive:
             if not getattr(self, name) > 0:
                 raise UserError(f"--{name.replace('_', '-')}: expected > 0, got {getattr(self, name)}")
@@ -81,6 +99,10 @@ class TrainSettings:
             raise UserError(f"--hold-out: expected a share of the pairs, 0 to below 1, got {self.hold_out}")
         if not 0 <= self.warmup <= 1:
             raise UserError(f"--warmup: expected a share of the steps, 0 to 1, got {self.warmup}")
+        if not (math.isfinite(self.beta) and self.beta >= 0):
+            raise UserError(f"--beta: expected a finite number >= 0, got {self.beta}")
+        if not 0 <= self.tau_plus < 1:
+            raise UserError(f"--tau-plus: expected a share, 0 to below 1, got {self.tau_plus}")
         if self.batch_size < 2:
             raise UserError("--batch-size: expected at least 2, so that there is a negative, got 1")
         if self.encoder not in DEFAULT_WIDTH and self.width is not None:

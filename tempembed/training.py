@@ -6,16 +6,22 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import torch.distributed as dist
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from tempembed.checkpoint import load_checkpoint, save_checkpoint
 from tempembed.data.batches import BatchPlan
-from tempembed.errors import UserError
-from tempembed.losses.contrastive import contrastive_loss
+from tempembed.data.tokens import Tokens
+from tempembed.encoders.encoder import Encoder
+from tempembed.losses.contrastive import Loss, TextIds, contrastive_loss
+from tempembed.losses.hardness import Hardness
+from tempembed.losses.temperature import Temperatures
+from tempembed.nonfinite import NonFiniteWatch
 from tempembed.parallel.gather import rank_and_world_size
+from tempembed.parallel.gradient_cache import cached_forward
 from tempembed.prepare import Prepared, initial_encoder
 from tempembed.settings import TrainSettings
 
@@ -23,8 +29,63 @@ Report = Callable[[dict[str, Any]], None]
 """Takes the metrics of a step; all ranks call it at the same steps."""
 
 
-class NonFiniteLossError(UserError):
-    """The loss became NaN or infinite."""
+class StepData:
+    """The training texts as tokens and ids, read once; gives a rank its part of a step."""
+
+    def __init__(self, settings: TrainSettings, prepared: Prepared, device: torch.device) -> None:
+        self.columns = [prepared.queries, prepared.documents, *prepared.hard_negatives]
+        self.num_negatives = len(self.columns) - 2
+        self._has_negative, self._ids, self._device = prepared.has_negative, prepared.text_ids, device
+        sources = prepared.sources if settings.single_source else None
+        self.plan = BatchPlan(
+            num_rows=len(self.columns[0]), global_batch_size=settings.batch_size, seed=settings.seed,
+            ids=(self._ids["query"], self._ids["document"]), sources=sources,
+        )  # fmt: skip
+        self._masks_epoch: tuple[int, bool] = (-1, False)
+
+    def texts(self, rows: np.ndarray) -> Tokens:
+        """Queries, then documents, then each column of hard negatives."""
+        return Tokens.concatenate([column.select(rows) for column in self.columns])
+
+    def has_negative(self, rows: np.ndarray) -> Tensor | None:
+        """Bool [N, rows], or None where all rows have all."""
+        return (
+            None
+            if self._has_negative is None
+            else torch.from_numpy(self._has_negative[:, rows]).to(self._device)
+        )
+
+    def ids(self, step: int, rows: np.ndarray) -> TextIds | None:
+        """For the masks; None in an epoch whose batches hold no text twice and that has no hard negatives."""
+        epoch = step // self.plan.steps_per_epoch
+        if self._masks_epoch[0] != epoch:
+            self._masks_epoch = epoch, bool(self.num_negatives or self.plan.repeats(epoch))
+        if not self._masks_epoch[1]:
+            return None
+        query, document, *negatives = (
+            torch.from_numpy(ids[..., rows]).to(self._device) for ids in self._ids.values()
+        )
+        return TextIds(
+            queries_B=query, documents_B=document, hard_negatives_NB=negatives[0] if negatives else None
+        )
+
+    def describe(self, step: int, rank: int, text: int, world_size: int) -> str:
+        """Which text of the training data it is."""
+        rows = self.plan.rows(step, rank, world_size)
+        column, place = divmod(text, len(rows))
+        name = ("query", "document", *(f"hard negative {k + 1}" for k in range(self.num_negatives)))[column]
+        return f"the {name} of pair {rows[place] + 1} of the training data"
+
+
+def embed(encoder: Encoder, model: nn.Module, texts: Tokens, settings: TrainSettings) -> Tensor:
+    """Embeddings of a step's texts in their order; `model` is the encoder or its DDP wrapper."""
+    chunks = encoder.chunks(texts, settings.micro_batch_tokens, split=settings.gradient_cache)
+    parts = [texts.select(rows) for rows in chunks] if len(chunks) > 1 else [texts.select(chunks[0])]
+    embeddings_MD = cached_forward(model, parts) if settings.gradient_cache else model(parts)
+    order = np.concatenate(chunks)
+    if len(chunks) == 1 and encoder.is_static:
+        return embeddings_MD
+    return embeddings_MD[torch.from_numpy(np.argsort(order)).to(embeddings_MD.device)]
 
 
 def train(
@@ -40,7 +101,8 @@ def train(
 
     All ranks of a process group call it with the same arguments. Batches depend on (seed, epoch, position)
     only, randomness inside a step on (seed, step, rank) only, so a run that was stopped after a checkpoint
-    and resumed ends with the same bits as one that was not.
+    and resumed ends with the same bits as one that was not. Resumed on another number of workers it sees the same
+    batches and differs by rounding, and by dropout where there is any.
 
     Args:
         settings: the run.
@@ -59,55 +121,68 @@ def train(
     encoder = initial_encoder(settings, prepared)
     device = _device()
     encoder.model.to(device)
+    encoder.use_bfloat16 = _bfloat16(settings, device)
     terms = settings.resolved_terms(encoder.width)
+    temperatures = Temperatures(terms).to(device)
     weights = torch.tensor([term.weight for term in terms], device=device)
-    queries, documents, negatives = prepared.queries, prepared.documents, prepared.hard_negatives
-    has_negative = prepared.has_negative
-    plan = BatchPlan(num_rows=len(queries), global_batch_size=settings.batch_size, seed=settings.seed)
+    hardness = Hardness(beta=settings.beta, tau_plus=settings.tau_plus)
+    data = StepData(settings, prepared, device)
+    plan = data.plan
     num_steps = settings.steps or max(1, round(settings.epochs * plan.steps_per_epoch))
     checkpoint_every = settings.checkpoint_every or plan.steps_per_epoch
-    optimizer = torch.optim.AdamW(
-        encoder.parameters(),
-        lr=settings.resolved_learning_rate,
-        weight_decay=settings.weight_decay,
-        fused=True,
-    )
-    identity = {**settings.to_dict(), "world_size": world_size, "num_steps": num_steps}
+    _freeze_unused(encoder, data.texts(np.arange(min(2, plan.num_rows))))
+    optimizer = _optimizer(settings, encoder, temperatures, device)
+    trained = nn.ModuleDict({"encoder": encoder, "temperatures": temperatures})
+    identity = {**settings.to_dict(), "num_steps": num_steps}
     folder = output / "checkpoints"
-    start = load_checkpoint(folder, encoder, optimizer, identity) if resume else 0
-    model = DistributedDataParallel(encoder, gradient_as_bucket_view=True) if world_size > 1 else encoder
+    start = load_checkpoint(folder, trained, optimizer, identity) if resume else 0
+    # No module here has buffers that change; without a broadcast a forward is free of collectives
+    model = (
+        DistributedDataParallel(encoder, gradient_as_bucket_view=True, broadcast_buffers=False)
+        if world_size > 1
+        else encoder
+    )
+    watch = NonFiniteWatch(terms, device)
     encoder.train()
-    began = time.monotonic()
+    began, masked = time.monotonic(), torch.zeros((), device=device)
     step = start
     for step in range(start, num_steps if stop_after is None else min(stop_after, num_steps)):
         torch.manual_seed((settings.seed * 1_000_003 + step) * 1_009 + rank)
         rows = plan.rows(step, rank, world_size)
-        columns = [tokens.select(rows) for tokens in (queries, documents, *negatives)]
-        query_BD, document_BD, *negative_BD = model(columns)
-        losses_T = contrastive_loss(
-            query_BD,
-            document_BD,
-            terms,
-            hard_negatives_NBD=torch.stack(negative_BD) if negative_BD else None,
-            has_negative_NB=None
-            if has_negative is None
-            else torch.from_numpy(has_negative[:, rows]).to(device),
-            symmetric=settings.symmetric,
-        )
-        global_T = _mean_over_ranks(losses_T.detach())
-        _check_finite(global_T, terms, step)
-        (losses_T * weights).sum().backward()
+        texts = data.texts(rows)
+        embeddings_MD = embed(encoder, model, texts, settings)
+        queries_BD, documents_BD, *negatives = embeddings_MD.split(len(rows))
+        temperatures_T = temperatures(step / num_steps)
+        loss = contrastive_loss(
+            queries_BD, documents_BD, terms,
+            temperatures_T=temperatures_T,
+            hard_negatives_NBD=torch.stack(negatives) if negatives else None,
+            has_negative_NB=data.has_negative(rows),
+            ids=data.ids(step, rows),
+            direction=settings.direction,
+            hardness=hardness,
+        )  # fmt: skip
+        watch.observe(step, embeddings_MD, loss.terms_T)
+        masked += loss.num_masked
+        loss.objective.backward()
+        temperatures.average_gradient()
         norm = torch.nn.utils.clip_grad_norm_(
             encoder.parameters(), settings.max_grad_norm or torch.inf, error_if_nonfinite=False
         )
-        rate = settings.resolved_learning_rate * _schedule(step, num_steps, settings.warmup)
+        slope = _schedule(step, num_steps, settings.warmup)
         for group in optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = group["peak"] * slope
         optimizer.step()
         optimizer.zero_grad()
+        temperatures.clamp()
         done = step + 1
-        if done % settings.log_every == 0 or done == num_steps:
+        at_checkpoint = done < num_steps and (done % checkpoint_every == 0 or done == stop_after)
+        at_report = done % settings.log_every == 0 or done == num_steps
+        if at_checkpoint or at_report:
+            watch.check(lambda step, rank, text: data.describe(step, rank, text, world_size))
+        if at_report:
             seconds = time.monotonic() - began
+            global_T, masked_places = _over_ranks(loss, masked)
             report(
                 {
                     "step": done,
@@ -115,17 +190,23 @@ def train(
                     "epoch": done / plan.steps_per_epoch,
                     "train/loss": (global_T * weights).sum().item(),
                     **{
-                        f"train/loss/dim_{t.dim}_temperature_{t.temperature:g}": value
-                        for t, value in zip(terms, global_T.tolist(), strict=True)
+                        f"train/loss/{term.label}": value
+                        for term, value in zip(terms, global_T.tolist(), strict=True)
                     },
-                    "train/learning_rate": rate,
+                    **{
+                        f"train/temperature/{terms[t].label}": temperatures_T[t].item()
+                        for t in temperatures.moving
+                    },
+                    "train/masked_negatives_per_step": masked_places / (done - start),
+                    "train/repeats_per_epoch": plan.repeats(step // plan.steps_per_epoch),
+                    "train/learning_rate": settings.resolved_learning_rate * slope,
                     "train/grad_norm": norm.item(),
                     "train/pairs_per_second": (done - start) * settings.batch_size / seconds,
                     "train/seconds_left": seconds / (done - start) * (num_steps - done),
                 }
             )
-        if rank == 0 and done < num_steps and (done % checkpoint_every == 0 or done == stop_after):
-            save_checkpoint(folder, done, encoder, optimizer, identity)
+        if rank == 0 and at_checkpoint:
+            save_checkpoint(folder, done, trained, optimizer, identity)
     if rank == 0 and (stop_after is None or stop_after >= num_steps):
         encoder.save(output)
         (output / "settings.json").write_text(json.dumps(settings.to_dict(), indent=1))
@@ -140,22 +221,44 @@ def _device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() and not over_gloo else "cpu")
 
 
-def _mean_over_ranks(losses_T: Tensor) -> Tensor:
+def _bfloat16(settings: TrainSettings, device: torch.device) -> bool:
+    if settings.precision != "auto":
+        return settings.precision == "bfloat16"
+    return device.type == "cuda" and torch.cuda.is_bf16_supported()
+
+
+def _freeze_unused(encoder: Encoder, texts: Tokens) -> None:
+    """Parameters that no embedding depends on (a pooler's, for one) get no gradient; DDP would wait for theirs."""
+    encoder([texts]).sum().backward()
+    for parameter in encoder.parameters():
+        parameter.requires_grad_(parameter.grad is not None)
+    encoder.zero_grad()
+
+
+def _optimizer(
+    settings: TrainSettings, encoder: Encoder, temperatures: Temperatures, device: torch.device
+) -> torch.optim.Optimizer:
+    """AdamW; `peak` is a group's highest learning rate. Learned temperatures have their own, and no weight decay."""
+    groups: list[dict[str, Any]] = [
+        {
+            "params": [p for p in encoder.parameters() if p.requires_grad],
+            "peak": settings.resolved_learning_rate,
+            "weight_decay": settings.weight_decay,
+        }
+    ]
+    if temperatures.is_learned:
+        rate = settings.temperature_learning_rate
+        groups.append({"params": list(temperatures.parameters()), "peak": rate, "weight_decay": 0.0})
+    return torch.optim.AdamW(groups, lr=0.0, fused=True)
+
+
+def _over_ranks(loss: Loss, masked: Tensor) -> tuple[Tensor, float]:
+    """Mean of the losses, sum of the masked places."""
     _, world_size = rank_and_world_size()
+    both = torch.cat([loss.terms_T, masked.to(loss.terms_T)[None]])
     if world_size > 1:
-        dist.all_reduce(losses_T)
-        losses_T /= world_size
-    return losses_T
-
-
-def _check_finite(losses_T: Tensor, terms: Any, step: int) -> None:
-    finite = losses_T.isfinite()
-    if not finite.all():
-        index = int(finite.long().argmin())
-        raise NonFiniteLossError(
-            f"step {step + 1}: expected a finite loss, got {losses_T[index].item()} for the term {terms[index]}; "
-            "lower --learning-rate, raise the temperature, or look for damaged data"
-        )
+        dist.all_reduce(both)
+    return both[:-1] / world_size, both[-1].item()
 
 
 def _schedule(step: int, num_steps: int, warmup: float) -> float:

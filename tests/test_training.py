@@ -8,9 +8,11 @@ from sentence_transformers import SentenceTransformer
 
 from tempembed.encoders.encoder import load_encoder
 from tempembed.errors import UserError
+from tempembed.nonfinite import NonFiniteLossError
+from tempembed.parallel.pool import run_on_ranks
 from tempembed.prepare import initial_encoder, prepare
 from tempembed.settings import TrainSettings
-from tempembed.training import NonFiniteLossError, train
+from tempembed.training import train
 
 
 @pytest.fixture(scope="module")
@@ -77,13 +79,13 @@ def distributed_run(settings, prepared, output) -> list:
 
 
 @pytest.mark.gloo
-def test_two_workers_learn_what_one_learns(settings, tmp_path, gloo):
+def test_two_workers_learn_what_one_learns(settings, tmp_path):
     """Same batches, exact gradient: the weights agree up to rounding, and twice on two workers exactly."""
     one, reports = run(settings, tmp_path / "one")
     prepared = prepare(settings)
     for name in ("two", "again"):
         (tmp_path / name).mkdir()
-        losses = gloo(2, distributed_run, settings, prepared, str(tmp_path / name))
+        losses = run_on_ranks(2, distributed_run, settings, prepared, str(tmp_path / name))
         assert losses[0] == losses[1] == pytest.approx([r["train/loss"] for r in reports], rel=1e-4)
     two = load_encoder(str(tmp_path / "two")).state_dict()
     torch.testing.assert_close(two, one, rtol=2e-3, atol=1e-3)
@@ -98,7 +100,7 @@ def test_hard_negatives_and_pretrained(settings, tmp_path, data_dir):
     rows[0]["negative"] = None
     path = tmp_path / "negatives.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    base = dataclasses.replace(settings, data=str(path), eval_data=None, symmetric=True, steps=2)
+    base = dataclasses.replace(settings, data=str(path), eval_data=None, direction="both", steps=2)
     run(base, tmp_path / "static")
     prepared = prepare(base)
     assert prepared.meta["num_hard_negatives"] == 1

@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -16,6 +17,8 @@ from tempembed.data.rows import CHUNK_ROWS
 from tempembed.data.wording import counts, shown
 from tempembed.errors import UserError
 
+SOURCE = "source"
+"""Which file of a folder a pair is from."""
 _DUPLICATE = "duplicate pair"
 
 
@@ -24,7 +27,9 @@ class Pairs:
     """Distinct pairs of a query and the document that answers it, in the order of the source."""
 
     table: pa.Table
-    """query, document: large_string; optional hard_negatives: list<large_string>, label: large_string."""
+    """query, document: large_string; optional hard_negatives: list<large_string>, label: large_string; with
+
+    more than one file source: dictionary of the files' names."""
     source: str
     """What the user gave, for messages and logs."""
     num_skipped: int = 0
@@ -55,11 +60,18 @@ class Pairs:
         """The label of each pair; None where the data has no labels."""
         return self.table[LABEL].to_pylist() if LABEL in self.table.column_names else None
 
+    @property
+    def sources(self) -> np.ndarray | None:
+        """int32 number of the file of each pair, from 0; None where all are of one file."""
+        if SOURCE not in self.table.column_names:
+            return None
+        return self.table[SOURCE].combine_chunks().indices.to_numpy().astype(np.int32)
+
     @cached_property
     def fingerprint(self) -> str:
         """16 hex digits of a sha256 of all columns in row order; chunks and file format do not change it."""
         digest = hashlib.sha256()
-        for name in SCHEMA.names:
+        for name in (*SCHEMA.names, SOURCE):
             if name in self.table.column_names:
                 digest.update(name.encode() + _digest(self.table[name]))
         return digest.hexdigest()[:16]
@@ -139,7 +151,12 @@ def _join(tables: Mapping[str, pa.Table]) -> pa.Table:
             f"{unlabelled[0]}: expected a column {LABEL!r} as in {labelled}, got none: "
             f"add labels to all files or remove them from all"
         )
-    return pa.concat_tables([SCHEMA.empty_table(), *filled.values()])
+    table = pa.concat_tables([SCHEMA.empty_table(), *filled.values()])
+    if len(filled) < 2:
+        return table
+    files = np.repeat(np.arange(len(filled), dtype=np.int32), [part.num_rows for part in filled.values()])
+    names = pa.array([Path(name).name for name in filled], TEXT)
+    return table.append_column(SOURCE, pa.DictionaryArray.from_arrays(files, names))
 
 
 def _without_empty_columns(table: pa.Table) -> pa.Table:

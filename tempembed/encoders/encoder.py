@@ -11,10 +11,12 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import StaticEmbedding
 from torch import Tensor, nn
 
+from tempembed.data.chunks import length_sorted_chunks
 from tempembed.data.tokens import Tokens
 from tempembed.errors import UserError
 
 TOKENIZE_ROWS = 4096
+EMBED_TOKENS = 16_384
 
 
 class Encoder(nn.Module):
@@ -23,6 +25,7 @@ class Encoder(nn.Module):
     def __init__(self, model: SentenceTransformer, max_tokens: int | None = None) -> None:
         super().__init__()
         self.model = model
+        self.use_bfloat16 = False  # products in bfloat16
         first: Any = model[0]
         self.is_static = isinstance(first, StaticEmbedding)
         self._tokenizer: Any = first.tokenizer
@@ -56,11 +59,31 @@ class Encoder(nn.Module):
             texts, truncation=True, max_length=self.model.max_seq_length, add_special_tokens=True
         )["input_ids"]
 
-    def forward(self, columns: Sequence[Tokens]) -> list[Float[Tensor, "B D"]]:
-        """Embeddings of several columns of texts, not normalised. One call, so that DDP sees one forward."""
-        if self.is_static:  # one look-up for all columns: its gradient is as large as the table
-            return list(self._static(Tokens.concatenate(list(columns))).split([len(c) for c in columns]))
-        return [self.model(self._padded(tokens))["sentence_embedding"] for tokens in columns]
+    def chunks(self, tokens: Tokens, budget: int, *, split: bool = False) -> list[np.ndarray]:
+        """The rows of the texts that go through the encoder together.
+
+        Args:
+            tokens: the texts.
+            budget: padded tokens of a chunk.
+            split: keep to the budget even where that saves nothing but memory.
+        """
+        if self.is_static and not split:  # one look-up for all: its gradient is as large as the table
+            return [np.arange(len(tokens))]
+        return length_sorted_chunks(np.diff(tokens.offsets), budget)
+
+    def forward(self, chunks: Sequence[Tokens]) -> Float[Tensor, "M D"]:
+        """Embeddings of the texts of all chunks in order, not normalised. One call, so that DDP sees one forward."""
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.use_bfloat16):
+            parts = [self._static(chunk) if self.is_static else self._sequences(chunk) for chunk in chunks]
+        return torch.cat(parts) if len(parts) > 1 else parts[0]
+
+    @property
+    def device(self) -> torch.device:
+        """Of the weights."""
+        return next(self.parameters()).device
+
+    def _sequences(self, tokens: Tokens) -> Float[Tensor, "B D"]:
+        return self.model(self._padded(tokens))["sentence_embedding"]
 
     def _static(self, tokens: Tokens) -> Float[Tensor, "B D"]:
         """The mean over a text's tokens as a weighted sum over its distinct ones: code repeats itself 2.6 times."""
@@ -86,7 +109,7 @@ class Encoder(nn.Module):
         """The tensors that a transformer takes."""
         ids = torch.from_numpy(np.ascontiguousarray(tokens.ids)).long()
         offsets = torch.from_numpy(tokens.offsets)
-        device = next(self.parameters()).device
+        device = self.device
         lengths = offsets[1:] - offsets[:-1]
         mask = torch.arange(int(lengths.max())) < lengths[:, None]
         padded = torch.full(mask.shape, self._pad_id)
@@ -94,15 +117,13 @@ class Encoder(nn.Module):
         return {"input_ids": padded.to(device), "attention_mask": mask.long().to(device)}
 
     @torch.no_grad()
-    def embed(self, tokens: Tokens, batch_size: int = 256) -> Float[Tensor, "M D"]:
-        """float32 embeddings of all texts, on the CPU, in evaluation mode; sorted by length inside."""
+    def embed(self, tokens: Tokens, budget: int = EMBED_TOKENS) -> Float[Tensor, "M D"]:
+        """float32 embeddings of all texts, on the CPU, in evaluation mode; `budget` padded tokens at a time."""
         training = self.training
         self.eval()
-        order = np.argsort(-np.diff(tokens.offsets), kind="stable")
         embeddings = torch.empty(len(tokens), self.width)
-        for start in range(0, len(order), batch_size):
-            rows = order[start : start + batch_size]
-            embeddings[torch.from_numpy(rows)] = self([tokens.select(rows)])[0].float().cpu()
+        for rows in self.chunks(tokens, budget, split=True):
+            embeddings[torch.from_numpy(rows)] = self([tokens.select(rows)]).float().cpu()
         self.train(training)
         return embeddings
 

@@ -1,6 +1,7 @@
 """The training objective over ranks: local rows against gathered columns, in one or both directions."""
 
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -9,7 +10,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from tempembed.errors import UserError
-from tempembed.losses.hardness import Hardness
+from tempembed.losses.hardness import INFONCE, Hardness
 from tempembed.losses.masks import FalseNegatives
 from tempembed.losses.nested import Problem, nested_tiled
 from tempembed.losses.reference import nested_infonce
@@ -49,7 +50,7 @@ def contrastive_loss(
     has_negative_NB: Bool[Tensor, "N B"] | None = None,
     ids: TextIds | None = None,
     direction: str = "query-to-document",
-    hardness: Hardness = Hardness(),
+    hardness: Hardness = INFONCE,
     dense: bool = False,
 ) -> Loss:
     """Loss of this rank's rows against the candidates of all ranks.
@@ -128,12 +129,13 @@ def contrastive_loss(
         )  # fmt: skip
         return Loss(*nested_tiled(queries_BD, candidates_CD, temperatures_T, problem), num_masked)
     masked_BC = None if masks is None else masks.matrix()
-    options = {"temperatures_T": temperatures_T, "hardness": hardness}
-    losses_T = nested_infonce(queries_BD, candidates_CD, positive_B, terms, masked_BC=masked_BC, **options)
+    oracle = partial(nested_infonce, temperatures_T=temperatures_T, hardness=hardness)
+    losses_T = oracle(queries_BD, candidates_CD, positive_B, terms, masked_BC=masked_BC)
     if both:
-        square_BG = None if masked_BC is None else masked_BC[:, : batch * world_size]  # equal texts: symmetric
-        backward_T = nested_infonce(
-            candidates_CD[positive_B], gather(queries_BD), positive_B, terms, masked_BC=square_BG, **options
+        # texts are equal both ways, so the mask is its own transpose
+        square_BG = None if masked_BC is None else masked_BC[:, : batch * world_size]
+        backward_T = oracle(
+            candidates_CD[positive_B], gather(queries_BD), positive_B, terms, masked_BC=square_BG
         )
         losses_T = (losses_T + backward_T) / 2
     weights_T = losses_T.new_tensor([term.weight for term in terms])

@@ -30,6 +30,9 @@ class Hardness:
         return (1 + self.beta, self.beta) if self.beta or self.tau_plus else (1.0,)
 
 
+INFONCE = Hardness()
+
+
 @dataclass(frozen=True, kw_only=True)
 class Combined:
     """Loss of each row and its slopes."""

@@ -16,14 +16,14 @@ import torch.distributed as dist
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from tempembed.losses.hardness import Combined, Hardness, combine
+from tempembed.losses.hardness import INFONCE, Combined, Hardness, combine
 from tempembed.losses.masks import FalseNegatives
 from tempembed.objective import Terms
 from tempembed.parallel.gather import gather, rank_and_world_size
 
 BLOCK_BYTES = 32 * 2**20
 """Of one similarity block; there are K + 3 of them. What binds is that rows x width products stay efficient."""
-STRIP_BYTES = 2**20
+STRIP_BYTES = 4 * 2**20
 """Of a strip of the block that element-wise work runs over: small enough for the second-level cache."""
 HIDDEN = -1e30
 """Similarity of a place that is no negative; finite, so that it times a zero weight is zero."""
@@ -40,7 +40,7 @@ class Problem:
     """G: the first G columns are the positives of the global batch."""
     both: bool = False
     """Also the other direction: each local positive against all rows of the global batch."""
-    hardness: Hardness = Hardness()
+    hardness: Hardness = INFONCE
     false_negatives: FalseNegatives | None = None
     block_rows: int | None = None
     """Rows of a block; by default what `BLOCK_BYTES` holds."""
@@ -74,7 +74,13 @@ class _Nested(torch.autograd.Function):
         scales_T: Tensor,
         problem: Problem,
     ) -> tuple[Tensor, Tensor]:
-        run = _Run(rows_BD.detach(), columns_CD.detach(), scales_T.detach(), problem, ctx.needs_input_grad[:3])
+        run = _Run(
+            rows_BD.detach(),
+            columns_CD.detach(),
+            scales_T.detach(),
+            problem,
+            ctx.needs_input_grad[:3],  # type: ignore[attr-defined]
+        )
         losses_T = run.losses()
         weights_T = losses_T.new_tensor([term.weight for term in problem.terms])
         ctx.gradients = run.gradients()  # type: ignore[attr-defined]
@@ -107,9 +113,7 @@ class _Run:
         self.scales = [float(scale) for scale in scales_T]
         self.dims = sorted({term.dim for term in problem.terms})
         self.terms = [[t for t, term in enumerate(problem.terms) if term.dim == dim] for dim in self.dims]
-        self.slices = [
-            slice(low, high) for low, high in zip([0, *self.dims], self.dims, strict=False)
-        ]
+        self.slices = [slice(low, high) for low, high in zip([0, *self.dims], self.dims, strict=False)]
         self.inverse_rows = self._inverse_norms(rows_BD)
         self.inverse_columns = self._inverse_norms(columns_CD)
         self.positives = self._positives()
@@ -121,7 +125,9 @@ class _Run:
             self.row_gradient = torch.zeros_like(rows_BD, dtype=self.dtype)
             self.column_gradient = torch.zeros_like(columns_CD, dtype=self.dtype)
             self.scale_gradient = torch.zeros(num_terms, dtype=torch.float64, device=self.device)
-            self.column_dots = [torch.zeros(len(columns_CD), dtype=self.dtype, device=self.device) for _ in self.dims]
+            self.column_dots = [
+                torch.zeros(len(columns_CD), dtype=self.dtype, device=self.device) for _ in self.dims
+            ]
         num_columns, size = len(columns_CD), torch.finfo(self.dtype).bits // 8
         block = problem.block_rows or max(32, BLOCK_BYTES // (num_columns * size))
         self.block_rows = min(len(rows_BD), block)
@@ -186,7 +192,7 @@ class _Run:
         return found
 
     def _multiply(self, left: Tensor, right: Tensor) -> Tensor:
-        """left @ right in at least float32."""
+        """Left @ right in at least float32."""
         if left.dtype == self.dtype and right.dtype == self.dtype:
             return left @ right
         return torch.mm(left.to(self.input_dtype), right.to(self.input_dtype), out_dtype=self.dtype)
@@ -201,7 +207,9 @@ class _Run:
                 if k:
                     block += self.blocks[k - 1][:count]
             elif k:
-                torch.addmm(self.blocks[k - 1][:count], self.rows[rows, part], self.columns[:, part].T, out=block)
+                torch.addmm(
+                    self.blocks[k - 1][:count], self.rows[rows, part], self.columns[:, part].T, out=block
+                )
             else:
                 torch.mm(self.rows[rows, part], self.columns[:, part].T, out=block)
 
@@ -249,7 +257,9 @@ class _Run:
                     total = counts.clone()
                 sums.append(torch.where(alive, total.log() + top * inverse * (scale * power), -torch.inf))
                 pending.append((power, total))
-            combined = combine(positive * scale, tuple(sums), counts, torch.as_tensor(scale), problem.hardness)
+            combined = combine(
+                positive * scale, tuple(sums), counts, torch.as_tensor(scale), problem.hardness
+            )
             self.total[t] += combined.loss.sum(dtype=torch.float64)
             if weights is None:
                 continue
@@ -326,7 +336,9 @@ class _Run:
             for low in range(rows.start, rows.stop, self.strip_rows):
                 strip = slice(low, min(rows.stop, low + self.strip_rows))
                 for k, block in enumerate(self.blocks):
-                    self._add_to_column_sums(k, strip, block[low - start : strip.stop - start], top, sums, counts)
+                    self._add_to_column_sums(
+                        k, strip, block[low - start : strip.stop - start], top, sums, counts
+                    )
         if rank_and_world_size()[1] > 1:
             highest = top.clone()
             dist.all_reduce(highest, dist.ReduceOp.MAX)
@@ -342,7 +354,11 @@ class _Run:
                 scale = self.scales[t]
                 log_sums = [sums[t, p].log() + shift * (scale * power) for p, power in enumerate(powers)]
                 combined = combine(
-                    positives[k] * scale, tuple(log_sums), counts, torch.as_tensor(scale), self.problem.hardness
+                    positives[k] * scale,
+                    tuple(log_sums),
+                    counts,
+                    torch.as_tensor(scale),
+                    self.problem.hardness,
                 )
                 sides[t] = combined, [torch.where(torch.isneginf(x), 0.0, x) for x in log_sums]
         return sides
@@ -409,4 +425,3 @@ class _Run:
                     through = through + inverse * mean
             if self.learned:
                 self.scale_gradient[t] += (through * factor).sum(dtype=torch.float64)
-

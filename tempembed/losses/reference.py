@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from tempembed.losses.hardness import Hardness
+from tempembed.losses.hardness import INFONCE, Hardness
 from tempembed.objective import Terms
 
 
@@ -19,7 +19,7 @@ def nested_infonce(
     *,
     temperatures_T: Float[Tensor, " T"] | None = None,
     masked_BC: Bool[Tensor, "B C"] | None = None,
-    hardness: Hardness = Hardness(),
+    hardness: Hardness = INFONCE,
 ) -> Float[Tensor, " T"]:
     """InfoNCE of every term, unweighted, each on its re-normalised prefix.
 
@@ -63,7 +63,12 @@ def nested_infonce(
 
 
 def _log_sum(
-    negative_BC: Tensor, left_out_BC: Tensor, num_B: Tensor, positive: Tensor, scale: Tensor, hardness: Hardness
+    negative_BC: Tensor,
+    left_out_BC: Tensor,
+    num_B: Tensor,
+    positive: Tensor,
+    scale: Tensor,
+    hardness: Hardness,
 ) -> Tensor:
     if not (hardness.beta or hardness.tau_plus):
         return _safe_logsumexp(negative_BC)
@@ -72,7 +77,11 @@ def _log_sum(
     raw = num_B * (ratio.exp() - hardness.tau_plus * positive.exp()) / (1 - hardness.tau_plus)
     if hardness.tau_plus == 0:
         return num_B.clamp_min(1).log() + ratio
-    return torch.maximum(raw, num_B * (-scale).exp()).clamp_min(math.exp(-700 if raw.dtype == torch.float64 else -80)).log()
+    return (
+        torch.maximum(raw, num_B * (-scale).exp())
+        .clamp_min(math.exp(-700 if raw.dtype == torch.float64 else -80))
+        .log()
+    )
 
 
 def _safe_logsumexp(x: Tensor) -> Tensor:

@@ -58,7 +58,7 @@ def require_equal_shapes(shape: tuple[int, ...], names: str) -> None:
     Raises:
         UserError: on every rank, with all shapes.
     """
-    rank, world_size = rank_and_world_size()
+    _, world_size = rank_and_world_size()
     if world_size == 1:
         return
     device = torch.device("cuda" if dist.get_backend() == "nccl" else "cpu")
@@ -66,4 +66,6 @@ def require_equal_shapes(shape: tuple[int, ...], names: str) -> None:
     _all_gather(gathered, torch.tensor(shape, dtype=torch.int64, device=device))
     shapes = gathered.view(world_size, len(shape)).tolist()
     if any(tuple(other) != shape for other in shapes):
-        raise UserError(f"expected the same ({names}) on every rank, got {dict(enumerate(map(tuple, shapes)))}")
+        raise UserError(
+            f"expected the same ({names}) on every rank, got {dict(enumerate(map(tuple, shapes)))}"
+        )

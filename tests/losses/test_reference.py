@@ -59,19 +59,25 @@ def test_bfloat16_embeddings_are_summed_in_float32():
     assert nested_infonce(x, x, torch.arange(4), (Term(dim=8, temperature=0.01),)).dtype == torch.float32
 
 
-def test_a_missing_hard_negative_is_no_candidate():
+@pytest.mark.parametrize("dense", [True, False])
+def test_a_missing_hard_negative_is_no_candidate(dense):
     generator = torch.Generator().manual_seed(2)
     q, d, n = torch.randn(3, 4, 8, generator=generator)
     terms = (Term(dim=8, temperature=0.1),)
-    none = contrastive_loss(q, d, terms)
+    none = contrastive_loss(q, d, terms, dense=dense).objective
     absent = torch.zeros(1, 4, dtype=torch.bool)
-    assert contrastive_loss(q, d, terms, hard_negatives_NBD=n[None], has_negative_NB=absent).equal(none)
-    present = contrastive_loss(q, d, terms, hard_negatives_NBD=n[None])
-    assert present.item() > none.item()
+    negatives = {"hard_negatives_NBD": n[None], "dense": dense}
+    assert contrastive_loss(q, d, terms, has_negative_NB=absent, **negatives).objective.equal(none)
+    assert contrastive_loss(q, d, terms, **negatives).objective.item() > none.item()
 
 
-def test_symmetric_is_the_mean_of_both_directions():
+@pytest.mark.parametrize("dense", [True, False])
+def test_both_is_the_mean_of_the_directions(dense):
     q, d = torch.randn(2, 6, 8, generator=torch.Generator().manual_seed(3))
     terms = (Term(dim=4, temperature=0.1), Term(dim=8, temperature=0.3))
-    both = contrastive_loss(q, d, terms, symmetric=True)
-    torch.testing.assert_close(both, (contrastive_loss(q, d, terms) + contrastive_loss(d, q, terms)) / 2)
+    both, there, back = (
+        contrastive_loss(q, d, terms, direction=direction, dense=dense).terms_T
+        for direction in ("both", "query-to-document", "document-to-query")
+    )
+    torch.testing.assert_close(both, (there + back) / 2)
+    assert not there.allclose(back)

@@ -1,0 +1,76 @@
+"""Gradient caching: a batch's embeddings at once, its activations one chunk at a time."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+
+def cached_forward(model: nn.Module, chunks: Sequence[Any]) -> Float[Tensor, "M D"]:
+    """`model(chunks)`, of which the backward computes the activations again, one chunk at a time.
+
+    Memory is that of one chunk's activations and of all embeddings; time is one more forward. Randomness is
+    replayed, so values and gradients are those of `model(chunks)`, dropout included, up to rounding.
+
+    Args:
+        model: takes a list of chunks and gives the embeddings of all their texts in order; its randomness must
+            be drawn chunk by chunk. May be wrapped in `DistributedDataParallel`.
+        chunks: at least one.
+
+    Cross-rank contract: ranks may have different numbers of chunks. Only a rank's last chunk lets DDP reduce, so there
+    is one all-reduce of gradients per backward, on every rank.
+
+    Source: Gao et al. 2021 (arXiv:2101.06983).
+    """
+    anchor = torch.zeros((), requires_grad=True)  # the output's gradient must be asked for
+    return _Cached.apply(anchor, model, chunks)
+
+
+class _Cached(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: torch.autograd.function.FunctionCtx, anchor: Tensor, model: nn.Module, chunks: Sequence[Any]
+    ) -> Tensor:
+        bare = model.module if isinstance(model, DistributedDataParallel) else model
+        states, parts = [], []
+        for chunk in chunks:
+            states.append(_random_state())
+            parts.append(bare([chunk]))
+        ctx.replay = model, chunks, states, [len(part) for part in parts]  # type: ignore[attr-defined]
+        return torch.cat(parts)
+
+    @staticmethod
+    def backward(ctx: torch.autograd.function.FunctionCtx, *gradients: Tensor) -> tuple[None, None, None]:
+        model, chunks, states, sizes = ctx.replay  # type: ignore[attr-defined]
+        last = len(chunks) - 1
+        parts = gradients[0].split(sizes)
+        with _random_state_kept(), torch.enable_grad():
+            for i, (chunk, state, gradient) in enumerate(zip(chunks, states, parts, strict=True)):
+                quiet = i < last and isinstance(model, DistributedDataParallel)
+                with model.no_sync() if quiet else nullcontext():
+                    _set_random_state(state)
+                    model([chunk]).backward(gradient)
+        return None, None, None
+
+
+def _random_state() -> tuple[Tensor, Tensor | None]:
+    return torch.get_rng_state(), torch.cuda.get_rng_state() if torch.cuda.is_initialized() else None
+
+
+def _set_random_state(state: tuple[Tensor, Tensor | None]) -> None:
+    torch.set_rng_state(state[0])
+    if state[1] is not None:
+        torch.cuda.set_rng_state(state[1])
+
+
+@contextmanager
+def _random_state_kept() -> Iterator[None]:
+    state = _random_state()
+    try:
+        yield
+    finally:
+        _set_random_state(state)

@@ -1,0 +1,75 @@
+"""Run a function on W processes of this machine that form a process group."""
+
+import pickle
+import queue
+import socket
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+
+
+def run_on_ranks(
+    world_size: int, function: Callable[..., Any], *args: Any, timeout: float = 120
+) -> list[Any]:
+    """`function(*args)` on each of `world_size` new processes; the results by rank.
+
+    Over NCCL where every rank finds a GPU, else over gloo on the CPU with one thread each.
+
+    Raises:
+        RuntimeError: a rank failed (with its traceback) or gave no answer in time.
+    """
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    context = mp.get_context("spawn")
+    answers = context.Queue()
+    members = [
+        context.Process(target=_member, args=(rank, world_size, port, function, args, answers), daemon=True)
+        for rank in range(world_size)
+    ]
+    for member in members:
+        member.start()
+    results = {}
+    try:
+        for _ in members:
+            rank, value, error = answers.get(timeout=timeout)
+            if error:
+                raise RuntimeError(f"rank {rank} of {world_size}: {error}")
+            results[rank] = pickle.loads(value)
+    except queue.Empty:
+        silent = sorted(set(range(world_size)) - results.keys())
+        raise RuntimeError(
+            f"expected an answer of every rank in {timeout:g} s, got none of {silent}"
+        ) from None
+    finally:
+        for member in members:
+            member.join(20 if len(results) == world_size else 0)
+            if member.is_alive():
+                member.kill()
+    return [results[rank] for rank in range(world_size)]
+
+
+def _member(
+    rank: int, world_size: int, port: int, function: Callable[..., Any], args: tuple[Any, ...], answers: Any
+) -> None:
+    torch.set_num_threads(1)
+    over_nccl = torch.cuda.device_count() >= world_size
+    if over_nccl:
+        torch.cuda.set_device(rank)
+    dist.init_process_group(
+        "nccl" if over_nccl else "gloo",
+        init_method=f"tcp://127.0.0.1:{port}",
+        rank=rank,
+        world_size=world_size,
+    )
+    try:
+        # as bytes: a tensor would be shared through a process that is about to end
+        answers.put((rank, pickle.dumps(function(*args)), None))
+    except BaseException:
+        answers.put((rank, None, traceback.format_exc()))
+    finally:
+        dist.destroy_process_group()
