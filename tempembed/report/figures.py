@@ -14,9 +14,13 @@ COLOURS = ("#0b3c5d", "#328cc1", "#1d8a6b", "#d9a514", "#d1495b", "#6b4e9b", "#8
 
 
 def single_temperature(results: Results) -> Results:
-    """Trials of plain InfoNCE, by temperature."""
-    chosen = [r for r in results if len(r["terms"]) == 1 and r["terms"][0]["dim"] == full_width(r)]
-    return sorted(chosen, key=lambda r: (r["terms"][0]["temperature"], r["seed"]))
+    """Plain InfoNCE at temperatures that do not move, by temperature."""
+    chosen = [
+        r
+        for r in results
+        if len(r["terms"]) == 1 and r["terms"][0]["dim"] == full_width(r) and not r["terms"][0].get("course")
+    ]
+    return sorted(chosen, key=lambda r: r["terms"][0]["temperature"])
 
 
 def _svg(draw: Callable[[Figure], None], width: float = 7.2, height: float = 4.2) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 
 from tempembed.report import figures
 from tempembed.report.claims import directions
+from tempembed.report.seeds import over_seeds
 from tempembed.report.table import COLUMNS, table_row
 
 STYLE = """
@@ -42,7 +43,8 @@ def write_html(results: list[dict[str, Any]], data: dict[str, Any], path: Path) 
         "smaller), one bit a coordinate (32x), the same with the top 100 re-ranked by the float query, and a quarter "
         "of the width in bits (128x). Bold: best of the column (for PCA-95 the smallest).</p>",
     ]
-    single = figures.single_temperature(done)
+    objectives = over_seeds(done)
+    single = figures.single_temperature(objectives)
     if len(single) > 1:
         parts += [
             "<h2>Does the paper's picture hold here? As the temperature rises ...</h2>",
@@ -58,9 +60,9 @@ def write_html(results: list[dict[str, Any]], data: dict[str, Any], path: Path) 
         ]
     parts += [
         "<h2>All objectives: what truncation keeps</h2>",
-        figures.retention_by_width(done, "float32"),
+        figures.retention_by_width(objectives, "float32"),
         "<h2>All objectives: what truncation and binarisation keep</h2>",
-        figures.retention_by_width(done, "binary"),
+        figures.retention_by_width(objectives, "binary"),
     ]
     if failed:
         items = "".join(
@@ -77,7 +79,7 @@ def _directions(single: list[dict[str, Any]]) -> str:
     )
     return (
         f"<table>{rows}</table><p class=note>Judged on the two ends of the sweep: a direction holds if their 95 % "
-        "intervals lie apart that way (PCA-95: if it never rises). One training run each.</p>"
+        "intervals lie apart that way (PCA-95: if it never rises). Trials that differ in their seed are one point: the mean, in an interval that covers those of all seeds.</p>"
     )
 
 

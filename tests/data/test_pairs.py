@@ -142,7 +142,11 @@ def test_duplicates_across_files(put, tmp_path):
     put("b.jsonl", ROWS[1:])
     put("c.csv", ROWS)
     pairs = read_pairs(str(tmp_path))
-    assert (pairs.fingerprint, pairs.skip_reasons) == (FULL, {"duplicate pair": 4})
+    assert pairs.skip_reasons == {"duplicate pair": 4}
+    assert pairs.table.drop_columns("source").equals(read_pairs(str(tmp_path / "c.csv")).table)
+    assert pairs.table["source"].to_pylist() == ["a.parquet"] * 2 + ["b.jsonl"] * (len(pairs) - 2)
+    assert pairs.sources.tolist() == [0, 0] + [1] * (len(pairs) - 2)
+    assert pairs.fingerprint != FULL  # which file a pair is from counts
 
 
 @pytest.mark.parametrize("skip", [False, True])

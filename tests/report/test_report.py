@@ -1,8 +1,11 @@
 import re
 
+import pytest
+
 from tempembed.report.claims import directions
 from tempembed.report.html import write_html
-from tempembed.report.table import result_table
+from tempembed.report.seeds import over_seeds
+from tempembed.report.table import find, result_table
 
 
 def trial(name, terms, seed=0, **more):
@@ -58,3 +61,16 @@ def test_directions_are_judged_by_the_intervals():
     assert not verdicts["clustering rises, then levels off"]
     assert not verdicts["intrinsic dimension (PCA-95) falls"]
     assert not verdicts["binarisation (32x) keeps more"]
+
+
+def test_seeds_of_an_objective_are_one_line():
+    terms = [dict(dim=64, temperature=0.05, weight=1)]
+    first, second = trial("infonce:0.05", terms), trial("infonce:0.05", terms, seed=1)
+    second["geometry"] = {**second["geometry"], "pca95": 44}
+    second["scores"] = [{**row, "score": row["score"] + 0.1, "ci_high": 0.95} for row in second["scores"]]
+    other = trial("tempagg", terms * 2)
+    merged, alone = over_seeds([first, second, other])
+    assert merged["geometry"]["pca95"] == 42
+    row = find(merged, "ndcg_at_10", "float32", 64)
+    assert (row["score"], row["ci_low"], row["ci_high"]) == (pytest.approx(0.75), 0.6, 0.95)
+    assert alone is other
