@@ -10,7 +10,6 @@ import tempfile
 import time
 from pathlib import Path
 
-os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # what `tempembed train` sets, for both sides
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import numpy as np

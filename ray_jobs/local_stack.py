@@ -62,7 +62,6 @@ def environment(token_path: Path) -> dict[str, str]:
         "RAY_TRAIN_ENABLE_STATE_TRACKING": "1",  # the dashboard's Train tab
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # six more processes of 260 MB, for jobs we do not have
-        "THP_MEM_ALLOC_ENABLE": "1",  # torch: large pages for large tensors, a third of the time of a static encoder's step
         "PYTHONUNBUFFERED": "1",
     }
 

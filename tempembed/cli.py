@@ -1,7 +1,6 @@
 """The command line without Ray: train and evaluate on this machine."""
 
 import dataclasses
-import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -83,9 +82,6 @@ def check_output(output: Path, *, resume: bool) -> None:
 
 def train_command(command: Train) -> None:
     """`tempembed train`."""
-    # The gradient of a large table is allocated anew each step: in pages of 2 MB that costs a third. torch reads it once.
-    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
-
     from tempembed.evaluation.trained import REPORT, evaluate_trained
     from tempembed.prepare import prepare
     from tempembed.tracking.tracker import JsonlTracker

@@ -100,7 +100,9 @@ def measure_rates(encoder: Encoder, terms: Terms, direction: str, tokens: int) -
         contrastive_loss(*embeddings(), terms, direction=direction, dense=dense).objective.backward()
 
     area = SAMPLE_ROWS**2
-    kept = _saved_bytes(lambda: contrastive_loss(*embeddings(), terms, direction=direction, dense=True).objective)
+    kept = _saved_bytes(
+        lambda: contrastive_loss(*embeddings(), terms, direction=direction, dense=True).objective
+    )
     texts = sample_texts(encoder, max(2, SAMPLE_TOKENS // tokens), tokens)
     encoder.train()
     forward = _seconds(lambda: encoder([texts]))
@@ -156,7 +158,9 @@ def costs(encoder: Encoder, terms: Terms, shape: Shape, rates: Rates, bytes_per_
             strategy="local",
             num_negatives=negatives // shape.num_workers,
             bytes=fixed + embedded // shape.num_workers + activations + local_blocks,
-            seconds=encode + 8 * num_parameters / bytes_per_second * (shape.num_workers > 1) + rates.tiled * local_area,
+            seconds=encode
+            + 8 * num_parameters / bytes_per_second * (shape.num_workers > 1)
+            + rates.tiled * local_area,
             exact=shape.num_workers == 1,
         ),
         Cost(

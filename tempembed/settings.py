@@ -58,8 +58,9 @@ class TrainSettings:
     """Global batch: pairs per step over all workers. Every other document in it is a negative."""
     single_source: bool = False
     """Fill each batch from one file of a --data folder, so that a negative is never told by its source."""
-    micro_batch_tokens: int = 8192
-    """Padded tokens that a transformer takes at once, texts of like length together."""
+    micro_batch_tokens: int = 0
+    """Padded tokens that a transformer takes at once, texts of like length together; 0: 2,048 on a CPU, whose caches
+    hold that, 32,768 on a GPU."""
     gradient_cache: bool = False
     """Hold the activations of one micro-batch only: any batch whose embeddings fit, for one more forward."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
@@ -83,7 +84,7 @@ class TrainSettings:
 
     def __post_init__(self) -> None:
         positive = (
-            "layers", "vocabulary", "max_tokens", "epochs", "batch_size", "log_every", "micro_batch_tokens",
+            "layers", "vocabulary", "max_tokens", "epochs", "batch_size", "log_every",
             "temperature_learning_rate",
         )  # fmt: skip
         for name in positive:
@@ -92,7 +93,7 @@ class TrainSettings:
         for name in ("steps", "width", "learning_rate"):
             if getattr(self, name) is not None and not getattr(self, name) > 0:
                 raise UserError(f"--{name.replace('_', '-')}: expected > 0, got {getattr(self, name)}")
-        for name in ("weight_decay", "max_grad_norm", "checkpoint_every", "seed"):
+        for name in ("weight_decay", "max_grad_norm", "checkpoint_every", "seed", "micro_batch_tokens"):
             if not getattr(self, name) >= 0:
                 raise UserError(f"--{name.replace('_', '-')}: expected >= 0, got {getattr(self, name)}")
         if not 0 <= self.hold_out < 1:

@@ -19,11 +19,14 @@ from tempembed.encoders.encoder import Encoder
 from tempembed.losses.contrastive import Loss, TextIds, contrastive_loss
 from tempembed.losses.hardness import Hardness
 from tempembed.losses.temperature import Temperatures
+from tempembed.memory import keep_freed_memory
 from tempembed.nonfinite import NonFiniteWatch
 from tempembed.parallel.gather import rank_and_world_size
 from tempembed.parallel.gradient_cache import cached_forward
 from tempembed.prepare import Prepared, initial_encoder
 from tempembed.settings import TrainSettings
+
+MICRO_BATCH_TOKENS = {"cpu": 2048, "cuda": 32_768}
 
 Report = Callable[[dict[str, Any]], None]
 """Takes the metrics of a step; all ranks call it at the same steps."""
@@ -79,7 +82,8 @@ class StepData:
 
 def embed(encoder: Encoder, model: nn.Module, texts: Tokens, settings: TrainSettings) -> Tensor:
     """Embeddings of a step's texts in their order; `model` is the encoder or its DDP wrapper."""
-    chunks = encoder.chunks(texts, settings.micro_batch_tokens, split=settings.gradient_cache)
+    budget = settings.micro_batch_tokens or MICRO_BATCH_TOKENS[encoder.device.type]
+    chunks = encoder.chunks(texts, budget, split=settings.gradient_cache)
     parts = [texts.select(rows) for rows in chunks] if len(chunks) > 1 else [texts.select(chunks[0])]
     embeddings_MD = cached_forward(model, parts) if settings.gradient_cache else model(parts)
     order = np.concatenate(chunks)
@@ -117,6 +121,7 @@ def train(
         UserError: a batch that does not divide over the ranks, a checkpoint of other settings.
     """
     rank, world_size = rank_and_world_size()
+    keep_freed_memory()
     torch.manual_seed(settings.seed)
     encoder = initial_encoder(settings, prepared)
     device = _device()

@@ -22,7 +22,7 @@ from tempembed.objective import Terms
 from tempembed.parallel.gather import gather, rank_and_world_size
 
 BLOCK_BYTES = 32 * 2**20
-"""Of one similarity block; there are K + 3 of them. What binds is that rows x width products stay efficient."""
+"""Of one similarity block; there is one for each distinct dim. What binds is that rows x width products stay efficient."""
 STRIP_BYTES = 4 * 2**20
 """Of a strip of the block that element-wise work runs over: small enough for the second-level cache."""
 HIDDEN = -1e30
@@ -42,8 +42,6 @@ class Problem:
     """Also the other direction: each local positive against all rows of the global batch."""
     hardness: Hardness = INFONCE
     false_negatives: FalseNegatives | None = None
-    block_rows: int | None = None
-    """Rows of a block; by default what `BLOCK_BYTES` holds."""
 
 
 def nested_tiled(
@@ -63,6 +61,18 @@ def nested_tiled(
     column sums here; rows of all ranks must be equally many.
     """
     return _Nested.apply(rows_BD, columns_CD, 1 / temperatures_T, problem)
+
+
+def workspace_bytes(num_rows: int, num_columns: int, dims: Sequence[int], size: int = 4) -> int:
+    """Memory of the pass beyond embeddings and gradients: a block for each distinct dim and two strips."""
+    block, strip = _block_and_strip(num_rows, num_columns, size)
+    return (block * len(set(dims)) + 2 * strip) * num_columns * size
+
+
+def _block_and_strip(num_rows: int, num_columns: int, size: int) -> tuple[int, int]:
+    """Rows of a block of products, and of the strip of it that element-wise work runs over."""
+    block = min(num_rows, max(32, BLOCK_BYTES // (num_columns * size)))
+    return block, min(block, max(1, STRIP_BYTES // (num_columns * size)))
 
 
 class _Nested(torch.autograd.Function):
@@ -129,9 +139,7 @@ class _Run:
                 torch.zeros(len(columns_CD), dtype=self.dtype, device=self.device) for _ in self.dims
             ]
         num_columns, size = len(columns_CD), torch.finfo(self.dtype).bits // 8
-        block = problem.block_rows or max(32, BLOCK_BYTES // (num_columns * size))
-        self.block_rows = min(len(rows_BD), block)
-        self.strip_rows = max(1, STRIP_BYTES // (num_columns * size))
+        self.block_rows, self.strip_rows = _block_and_strip(len(rows_BD), num_columns, size)
         self.blocks = [self._empty(self.block_rows, num_columns) for _ in self.dims]
         self.cosines, self.powers = (self._empty(self.strip_rows, num_columns) for _ in range(2))
 
@@ -214,12 +222,13 @@ class _Run:
                 torch.mm(self.rows[rows, part], self.columns[:, part].T, out=block)
 
     def _cosines(self, k: int, strip: slice, block: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Similarities over the rows' own norms, negatives only; their largest; how many there are."""
-        cosines = self.cosines[: len(block)]
+        """Similarities over the rows' own norms, negatives only; their largest; how many there are.
+
+        They are in `block` itself where nothing scales them, else in a buffer.
+        """
+        cosines = block
         if self._is_scaled(k):
-            torch.mul(block, self.inverse_columns[k], out=cosines)
-        else:
-            cosines.copy_(block)
+            cosines = torch.mul(block, self.inverse_columns[k], out=self.cosines[: len(block)])
         local = torch.arange(len(block), device=self.device)
         cosines[local, self.problem.positive_B[strip]] = HIDDEN
         counts = torch.full((len(block),), cosines.shape[1] - 1, dtype=self.dtype, device=self.device)
@@ -239,11 +248,9 @@ class _Run:
             top = torch.where(alive, top, 0.0)
         positive, columns_of = self.positives[k][strip], problem.positive_B[strip]
         local = torch.arange(len(block), device=self.device)
-        weights = block if self.wants_gradient else None
-        if weights is not None:
-            weights.zero_()
+        cosines = torch.sub(cosines, top[:, None], out=self.cosines[: len(block)])
+        weights, written = block if self.wants_gradient else None, False
         at_positive = torch.zeros_like(top)
-        cosines -= top[:, None]
         share = 0.5 if problem.both else 1.0
         for t in self.terms[k]:
             scale = self.scales[t]
@@ -272,7 +279,12 @@ class _Run:
                     torch.mul(cosines, (inverse * (scale * power))[:, None], out=powers)
                     powers.exp_()
                 part = torch.where(alive, slope / total, 0.0)
-                weights.addcmul_(powers, (part * (factor * scale))[:, None])
+                part_of_weights = (part * (factor * scale))[:, None]
+                if written:
+                    weights.addcmul_(powers, part_of_weights)
+                else:
+                    torch.mul(powers, part_of_weights, out=weights)
+                written = True
                 if self.learned:
                     mean = (powers * cosines).sum(1) + torch.where(alive, top * total, 0.0)
                     through = through + part * inverse * mean
@@ -316,10 +328,11 @@ class _Run:
             if k < len(self.dims) - 1:
                 weights += self.blocks[k][:count]
             part = self.slices[k]
-            self.row_gradient[rows, part] += self._multiply(weights, self.columns[:, part])
             if self.rows.dtype == self.dtype:
+                self.row_gradient[rows, part].addmm_(weights, self.columns[:, part])
                 self.column_gradient[:, part].addmm_(weights.T, self.rows[rows, part])
             else:
+                self.row_gradient[rows, part] += self._multiply(weights, self.columns[:, part])
                 self.column_gradient[:, part] += self._multiply(weights.T, self.rows[rows, part])
 
     # The other direction: a positive against the rows of all ranks

@@ -1,5 +1,6 @@
 """Run a function on W processes of this machine that form a process group."""
 
+import os
 import pickle
 import queue
 import socket
@@ -17,7 +18,7 @@ def run_on_ranks(
 ) -> list[Any]:
     """`function(*args)` on each of `world_size` new processes; the results by rank.
 
-    Over NCCL where every rank finds a GPU, else over gloo on the CPU with one thread each.
+    Over NCCL where every rank finds a GPU, else over gloo, with an equal share of the CPUs' threads.
 
     Raises:
         RuntimeError: a rank failed (with its traceback) or gave no answer in time.
@@ -56,7 +57,7 @@ def run_on_ranks(
 def _member(
     rank: int, world_size: int, port: int, function: Callable[..., Any], args: tuple[Any, ...], answers: Any
 ) -> None:
-    torch.set_num_threads(1)
+    torch.set_num_threads(max(1, (os.cpu_count() or 1) // world_size))
     over_nccl = torch.cuda.device_count() >= world_size
     if over_nccl:
         torch.cuda.set_device(rank)
