@@ -1,9 +1,9 @@
-# make demo [KEEP=1] [ARGS="-- --objectives infonce:0.06"]   the main job      make test    the tests
+# make demo [KEEP=1] [ARGS="-- --objectives infonce:0.06"]   the main job      make test    the tests      make bench   the speed table
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: install demo stop test check
+.PHONY: install demo stop test bench check
 install: $(INSTALLED)
 
 # torch first and pinned: a wider requirement would take a build with gigabytes of CUDA
@@ -22,7 +22,11 @@ stop: install
 test: install
 	$(BIN)/python -m pytest
 
+bench: install
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
+	$(BIN)/python -m benchmarks
+
 check: install
-	$(BIN)/ruff format --check tempembed ray_jobs tests
-	$(BIN)/ruff check tempembed ray_jobs tests
+	$(BIN)/ruff format --check tempembed ray_jobs benchmarks tests
+	$(BIN)/ruff check tempembed ray_jobs benchmarks tests
 	$(BIN)/mypy

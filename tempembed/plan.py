@@ -4,6 +4,7 @@ A small piece of each part runs on this machine and is scaled up: the loss with 
 """
 
 import os
+import resource
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,14 +14,22 @@ import torch
 import torch.nn.functional as F
 from tokenizers import Tokenizer, models
 from torch import Tensor
+from torch.nn.parallel import DistributedDataParallel
 
 from tempembed.data.tokens import Tokens
 from tempembed.encoders.encoder import Encoder
 from tempembed.encoders.tokenizer import END, MASK, PAD, START, UNKNOWN
+from tempembed.errors import UserError
 from tempembed.losses.contrastive import contrastive_loss
 from tempembed.losses.nested import workspace_bytes
+from tempembed.memory import keep_freed_memory
 from tempembed.objective import Terms
+from tempembed.parallel.gather import rank_and_world_size
 from tempembed.parallel.gradient_cache import cached_forward
+from tempembed.parallel.pool import run_on_ranks
+from tempembed.prepare import build_encoder
+from tempembed.settings import TrainSettings
+from tempembed.training import MICRO_BATCH_TOKENS
 
 SAMPLE_ROWS = 1024
 SAMPLE_TOKENS = 4096
@@ -29,16 +38,43 @@ OVERHEAD_BYTES = 300 * 2**20
 
 
 @dataclass(frozen=True, kw_only=True)
-class Shape:
-    """Sizes of a step."""
+class Request:
+    """A step to plan; the names are those of `tempembed plan`."""
 
+    encoder: str
+    width: int | None
+    layers: int
+    vocabulary: int
+    tokens: int
+    """Of an average text."""
     batch_size: int
     """Global batch, in pairs."""
     num_workers: int
-    num_hard_negatives: int
-    tokens: int
-    """Of an average text."""
+    hard_negatives: int
+    objective: str
+    terms: tuple[str, ...]
+    direction: str
     micro_batch_tokens: int
+    network_gb_per_second: float
+
+    def __post_init__(self) -> None:
+        for name in ("tokens", "num_workers", "network_gb_per_second"):
+            if not getattr(self, name) > 0:
+                raise UserError(f"--{name.replace('_', '-')}: expected > 0, got {getattr(self, name)}")
+        if self.batch_size % self.num_workers or self.hard_negatives < 0:
+            raise UserError(
+                f"--batch-size, --hard-negatives: expected a multiple of the {self.num_workers} workers and 0 or more, "
+                f"got {self.batch_size} and {self.hard_negatives}"
+            )
+
+    @property
+    def settings(self) -> TrainSettings:
+        """Of a training run with this step; checks what is left."""
+        return TrainSettings(
+            encoder=self.encoder, width=self.width, layers=self.layers, vocabulary=self.vocabulary,
+            max_tokens=max(self.tokens, 8), objective=self.objective, terms=self.terms, batch_size=self.batch_size,
+            micro_batch_tokens=self.micro_batch_tokens, direction=self.direction,  # type: ignore[arg-type]
+        )  # fmt: skip
 
     @property
     def rows(self) -> int:
@@ -48,12 +84,18 @@ class Shape:
     @property
     def texts(self) -> int:
         """Texts that a worker encodes."""
-        return self.rows * (2 + self.num_hard_negatives)
+        return self.rows * (2 + self.hard_negatives)
 
     @property
     def columns(self) -> int:
         """Candidates of a query."""
-        return self.batch_size * (1 + self.num_hard_negatives)
+        return self.batch_size * (1 + self.hard_negatives)
+
+    def model(self) -> Encoder:
+        """The encoder on this worker's device, with random weights if it is made here."""
+        encoder = build_encoder(self.settings, word_tokenizer(self.vocabulary))
+        encoder.to("cuda" if torch.cuda.is_available() else "cpu")
+        return encoder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,10 +133,10 @@ def measure_rates(encoder: Encoder, terms: Terms, direction: str, tokens: int) -
     generator = torch.Generator(encoder.device).manual_seed(0)
     width = encoder.width
 
-    def embeddings() -> list[Tensor]:
+    def embeddings() -> tuple[Tensor, Tensor]:
         shape = (2, SAMPLE_ROWS, width)
         both = F.normalize(torch.randn(shape, generator=generator, device=encoder.device), dim=-1)
-        return [each.clone().requires_grad_() for each in both]
+        return both[0].clone().requires_grad_(), both[1].clone().requires_grad_()
 
     def loss(dense: bool) -> None:
         contrastive_loss(*embeddings(), terms, direction=direction, dense=dense).objective.backward()
@@ -120,7 +162,7 @@ def measure_rates(encoder: Encoder, terms: Terms, direction: str, tokens: int) -
     )
 
 
-def costs(encoder: Encoder, terms: Terms, shape: Shape, rates: Rates, bytes_per_second: float) -> list[Cost]:
+def costs(encoder: Encoder, terms: Terms, shape: Request, rates: Rates) -> list[Cost]:
     """dense, local, tiled, cached.
 
     Args:
@@ -128,24 +170,24 @@ def costs(encoder: Encoder, terms: Terms, shape: Shape, rates: Rates, bytes_per_
         terms: the objective.
         shape: the step.
         rates: of this machine.
-        bytes_per_second: between workers.
     """
+    network = shape.network_gb_per_second * 1e9
     num_parameters = sum(parameter.numel() for parameter in encoder.parameters())
     fixed = OVERHEAD_BYTES + 16 * num_parameters  # weights, gradients, two moments
     row = 4 * encoder.width
-    # embeddings and their gradients; normalised once; gathered columns and their gradients
-    embedded = row * (4 * shape.texts + 2 * shape.columns)
+    # embeddings, unit vectors and the gradients of both; with others, gathered columns and their gradients
+    embedded = row * (3 * shape.texts + 2 * (shape.columns if shape.num_workers > 1 else 0))
     num_tokens = shape.texts * shape.tokens
     activations = round(rates.activations * num_tokens)
     encode = num_tokens * (rates.forward + rates.backward)
     moved = (2 * row * shape.columns + 8 * num_parameters) * (shape.num_workers - 1) / shape.num_workers
-    moving = moved / bytes_per_second
-    area, local_area = shape.rows * shape.columns, shape.rows * shape.rows * (1 + shape.num_hard_negatives)
+    moving = moved / network
+    area, local_area = shape.rows * shape.columns, shape.rows * shape.rows * (1 + shape.hard_negatives)
     dims = [term.dim for term in terms]
     blocks = workspace_bytes(shape.rows, shape.columns, dims)
     local_blocks = workspace_bytes(shape.rows, shape.columns // shape.num_workers, dims)
     negatives = shape.columns - 1
-    chunk = min(num_tokens, max(shape.micro_batch_tokens, shape.tokens))
+    chunk = min(num_tokens, max(budget(shape, encoder), shape.tokens))
     one_chunk = fixed + embedded + max(blocks, round(rates.activations * chunk))
     return [
         Cost(
@@ -159,7 +201,7 @@ def costs(encoder: Encoder, terms: Terms, shape: Shape, rates: Rates, bytes_per_
             num_negatives=negatives // shape.num_workers,
             bytes=fixed + embedded // shape.num_workers + activations + local_blocks,
             seconds=encode
-            + 8 * num_parameters / bytes_per_second * (shape.num_workers > 1)
+            + 8 * num_parameters / network * (shape.num_workers > 1)
             + rates.tiled * local_area,
             exact=shape.num_workers == 1,
         ),
@@ -184,27 +226,69 @@ def recommend(found: Sequence[Cost], available: int) -> Cost | None:
     return min(fitting, key=lambda cost: cost.seconds, default=None)
 
 
-def available_bytes(device: torch.device, num_workers: int) -> int:
-    """Memory that a worker may take: of its GPU, or its share of this machine's free memory."""
-    if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
+def predict(request: Request) -> list[Cost]:
+    """Costs on a worker that has its share of this machine's threads."""
+    encoder = request.model()
+    terms = request.settings.resolved_terms(encoder.width)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(max(1, (os.cpu_count() or 1) // request.num_workers))
+    try:
+        keep_freed_memory()
+        rates = measure_rates(encoder, terms, request.direction, request.tokens)
+    finally:
+        torch.set_num_threads(threads)
+    return costs(encoder, terms, request, rates)
+
+
+def budget(request: Request, encoder: Encoder) -> int:
+    """Padded tokens of a micro-batch."""
+    return request.micro_batch_tokens or MICRO_BATCH_TOKENS[encoder.device.type]
+
+
+def available_bytes(num_workers: int) -> int:
+    """Memory that a worker may take: what its GPU has free, or its share of what this machine has."""
+    if torch.cuda.is_available():
+        return torch.cuda.mem_get_info()[0]
     return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // num_workers
 
 
-def run_step(encoder: Encoder, terms: Terms, shape: Shape, strategy: str, direction: str) -> float:
-    """Seconds of a real step of one worker without the others: their columns are random and take no gradient home."""
-    encoder.train()
-    texts = sample_texts(encoder, shape.texts, shape.tokens)
-    chunks = encoder.chunks(texts, shape.micro_batch_tokens, split=strategy == "cached")
-    parts = [texts.select(rows) for rows in chunks]
-    began = time.perf_counter()
-    embeddings = cached_forward(encoder, parts) if strategy == "cached" else encoder(parts)
-    queries, documents, *negatives = embeddings.split(shape.rows)
-    contrastive_loss(
-        queries, documents, terms, direction=direction, dense=strategy == "dense",
-        hard_negatives_NBD=torch.stack(negatives) if negatives else None,
-    ).objective.backward()  # fmt: skip
-    return time.perf_counter() - began
+def check_step(request: Request, strategy: str) -> tuple[float, int]:
+    """(seconds, peak bytes of a worker) of a real step, on as many new processes of this machine as it has workers."""
+    measured = run_on_ranks(request.num_workers, _step, request, strategy, timeout=900)
+    return max(seconds for seconds, _ in measured), max(peak for _, peak in measured)
+
+
+def _step(request: Request, strategy: str) -> tuple[float, int]:
+    keep_freed_memory()
+    encoder = request.model().train()
+    terms = request.settings.resolved_terms(encoder.width)
+    optimizer = torch.optim.AdamW(encoder.parameters(), lr=1e-4, fused=True)
+    _, world_size = rank_and_world_size()
+    model = encoder if world_size == 1 else DistributedDataParallel(encoder, find_unused_parameters=True)
+    texts = sample_texts(encoder, request.texts, request.tokens)
+    parts = [
+        texts.select(rows)
+        for rows in encoder.chunks(texts, budget(request, encoder), split=strategy == "cached")
+    ]
+    if encoder.device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+    seconds = float("inf")
+    for _ in range(2):  # the first also makes the optimiser's state
+        began = time.perf_counter()
+        embeddings = cached_forward(model, parts) if strategy == "cached" else model(parts)
+        queries, documents, *negatives = embeddings.split(request.rows)
+        loss = contrastive_loss(
+            queries, documents, terms, direction=request.direction, dense=strategy == "dense",
+            hard_negatives_NBD=torch.stack(negatives) if negatives else None,
+        )  # fmt: skip
+        loss.objective.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        seconds = min(seconds, time.perf_counter() - began)
+    if encoder.device.type == "cuda":
+        torch.cuda.synchronize()
+        return seconds, torch.cuda.max_memory_allocated()
+    return seconds, 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def sample_texts(encoder: Encoder, num: int, tokens: int) -> Tokens:

@@ -31,6 +31,7 @@ WORLD_SIZES = (2, 3, 4)
 class Check:
     """One promise, measured."""
 
+    kind: str
     name: str
     error: float
     """Largest relative error, in the Euclidean norm, of the losses and of each gradient."""
@@ -59,7 +60,7 @@ class Case:
         parts += [f"{self.num_negatives} hard negatives"] * bool(self.num_negatives)
         parts += ["masks"] * self.masks + ["learned tau"] * self.learned
         parts += [f"beta {self.hardness.beta:g} tau+ {self.hardness.tau_plus:g}"] * (self.hardness != INFONCE)
-        return ", ".join([*parts, str(self.dtype).removeprefix("torch.")])
+        return ", ".join([*parts, _name(self.dtype)])
 
     @property
     def terms(self) -> Terms:
@@ -197,12 +198,15 @@ def one_process() -> Iterator[Check]:
     for case in tiled_cases():
         want, _ = gradients(replace(case, dtype=torch.float64), dense=True)
         yield Check(
-            name=f"tiled = dense: {case}", error=error(gradients(case)[0], want), bound=BOUNDS[case.dtype]
+            kind=f"tiled = dense, {_name(case.dtype)}",
+            name=str(case),
+            error=error(gradients(case)[0], want),
+            bound=BOUNDS[case.dtype],
         )
     case = cached_case()
     want, _ = gradients(case, dropout=0.3)
     got, _ = gradients(case, dropout=0.3, cached=True)
-    yield Check(name=f"cached = plain, dropout on: {case}", error=error(got, want), bound=CACHED_BOUND)
+    yield Check(kind="cached = plain, dropout on", name=str(case), error=error(got, want), bound=CACHED_BOUND)
 
 
 def ranks(world_size: int) -> Iterator[Check]:
@@ -211,16 +215,19 @@ def ranks(world_size: int) -> Iterator[Check]:
     for case, got in zip(rank_cases(), plain, strict=True):
         want, _ = gradients(replace(case, dtype=torch.float64), dense=True)
         yield Check(
-            name=f"{world_size} ranks = one process: {case}", error=error(got, want), bound=BOUNDS[case.dtype]
+            kind=f"{world_size} processes = one, {_name(case.dtype)}",
+            name=str(case),
+            error=error(got, want),
+            bound=BOUNDS[case.dtype],
         )
-    yield Check(
-        name=f"{world_size} ranks, cached = plain, dropout on", error=error(cached, again), bound=CACHED_BOUND
-    )
-    yield Check(
-        name=f"{world_size} ranks, cached: gradient all-reduces beside the one",
-        error=abs(reduced - 1),
-        bound=0,
-    )
+    kind = f"{world_size} processes, cached = plain, dropout on"
+    yield Check(kind=kind, name=str(cached_case()), error=error(cached, again), bound=CACHED_BOUND)
+    kind = f"{world_size} processes, cached: more all-reduces than 1"
+    yield Check(kind=kind, name=f"{reduced} in a step", error=abs(reduced - 1), bound=0)
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
 
 
 def _on_a_rank() -> tuple[list[list[Tensor]], list[Tensor], tuple[list[Tensor], int]]:

@@ -65,7 +65,9 @@ def test_a_learned_temperature_follows_its_gradient_and_stays_in_bounds():
     values = []
     for sign in (1, -1):
         tau = math.exp(-(math.log(1 / 0.3) + sign * step))
-        values.append(contrastive_loss(x, x, parse_objective(f"infonce:{tau!r}", 8), dense=True).objective.item())
+        values.append(
+            contrastive_loss(x, x, parse_objective(f"infonce:{tau!r}", 8), dense=True).objective.item()
+        )
     assert gradient.item() == pytest.approx((values[0] - values[1]) / (2 * step), rel=1e-2)
     assert gradient < 0  # a query is its own document: colder is better
     with torch.no_grad():

@@ -5,7 +5,6 @@ from functools import partial
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
@@ -14,6 +13,7 @@ from tempembed.losses.hardness import INFONCE, Hardness
 from tempembed.losses.masks import FalseNegatives
 from tempembed.losses.nested import Problem, nested_tiled
 from tempembed.losses.reference import nested_infonce
+from tempembed.losses.unit import unit
 from tempembed.objective import Terms
 from tempembed.parallel.gather import gather, rank_and_world_size, require_equal_shapes
 
@@ -96,15 +96,11 @@ def contrastive_loss(
         queries_BD, documents_BD = documents_BD, queries_BD
         ids = ids and TextIds(queries_B=ids.documents_B, documents_B=ids.queries_B)
 
-    def unit(embeddings: Tensor) -> Tensor:
-        cut = embeddings[..., :widest]
-        return F.normalize(cut.to(torch.promote_types(cut.dtype, torch.float32)), dim=-1).to(cut.dtype)
-
-    queries_BD = unit(queries_BD)
+    queries_BD = unit(queries_BD[:, :widest])
     positive_B = torch.arange(batch, device=queries_BD.device) + rank * batch
-    columns = [gather(unit(documents_BD))]
+    columns = [gather(unit(documents_BD[:, :widest]))]
     if hard_negatives_NBD is not None:
-        columns += [gather(negatives_BD) for negatives_BD in unit(hard_negatives_NBD)]
+        columns += [gather(unit(negatives_BD[:, :widest])) for negatives_BD in hard_negatives_NBD]
     candidates_CD = torch.cat(columns) if len(columns) > 1 else columns[0]
     query_ids_G, candidate_ids_C = _gathered_ids(ids)
     if has_negative_NB is not None:

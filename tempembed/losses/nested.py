@@ -99,8 +99,10 @@ class _Nested(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: torch.autograd.function.FunctionCtx, *outputs: Tensor) -> tuple[Tensor | None, ...]:
-        gradients = ctx.gradients  # type: ignore[attr-defined]
-        return (*(None if g is None else g * outputs[0] for g in gradients), None)
+        gradients, ctx.gradients = ctx.gradients, None  # type: ignore[attr-defined]
+        if gradients is None:
+            raise RuntimeError("the gradient of this loss was taken before; compute the loss again")
+        return (*(None if g is None else g.mul_(outputs[0]) for g in gradients), None)
 
 
 class _Run:
@@ -239,7 +241,10 @@ class _Run:
         return cosines, cosines.amax(1), counts
 
     def _strip(self, k: int, strip: slice, block: Tensor) -> None:
-        """Losses of a strip of rows at one dim; leaves d objective / d product in `block`."""
+        """Losses of a strip of rows at one dim; leaves its part of d objective / d product in `block`,
+
+        but for the columns' norms.
+        """
         problem, batch = self.problem, len(self.rows)
         cosines, top, counts = self._cosines(k, strip, block)
         inverse = self.inverse_rows[k][strip] if self._is_scaled(k) else torch.ones_like(top)
@@ -279,7 +284,7 @@ class _Run:
                     torch.mul(cosines, (inverse * (scale * power))[:, None], out=powers)
                     powers.exp_()
                 part = torch.where(alive, slope / total, 0.0)
-                part_of_weights = (part * (factor * scale))[:, None]
+                part_of_weights = (part * inverse * (factor * scale))[:, None]
                 if written:
                     weights.addcmul_(powers, part_of_weights)
                 else:
@@ -294,7 +299,7 @@ class _Run:
             self._other_direction(k, strip, cosines, top, inverse, weights, at_positive)
         if weights is None:
             return
-        weights[local, columns_of] = at_positive
+        weights[local, columns_of] = at_positive * inverse
         if self._is_scaled(k):
             self._scale_gradient_of_prefix(k, strip, weights, cosines, top, positive, columns_of, local)
 
@@ -309,16 +314,14 @@ class _Run:
         columns_of: Tensor,
         local: Tensor,
     ) -> None:
-        """From d/d cosine to d/d product, and what flows through the norms of the prefix."""
-        inverse = self.inverse_rows[k][strip]
-        cosines[local, columns_of] = positive / inverse - top
-        self.column_dots[k] += weights.T @ (inverse * top)
-        cosines.mul_(weights)
-        self.column_dots[k] += cosines.T @ inverse
-        row_dots = inverse * (cosines.sum(1) + top * weights.sum(1))
-        dim = self.dims[k]
-        self.row_gradient[strip, :dim] -= (row_dots * inverse.square())[:, None] * self.rows[strip, :dim]
-        weights.mul_(inverse[:, None]).mul_(self.inverse_columns[k])
+        """What flows through the norms of the prefix; `weights` have those of the rows in them already."""
+        inverse, dim = self.inverse_rows[k][strip], self.dims[k]
+        cosines += top[:, None]
+        cosines[local, columns_of] = positive / inverse
+        cosines *= weights
+        self.column_dots[k] += cosines.sum(0)
+        row_dots = cosines.sum(1) * inverse.square()
+        self.row_gradient[strip, :dim] -= row_dots[:, None] * self.rows[strip, :dim]
 
     def _products_of_gradient(self, rows: slice) -> None:
         """A slice of coordinates is moved by its own dim and by all wider ones."""
@@ -326,7 +329,7 @@ class _Run:
         weights = self.blocks[-1][:count]
         for k in reversed(range(len(self.dims))):
             if k < len(self.dims) - 1:
-                weights += self.blocks[k][:count]
+                weights.addcmul_(self.blocks[k][:count], self.inverse_columns[k])
             part = self.slices[k]
             if self.rows.dtype == self.dtype:
                 self.row_gradient[rows, part].addmm_(weights, self.columns[:, part])
@@ -432,7 +435,7 @@ class _Run:
                     continue
                 torch.mul(cosines[:, :num], (inverse * (scale * power))[:, None], out=powers)
                 powers.add_((top * inverse * (scale * power))[:, None]).sub_(log_sum).exp_().mul_(slope)
-                weights[:, :num].add_(powers, alpha=factor * scale)
+                weights[:, :num].addcmul_(powers, (inverse * (factor * scale))[:, None])
                 if self.learned:
                     mean = (powers * cosines[:, :num]).sum(1) + top * powers.sum(1)
                     through = through + inverse * mean

@@ -27,6 +27,8 @@ def test_embeddings_equal_sentence_transformers_own(data_dir, tmp_path, kind):
     want = reference.encode(texts, convert_to_tensor=True)
     assert want.norm(dim=1)[:4].min() > 0.01
     torch.testing.assert_close(encoder.embed(tokens, budget=40), want, rtol=1e-5, atol=1e-6)
-    first, second = encoder.eval()([tokens.select(torch.tensor([0, 1]).numpy()), tokens]).split([2, len(tokens)])
+    first, second = encoder.eval()([tokens.select(torch.tensor([0, 1]).numpy()), tokens]).split(
+        [2, len(tokens)]
+    )
     torch.testing.assert_close(first, want[:2], rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(second, want, rtol=1e-5, atol=1e-6)

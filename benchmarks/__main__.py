@@ -1,0 +1,127 @@
+"""`make bench`: the engine and the trainer against their floors and their peer, as one table.
+
+Takes about eight minutes on 2 cores. Writes the table and the raw figures to --output.
+"""
+
+import argparse
+import json
+import os
+import platform
+import time
+from collections.abc import Callable, Iterator
+from datetime import date
+from pathlib import Path
+
+import torch
+
+from benchmarks import engine, trainer
+
+Row = tuple[str, str, float, str, bool]
+"""What, measured in words, the figure, its target, whether it is met."""
+
+
+def main() -> None:
+    """Run all and print the table."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--output", type=Path, default=Path("results/bench"))
+    parser.add_argument("--only", choices=PARTS, help="one part of the table")
+    arguments = parser.parse_args()
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    machine = (
+        f"{date.today()}, {os.cpu_count()} CPU cores ({torch.backends.cpu.get_cpu_capability()}), "
+        f"torch {torch.__version__}, Python {platform.python_version()}"
+    )
+    print(machine, flush=True)
+    lines = [machine, "", "| what | measured | figure | target | met |", "|---|---|---|---|---|"]
+    raw: dict[str, object] = {}
+    for name, part in PARTS.items():
+        if arguments.only in (None, name):
+            for what, words, figure, target, met in part(raw):
+                lines.append(f"| {what} | {words} | {figure:.2f} | {target} | {'yes' if met else '**no**'} |")
+                print(lines[-1], flush=True)
+    (arguments.output / "bench.md").write_text("\n".join(lines) + "\n")
+    (arguments.output / "bench.json").write_text(json.dumps({"machine": machine, **raw}, indent=1))
+    print(f"table: {arguments.output / 'bench.md'}")
+
+
+def objective(raw: dict) -> Iterator[Row]:
+    """The loss alone, N = 8192, D = 1024."""
+    nine, one, peer = (
+        _keep(raw, engine.apart, v, 8192, r) for v, r in zip(engine.VARIANTS, (5, 5, 1), strict=True)
+    )
+    floor = f"bare products {nine['bare']:.2f} s"
+    times = {name: each["seconds"] / each["bare"] for name, each in (("9", nine), ("1", one), ("peer", peer))}
+    yield _row(
+        "N = 8192, D = 1024, 3 dims x 3 τ: sentence-transformers' stacked losses / engine, time",
+        f"{peer['seconds']:.1f} s / {nine['seconds']:.2f} s, {floor}", times["peer"] / times["9"], at_least=4,
+    )  # fmt: skip
+    yield _row(
+        "the same, memory beyond inputs and gradients", f"{peer['bytes'] / 1e9:.2f} GB / {nine['bytes'] / 1e9:.2f} GB",
+        peer["bytes"] / nine["bytes"], at_least=10,
+    )  # fmt: skip
+    yield _row("engine / four bare products (2 N² D each)", floor, times["9"], at_most=1.6)
+    yield _row(
+        "3 dims x 3 τ / 1 dim x 1 τ", f"{nine['seconds']:.2f} s / {one['seconds']:.2f} s", times["9"] / times["1"],
+        at_most=1.5,
+    )  # fmt: skip
+
+
+def large(raw: dict) -> Iterator[Row]:
+    """The loss alone, N = 32,768."""
+    found = _keep(raw, engine.apart, "engine_9", 32_768, 1)
+    yield _row(
+        "N = 32,768, 3 dims x 3 τ: GB beyond inputs and gradients",
+        f"{found['seconds']:.1f} s, bare products {found['bare']:.1f} s", found["bytes"] / 1e9, at_most=0.5,
+    )  # fmt: skip
+
+
+def static(raw: dict) -> Iterator[Row]:
+    """Training steps of the static encoder."""
+    for case, name in (("static", "plain"), ("static_mrl", "MRL")):
+        ours, peer = (_keep(raw, trainer.apart, case, variant) for variant in ("ours", "peer"))
+        yield _speed(
+            f"batch 512, static encoder, {name}: engine / sentence-transformers' trainer", ours, peer, 3
+        )
+
+
+def transformer(raw: dict) -> Iterator[Row]:
+    """Training steps of a transformer."""
+    ours, peer, cached = (
+        _keep(raw, trainer.apart, "transformer", v) for v in ("ours", "peer", "ours_cached")
+    )
+    yield _speed("transformer, 6 layers, 384 wide, mixed lengths: engine / trainer", ours, peer, 1.5)
+    ratio = ours["pairs_per_second"] / cached["pairs_per_second"]
+    words = f"{cached['pairs_per_second']:.1f} against {ours['pairs_per_second']:.1f} pairs/s"
+    yield _row("cached step / plain step, time", words, ratio, at_most=1.4)
+
+
+PARTS: dict[str, Callable[[dict], Iterator[Row]]] = {
+    "objective": objective, "large": large, "static": static, "transformer": transformer,
+}  # fmt: skip
+
+
+def _keep(raw: dict, measure: Callable[..., dict], *arguments: object) -> dict:
+    began = time.monotonic()
+    found = measure(*arguments)
+    raw[" ".join(map(str, arguments))] = {**found, "wall_seconds": time.monotonic() - began}
+    return found
+
+
+def _speed(what: str, ours: dict, peer: dict, at_least: float) -> Row:
+    words = f"{ours['pairs_per_second']:,.0f} / {peer['pairs_per_second']:,.0f} pairs/s"
+    return _row(what, words, ours["pairs_per_second"] / peer["pairs_per_second"], at_least=at_least)
+
+
+def _row(
+    what: str, words: str, figure: float, at_least: float | None = None, at_most: float | None = None
+) -> Row:
+    if at_least is not None:
+        return what, words, figure, f"≥ {at_least:g}", figure >= at_least
+    assert at_most is not None
+    return what, words, figure, f"≤ {at_most:g}", figure <= at_most
+
+
+if __name__ == "__main__":
+    main()
