@@ -48,11 +48,10 @@ def main() -> None:
 
 def objective(raw: dict) -> Iterator[Row]:
     """The loss alone, N = 8192, D = 1024."""
-    nine, one, peer = (
-        _keep(raw, engine.apart, v, 8192, r) for v, r in zip(engine.VARIANTS, (5, 5, 1), strict=True)
-    )
+    nine = _keep(raw, engine.apart, "engine_9", 8192, 7)
+    peer = _keep(raw, engine.apart, "peer_9", 8192, 1)
     floor = f"bare products {nine['bare']:.2f} s"
-    times = {name: each["seconds"] / each["bare"] for name, each in (("9", nine), ("1", one), ("peer", peer))}
+    times = {name: each["seconds"] / each["bare"] for name, each in (("9", nine), ("peer", peer))}
     yield _row(
         "N = 8192, D = 1024, 3 dims x 3 τ: sentence-transformers' stacked losses / engine, time",
         f"{peer['seconds']:.1f} s / {nine['seconds']:.2f} s, {floor}", times["peer"] / times["9"], at_least=4,
@@ -63,8 +62,8 @@ def objective(raw: dict) -> Iterator[Row]:
     )  # fmt: skip
     yield _row("engine / four bare products (2 N² D each)", floor, times["9"], at_most=1.6)
     yield _row(
-        "3 dims x 3 τ / 1 dim x 1 τ", f"{nine['seconds']:.2f} s / {one['seconds']:.2f} s", times["9"] / times["1"],
-        at_most=1.5,
+        "3 dims x 3 τ / 1 dim x 1 τ", f"{nine['seconds']:.2f} s / {nine['one_term']:.2f} s",
+        nine["seconds"] / nine["one_term"], at_most=1.5,
     )  # fmt: skip
 
 
