@@ -6,15 +6,15 @@ multiples of those, so that a slow minute of the machine does not decide.
 
 import argparse
 import json
-import re
 import subprocess
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+
+from tempembed.memory import peak_growth
 
 DIMS, TAUS = (256, 512, 1024), (0.03, 0.06, 0.1)
 WIDTH = 1024
@@ -50,15 +50,14 @@ def measure(variant: str, n: int, repeats: int) -> dict[str, float]:
     small = [embeddings.detach()[:256].clone().requires_grad_() for embeddings in (queries, documents)]
     run(*small)  # imports, thread pools
     _bare(*small)
-    _reset_peak()
-    before = _peak()
+    memory = (
+        peak_growth(lambda: run(queries, documents), torch.device("cpu")) - 2 * queries.numel() * 4
+    )  # gradients
     seconds, bare, one, value = [], [], [], 0.0
-    for repeat in range(repeats):
+    for _ in range(repeats):
+        queries.grad = documents.grad = None
         seconds_now, value = _timed(run, queries, documents)
         seconds.append(seconds_now)
-        if repeat == 0:
-            memory = _peak() - before - 2 * queries.numel() * 4  # the gradients
-        queries.grad = documents.grad = None
         bare.append(_timed(_bare, queries, documents)[0])
         one.append(_timed(single, queries, documents)[0])
     best = {"seconds": min(seconds), "bare": min(bare), "one_term": min(one)}
@@ -119,14 +118,6 @@ def _peer(queries: torch.Tensor, documents: torch.Tensor) -> float:
     loss = sum(part(features, torch.zeros(1)) for part in parts)
     loss.backward()
     return float(loss)
-
-
-def _reset_peak() -> None:
-    Path("/proc/self/clear_refs").write_text("5")
-
-
-def _peak() -> int:
-    return 1024 * int(re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())[1])
 
 
 if __name__ == "__main__":

@@ -1,7 +1,12 @@
-"""The C library's allocator, told to keep what a training step frees for the next one."""
+"""What a step takes of memory, and the C library's allocator, told to keep what a step frees for the next one."""
 
 import ctypes
+import os
 import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
 
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4  # malloc.h of glibc
 
@@ -22,3 +27,32 @@ def keep_freed_memory() -> bool:
         mallopt(name, value)
         for name, value in ((_M_MMAP_MAX, 0), (_M_TRIM_THRESHOLD, 2**31 - 1), (_M_TOP_PAD, 64 * 2**20))
     )
+
+
+def peak_growth(run: Callable[[], object], device: torch.device) -> int:
+    """Bytes by which memory grows at its peak while `run` runs: of the GPU, or of this process (Linux; else 0)."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+        before = torch.cuda.memory_allocated(device)
+        torch.cuda.reset_peak_memory_stats(device)
+        run()
+        torch.cuda.synchronize(device)
+        return torch.cuda.max_memory_allocated(device) - before
+    status, reset = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+    if not reset.exists():
+        run()
+        return 0
+    reset.write_text("5")  # the peak is now what is held
+    before = _peak(status.read_text())
+    run()
+    return _peak(status.read_text()) - before
+
+
+def resident_bytes() -> int:
+    """What this process holds now (Linux; else 0)."""
+    statm = Path("/proc/self/statm")
+    return int(statm.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") if statm.exists() else 0
+
+
+def _peak(status: str) -> int:
+    return next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmHWM"))

@@ -8,6 +8,7 @@ import resource
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -22,19 +23,16 @@ from tempembed.encoders.tokenizer import END, MASK, PAD, START, UNKNOWN
 from tempembed.errors import UserError
 from tempembed.losses.contrastive import contrastive_loss
 from tempembed.losses.nested import workspace_bytes
-from tempembed.memory import keep_freed_memory
+from tempembed.memory import keep_freed_memory, peak_growth, resident_bytes
 from tempembed.objective import Terms
 from tempembed.parallel.gather import rank_and_world_size
 from tempembed.parallel.gradient_cache import cached_forward
 from tempembed.parallel.pool import run_on_ranks
 from tempembed.prepare import build_encoder
 from tempembed.settings import TrainSettings
-from tempembed.training import MICRO_BATCH_TOKENS
 
-SAMPLE_ROWS = 1024
-SAMPLE_TOKENS = 4096
-OVERHEAD_BYTES = 300 * 2**20
-"""Of a process with torch, measured: 0.25 to 0.35 GB."""
+SAMPLE_ROWS = 2048
+SAMPLE_TOKENS = 65_536
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,22 +111,43 @@ class Cost:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Line:
+    """Seconds = fixed + per_token x tokens, of a micro-batch."""
+
+    fixed: float
+    per_token: float
+
+    def of(self, tokens: int, chunks: int) -> float:
+        """Of so many tokens in so many micro-batches."""
+        return self.fixed * chunks + self.per_token * tokens
+
+    @staticmethod
+    def through(small: tuple[int, float], large: tuple[int, float]) -> "Line":
+        """Two measurements (tokens, seconds)."""
+        slope = max(0.0, (large[1] - small[1]) / (large[0] - small[0]))
+        return Line(fixed=max(0.0, small[1] - slope * small[0]), per_token=slope)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Rates:
     """Measured on this machine."""
 
+    process: int
+    """Bytes of a process before it has a model."""
     tiled: float
     """Seconds for a row and a column, value and gradient."""
     dense: float
     dense_bytes: float
     """Bytes for a row and a column."""
-    forward: float
-    """Seconds for a token."""
-    backward: float
+    forward: "Line"
+    """Seconds of a micro-batch over its tokens."""
+    step: "Line"
+    """The same for forward and backward."""
     activations: float
     """Bytes for a token, kept for the backward."""
 
 
-def measure_rates(encoder: Encoder, terms: Terms, direction: str, tokens: int) -> Rates:
+def measure_rates(encoder: Encoder, terms: Terms, direction: str, tokens: int, process: int) -> Rates:
     """About ten seconds for small encoders."""
     generator = torch.Generator(encoder.device).manual_seed(0)
     width = encoder.width
@@ -142,22 +161,26 @@ def measure_rates(encoder: Encoder, terms: Terms, direction: str, tokens: int) -
         contrastive_loss(*embeddings(), terms, direction=direction, dense=dense).objective.backward()
 
     area = SAMPLE_ROWS**2
-    kept = _saved_bytes(
-        lambda: contrastive_loss(*embeddings(), terms, direction=direction, dense=True).objective
-    )
-    texts = sample_texts(encoder, max(2, SAMPLE_TOKENS // tokens), tokens)
+    loss(False)  # imports and thread pools are not the loss's memory
+    dense_bytes = peak_growth(lambda: loss(True), encoder.device)
+    keep_freed_memory()
     encoder.train()
-    forward = _seconds(lambda: encoder([texts]))
-    both = _seconds(lambda: encoder([texts]).sum().backward())
-    activations = _saved_bytes(lambda: encoder([texts]), besides=encoder.parameters())
+    forward, step = [], []
+    budget = min(encoder.micro_batch_tokens, SAMPLE_TOKENS)
+    for size in (budget // 2, budget):
+        texts = sample_texts(encoder, max(2, size // tokens), tokens)
+        num_tokens = int(np.diff(texts.offsets).sum())
+        forward.append((num_tokens, _seconds(partial(encoder, [texts]))))
+        step.append((num_tokens, _seconds(lambda texts=texts: encoder([texts]).sum().backward())))  # type: ignore[misc]
+    activations = _saved_bytes(partial(encoder, [texts]), besides=encoder.parameters())
     encoder.zero_grad()
-    num_tokens = int(np.diff(texts.offsets).sum())
     return Rates(
         tiled=_seconds(lambda: loss(False)) / area,
-        dense=_seconds(lambda: loss(True)) / area,
-        dense_bytes=kept / area + 2 * 4,  # and a gradient on its way, twice
-        forward=forward / num_tokens,
-        backward=max(0.0, both - forward) / num_tokens,
+        dense=_seconds(lambda: loss(True), repeats=1) / area,
+        dense_bytes=dense_bytes / area,
+        process=process,
+        forward=Line.through(*forward),
+        step=Line.through(*step),
         activations=activations / num_tokens,
     )
 
@@ -173,13 +196,16 @@ def costs(encoder: Encoder, terms: Terms, shape: Request, rates: Rates) -> list[
     """
     network = shape.network_gb_per_second * 1e9
     num_parameters = sum(parameter.numel() for parameter in encoder.parameters())
-    fixed = OVERHEAD_BYTES + 16 * num_parameters  # weights, gradients, two moments
+    fixed = rates.process + 16 * num_parameters  # weights, gradients, two moments
     row = 4 * encoder.width
     # embeddings, unit vectors and the gradients of both; with others, gathered columns and their gradients
     embedded = row * (3 * shape.texts + 2 * (shape.columns if shape.num_workers > 1 else 0))
     num_tokens = shape.texts * shape.tokens
     activations = round(rates.activations * num_tokens)
-    encode = num_tokens * (rates.forward + rates.backward)
+    budget = shape.micro_batch_tokens or encoder.micro_batch_tokens
+    split = max(1, -(-num_tokens // max(budget, shape.tokens)))
+    chunks = 1 if encoder.is_static else split
+    encode = rates.step.of(num_tokens, chunks)
     moved = (2 * row * shape.columns + 8 * num_parameters) * (shape.num_workers - 1) / shape.num_workers
     moving = moved / network
     area, local_area = shape.rows * shape.columns, shape.rows * shape.rows * (1 + shape.hard_negatives)
@@ -187,7 +213,7 @@ def costs(encoder: Encoder, terms: Terms, shape: Request, rates: Rates) -> list[
     blocks = workspace_bytes(shape.rows, shape.columns, dims)
     local_blocks = workspace_bytes(shape.rows, shape.columns // shape.num_workers, dims)
     negatives = shape.columns - 1
-    chunk = min(num_tokens, max(budget(shape, encoder), shape.tokens))
+    chunk = min(num_tokens, max(budget, shape.tokens))
     one_chunk = fixed + embedded + max(blocks, round(rates.activations * chunk))
     return [
         Cost(
@@ -215,34 +241,32 @@ def costs(encoder: Encoder, terms: Terms, shape: Request, rates: Rates) -> list[
             strategy="cached",
             num_negatives=negatives,
             bytes=one_chunk,
-            seconds=encode + num_tokens * rates.forward + moving + rates.tiled * area,
+            seconds=rates.step.of(num_tokens, split)
+            + rates.forward.of(num_tokens, split)
+            + moving
+            + rates.tiled * area,
         ),
     ]
 
 
 def recommend(found: Sequence[Cost], available: int) -> Cost | None:
     """The fastest that trains the objective and fits; None if none does."""
-    fitting = [cost for cost in found if cost.exact and cost.bytes <= available]
+    fitting = [cost for cost in found if cost.strategy != "local" and cost.bytes <= available]
     return min(fitting, key=lambda cost: cost.seconds, default=None)
 
 
 def predict(request: Request) -> list[Cost]:
     """Costs on a worker that has its share of this machine's threads."""
+    process = resident_bytes()
     encoder = request.model()
     terms = request.settings.resolved_terms(encoder.width)
     threads = torch.get_num_threads()
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // request.num_workers))
     try:
-        keep_freed_memory()
-        rates = measure_rates(encoder, terms, request.direction, request.tokens)
+        rates = measure_rates(encoder, terms, request.direction, request.tokens, process)
     finally:
         torch.set_num_threads(threads)
     return costs(encoder, terms, request, rates)
-
-
-def budget(request: Request, encoder: Encoder) -> int:
-    """Padded tokens of a micro-batch."""
-    return request.micro_batch_tokens or MICRO_BATCH_TOKENS[encoder.device.type]
 
 
 def available_bytes(num_workers: int) -> int:
@@ -268,7 +292,9 @@ def _step(request: Request, strategy: str) -> tuple[float, int]:
     texts = sample_texts(encoder, request.texts, request.tokens)
     parts = [
         texts.select(rows)
-        for rows in encoder.chunks(texts, budget(request, encoder), split=strategy == "cached")
+        for rows in encoder.chunks(
+            texts, request.micro_batch_tokens or encoder.micro_batch_tokens, split=strategy == "cached"
+        )
     ]
     if encoder.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()

@@ -26,8 +26,6 @@ from tempembed.parallel.gradient_cache import cached_forward
 from tempembed.prepare import Prepared, initial_encoder
 from tempembed.settings import TrainSettings
 
-MICRO_BATCH_TOKENS = {"cpu": 2048, "cuda": 32_768}
-
 Report = Callable[[dict[str, Any]], None]
 """Takes the metrics of a step; all ranks call it at the same steps."""
 
@@ -82,7 +80,7 @@ class StepData:
 
 def embed(encoder: Encoder, model: nn.Module, texts: Tokens, settings: TrainSettings) -> Tensor:
     """Embeddings of a step's texts in their order; `model` is the encoder or its DDP wrapper."""
-    budget = settings.micro_batch_tokens or MICRO_BATCH_TOKENS[encoder.device.type]
+    budget = settings.micro_batch_tokens or encoder.micro_batch_tokens
     chunks = encoder.chunks(texts, budget, split=settings.gradient_cache)
     parts = [texts.select(rows) for rows in chunks] if len(chunks) > 1 else [texts.select(chunks[0])]
     embeddings_MD = cached_forward(model, parts) if settings.gradient_cache else model(parts)

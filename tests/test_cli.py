@@ -1,6 +1,7 @@
 """The command line as a user meets it."""
 
 import json
+import re
 import subprocess
 import sys
 
@@ -80,3 +81,51 @@ def test_help_names_every_objective():
     assert done.returncode == 0
     for word in ("tempspecmrl", "--terms", "--resume", "--skip-bad-rows", "installed-code"):
         assert word in done.stdout
+
+
+def test_plan_predicts_four_ways_and_checks_them():
+    sizes = (
+        "--width",
+        64,
+        "--vocabulary",
+        400,
+        "--tokens",
+        16,
+        "--batch-size",
+        256,
+        "--objective",
+        "mrl:0.1",
+    )
+    done = tempembed("plan", *sizes, "--check")
+    assert done.returncode == 0, done.stderr
+    lines = {line[2:].split()[0]: line for line in done.stdout.splitlines()[2:6]}
+    assert set(lines) == {"dense", "local", "tiled", "cached"}
+    assert all(" 255 " in line for line in lines.values())
+    assert re.search(r"measured \d+\.\d\d GB \([+-]\d+%\), \d+\.\d\d s", lines["tiled"])
+    assert done.stdout.splitlines()[-1].startswith("* the fastest that fits")
+    two = tempembed("plan", *sizes, "--num-workers", 2)
+    assert re.search(r"local +127 .*another objective", two.stdout)
+    small = tempembed("plan", *sizes, "--memory-gb", 0.001)
+    assert small.returncode == 2
+    assert "expected a way that fits 0.00 GB, the least is" in small.stderr
+    assert (
+        "--batch-size, --hard-negatives: expected a multiple" in tempembed("plan", "--num-workers", 3).stderr
+    )
+
+
+def test_selfcheck_prints_the_worst_of_each_kind_and_fails_with_them(monkeypatch, capsys):
+    import tempembed.selfcheck as module
+    from tempembed.cli import SelfCheck, selfcheck_command
+
+    good = module.Check(kind="tiled = dense", name="one", error=1e-13, bound=1e-10)
+    monkeypatch.setattr(module, "selfcheck", lambda: iter([good]))
+    selfcheck_command(SelfCheck())
+    assert re.search(r"tiled = dense +1 +1.0e-13 +1e-10  ok", capsys.readouterr().out)
+    bad = module.Check(kind="tiled = dense", name="two", error=1e-3, bound=1e-10)
+    monkeypatch.setattr(module, "selfcheck", lambda: iter([good, bad]))
+    with pytest.raises(SystemExit) as ended:
+        selfcheck_command(SelfCheck())
+    assert ended.value.code == 1
+    printed = capsys.readouterr()
+    assert re.search(r"tiled = dense +2 +1.0e-03 +1e-10  FAIL", printed.out)
+    assert "FAIL  1.0e-03 <= 1e-10  two" in printed.err

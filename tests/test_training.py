@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from sentence_transformers import SentenceTransformer
 
 from tempembed.encoders.encoder import load_encoder
@@ -12,7 +13,7 @@ from tempembed.nonfinite import NonFiniteLossError
 from tempembed.parallel.pool import run_on_ranks
 from tempembed.prepare import initial_encoder, prepare
 from tempembed.settings import TrainSettings
-from tempembed.training import train
+from tempembed.training import StepData, train
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +59,80 @@ def test_a_resumed_run_is_bit_identical(settings, tmp_path, encoder):
     assert reports[0]["step"] == 8
 
 
+@pytest.mark.gloo
+def test_resume_on_another_number_of_workers(settings, tmp_path):
+    """The same batches, so up to rounding the same model as without an interruption."""
+    whole, _ = run(settings, tmp_path / "whole")
+    run(settings, tmp_path / "parts", stop_after=6)
+    run_on_ranks(2, resumed_run, settings, prepare(settings), str(tmp_path / "parts"))
+    resumed = load_encoder(str(tmp_path / "parts")).state_dict()
+    torch.testing.assert_close(resumed, whole, rtol=2e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("encoder", ["static", "transformer"])
+def test_a_cached_run_equals_a_plain_one(settings, tmp_path, encoder):
+    settings = dataclasses.replace(
+        settings, encoder=encoder, layers=1, steps=3, max_tokens=24, micro_batch_tokens=150, log_every=1,
+        objective="tempagg:learned(0.06),cosine(0.03,0.1)", direction="both",
+    )  # fmt: skip
+    _, plain = run(settings, tmp_path / "plain")
+    _, cached = run(dataclasses.replace(settings, gradient_cache=True), tmp_path / "cached")
+    for a, b in zip(plain, cached, strict=True):
+        assert b["train/loss"] == pytest.approx(a["train/loss"], rel=1e-5)
+        assert b["train/grad_norm"] == pytest.approx(a["train/grad_norm"], rel=1e-4)
+    moving = [r["train/temperature/dim_64_temperature_learned_0.06"] for r in plain]
+    assert moving[0] == pytest.approx(0.06)
+    assert moving[2] != moving[0]
+    assert plain[0]["train/temperature/dim_64_temperature_cosine_0.03_0.1"] == pytest.approx(0.1)
+
+
+def test_a_learned_temperature_survives_an_interruption(settings, tmp_path):
+    settings = dataclasses.replace(settings, objective="infonce:learned(0.1)", log_every=1)
+    _, whole = run(settings, tmp_path / "whole")
+    run(settings, tmp_path / "parts", stop_after=6)
+    _, rest = run(settings, tmp_path / "parts", resume=True)
+    key = "train/temperature/dim_64_temperature_learned_0.1"
+    assert rest[-1][key] == whole[-1][key] != 0.1
+
+
+def test_a_non_finite_embedding_is_named(settings, tmp_path):
+    prepared = prepare(settings)
+    one = dataclasses.replace(settings, steps=2)
+    train(one, prepared, tmp_path, lambda _: None, stop_after=1)
+    checkpoint = next((tmp_path / "checkpoints").glob("step_*")) / "model.safetensors"
+    weights = load_file(checkpoint)
+    (name,) = [n for n in weights if n.startswith("encoder.")]
+    weights[name][:] = torch.nan
+    save_file(weights, checkpoint)
+    with pytest.raises(
+        NonFiniteLossError, match=r"step 2: .*on rank 0 for the query of pair \d+ of the training data"
+    ):
+        train(one, prepared, tmp_path, lambda _: None, resume=True)
+
+
+def test_masked_and_repeated_texts_are_counted(settings, tmp_path):
+    rows = [{"query": f"open {i}", "document": f"def same_{i % 4}()"} for i in range(64)]
+    path = tmp_path / "same.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    one = dataclasses.replace(settings, data=str(path), eval_data=None, batch_size=16, steps=2, log_every=1)
+    _, reports = run(one, tmp_path / "x")
+    assert reports[0]["train/repeats_per_epoch"] == 64 - 4 * 4
+    assert reports[0]["train/masked_negatives_per_step"] > 16
+
+
+def test_single_source_batches_of_a_folder(settings, tmp_path):
+    for name in "ab":
+        rows = [{"query": f"open {name} {i}", "document": f"def {name}_{i}()"} for i in range(40)]
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    one = dataclasses.replace(settings, data=str(tmp_path), eval_data=None, steps=2, single_source=True)
+    prepared = prepare(one)
+    assert prepared.sources.tolist() == [0] * 40 + [1] * 40
+    plan = StepData(one, prepared, torch.device("cpu")).plan
+    assert plan.steps_per_epoch == 2  # 32 of each 40
+    assert all(len(set(prepared.sources[plan.rows(step)])) == 1 for step in range(2))
+    run(one, tmp_path / "out")
+
+
 def test_resume_refuses_other_settings(settings, tmp_path):
     run(settings, tmp_path, stop_after=3)
     with pytest.raises(UserError, match="seed: 3 there, 9 here"):
@@ -76,6 +151,28 @@ def distributed_run(settings, prepared, output) -> list:
     reports: list = []
     train(settings, prepared, Path(output), reports.append)
     return [r["train/loss"] for r in reports]
+
+
+def resumed_run(settings, prepared, output) -> None:
+    train(settings, prepared, Path(output), lambda _: None, resume=True)
+
+
+@pytest.mark.gloo
+def test_two_workers_train_a_transformer(settings, tmp_path):
+    """From scratch, then from its folder, whose pooler no embedding depends on; cached as plain."""
+    small = dataclasses.replace(
+        settings, encoder="transformer", layers=1, max_tokens=24, steps=4, log_every=2
+    )
+    losses = []
+    for name, cache in (("plain", False), ("cached", True)):
+        (tmp_path / name).mkdir()
+        one = dataclasses.replace(small, gradient_cache=cache, micro_batch_tokens=200)
+        losses.append(run_on_ranks(2, distributed_run, one, prepare(one), str(tmp_path / name))[0])
+    assert losses[1] == pytest.approx(losses[0], rel=1e-4)
+    tuned = dataclasses.replace(small, encoder=str(tmp_path / "plain"), width=None, terms=("64@0.1",))
+    (tmp_path / "tuned").mkdir()
+    again = run_on_ranks(2, distributed_run, tuned, prepare(tuned), str(tmp_path / "tuned"))
+    assert again[0] == again[1]
 
 
 @pytest.mark.gloo

@@ -16,7 +16,6 @@ from tempembed.data.tokens import Tokens
 from tempembed.errors import UserError
 
 TOKENIZE_ROWS = 4096
-EMBED_TOKENS = 16_384
 
 
 class Encoder(nn.Module):
@@ -78,6 +77,16 @@ class Encoder(nn.Module):
         return torch.cat(parts) if len(parts) > 1 else parts[0]
 
     @property
+    def micro_batch_tokens(self) -> int:
+        """Padded tokens that are best taken at once, measured: what a CPU's caches hold, what fills a GPU.
+
+        A static encoder's gradient is as large as its table whatever the texts, so few large parts are best.
+        """
+        if self.is_static:
+            return 262_144
+        return 32_768 if self.device.type == "cuda" else 2048
+
+    @property
     def device(self) -> torch.device:
         """Of the weights."""
         return next(self.parameters()).device
@@ -117,12 +126,12 @@ class Encoder(nn.Module):
         return {"input_ids": padded.to(device), "attention_mask": mask.long().to(device)}
 
     @torch.no_grad()
-    def embed(self, tokens: Tokens, budget: int = EMBED_TOKENS) -> Float[Tensor, "M D"]:
+    def embed(self, tokens: Tokens, budget: int | None = None) -> Float[Tensor, "M D"]:
         """float32 embeddings of all texts, on the CPU, in evaluation mode; `budget` padded tokens at a time."""
         training = self.training
         self.eval()
         embeddings = torch.empty(len(tokens), self.width)
-        for rows in self.chunks(tokens, budget, split=True):
+        for rows in self.chunks(tokens, budget or self.micro_batch_tokens, split=True):
             embeddings[torch.from_numpy(rows)] = self([tokens.select(rows)]).float().cpu()
         self.train(training)
         return embeddings

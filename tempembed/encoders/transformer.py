@@ -4,6 +4,7 @@ import tempfile
 from pathlib import Path
 
 import torch
+from safetensors.torch import save_file
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
 from tokenizers import Tokenizer
@@ -39,7 +40,10 @@ def transformer_encoder(
     with torch.random.fork_rng(devices=[]), tempfile.TemporaryDirectory() as folder:
         torch.manual_seed(seed)
         # sentence-transformers builds a Transformer module only from a folder, not from a model in memory
-        BertModel(config, add_pooling_layer=False).save_pretrained(folder)
+        bert = BertModel(config, add_pooling_layer=False)
+        # save_pretrained writes nothing on ranks above 0 of a process group
+        config.to_json_file(Path(folder) / "config.json", use_diff=False)
+        save_file(bert.state_dict(), Path(folder) / "model.safetensors", metadata={"format": "pt"})
         fast.save_pretrained(folder)
         module = Transformer(str(Path(folder)), max_seq_length=max_tokens)
         model = SentenceTransformer(
