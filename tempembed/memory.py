@@ -38,21 +38,24 @@ def peak_growth(run: Callable[[], object], device: torch.device) -> int:
         run()
         torch.cuda.synchronize(device)
         return torch.cuda.max_memory_allocated(device) - before
-    status, reset = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+    reset = Path("/proc/self/clear_refs")
     if not reset.exists():
         run()
         return 0
     reset.write_text("5")  # the peak is now what is held
-    before = _peak(status.read_text())
+    before = peak_bytes()
     run()
-    return _peak(status.read_text()) - before
+    return peak_bytes() - before
+
+
+def peak_bytes() -> int:
+    """The most that this process held (Linux; else 0). ru_maxrss would count what its parent held."""
+    status = Path("/proc/self/status")
+    lines = status.read_text().splitlines() if status.exists() else []
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM")), 0)
 
 
 def resident_bytes() -> int:
     """What this process holds now (Linux; else 0)."""
     statm = Path("/proc/self/statm")
     return int(statm.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") if statm.exists() else 0
-
-
-def _peak(status: str) -> int:
-    return next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmHWM"))

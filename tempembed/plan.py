@@ -4,7 +4,6 @@ A small piece of each part runs on this machine and is scaled up: the loss with 
 """
 
 import os
-import resource
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -23,7 +22,7 @@ from tempembed.encoders.tokenizer import END, MASK, PAD, START, UNKNOWN
 from tempembed.errors import UserError
 from tempembed.losses.contrastive import contrastive_loss
 from tempembed.losses.nested import workspace_bytes
-from tempembed.memory import keep_freed_memory, peak_growth, resident_bytes
+from tempembed.memory import keep_freed_memory, peak_bytes, peak_growth, resident_bytes
 from tempembed.objective import Terms
 from tempembed.parallel.gather import rank_and_world_size
 from tempembed.parallel.gradient_cache import cached_forward
@@ -133,7 +132,7 @@ class Rates:
     """Measured on this machine."""
 
     process: int
-    """Bytes of a process before it has a model."""
+    """Bytes of a process beside model and data."""
     tiled: float
     """Seconds for a row and a column, value and gradient."""
     dense: float
@@ -152,18 +151,17 @@ def measure_rates(encoder: Encoder, terms: Terms, direction: str, tokens: int, p
     generator = torch.Generator(encoder.device).manual_seed(0)
     width = encoder.width
 
-    def embeddings() -> tuple[Tensor, Tensor]:
-        shape = (2, SAMPLE_ROWS, width)
+    def embeddings(rows: int) -> tuple[Tensor, Tensor]:
+        shape = (2, rows, width)
         both = F.normalize(torch.randn(shape, generator=generator, device=encoder.device), dim=-1)
         return both[0].clone().requires_grad_(), both[1].clone().requires_grad_()
 
-    def loss(dense: bool) -> None:
-        contrastive_loss(*embeddings(), terms, direction=direction, dense=dense).objective.backward()
+    def loss(dense: bool, rows: int = SAMPLE_ROWS) -> None:
+        contrastive_loss(*embeddings(rows), terms, direction=direction, dense=dense).objective.backward()
 
     area = SAMPLE_ROWS**2
-    loss(False)  # imports and thread pools are not the loss's memory
+    loss(True, 8)  # imports and thread pools are not the loss's memory
     dense_bytes = peak_growth(lambda: loss(True), encoder.device)
-    keep_freed_memory()
     encoder.train()
     forward, step = [], []
     budget = min(encoder.micro_batch_tokens, SAMPLE_TOKENS)
@@ -198,8 +196,10 @@ def costs(encoder: Encoder, terms: Terms, shape: Request, rates: Rates) -> list[
     num_parameters = sum(parameter.numel() for parameter in encoder.parameters())
     fixed = rates.process + 16 * num_parameters  # weights, gradients, two moments
     row = 4 * encoder.width
-    # embeddings, unit vectors and the gradients of both; with others, gathered columns and their gradients
-    embedded = row * (3 * shape.texts + 2 * (shape.columns if shape.num_workers > 1 else 0))
+    # embeddings, unit vectors and their gradients; columns that are gathered or joined, and their gradients
+    embedded = row * (
+        3 * shape.texts + 2 * (shape.columns if shape.num_workers > 1 or shape.hard_negatives else 0)
+    )
     num_tokens = shape.texts * shape.tokens
     activations = round(rates.activations * num_tokens)
     budget = shape.micro_batch_tokens or encoder.micro_batch_tokens
@@ -257,8 +257,13 @@ def recommend(found: Sequence[Cost], available: int) -> Cost | None:
 
 def predict(request: Request) -> list[Cost]:
     """Costs on a worker that has its share of this machine's threads."""
-    process = resident_bytes()
+    keep_freed_memory()
     encoder = request.model()
+    encoder(
+        [sample_texts(encoder, 2, request.tokens)]
+    ).sum().backward()  # libraries and thread pools are in memory now
+    process = resident_bytes() - 8 * sum(parameter.numel() for parameter in encoder.parameters())
+    encoder.zero_grad()
     terms = request.settings.resolved_terms(encoder.width)
     threads = torch.get_num_threads()
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // request.num_workers))
@@ -314,7 +319,7 @@ def _step(request: Request, strategy: str) -> tuple[float, int]:
     if encoder.device.type == "cuda":
         torch.cuda.synchronize()
         return seconds, torch.cuda.max_memory_allocated()
-    return seconds, 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return seconds, peak_bytes()
 
 
 def sample_texts(encoder: Encoder, num: int, tokens: int) -> Tokens:
