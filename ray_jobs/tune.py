@@ -75,7 +75,7 @@ class Sweep(TrainSettings):
         trials: dict[str, TrainSettings] = {}
         for objective in self.objectives:
             for seed in self.seeds:
-                name = re.sub(r"[^a-z0-9.]+", "-", objective.lower()) + f"-seed{seed}"
+                name = re.sub(r"[^a-z0-9.]+", "-", objective.lower()).strip("-") + f"-seed{seed}"
                 if name in trials:
                     raise UserError(
                         f"--objectives, --seeds: expected each pair once, got {objective} {seed} twice"
