@@ -82,12 +82,15 @@ def embed(encoder: Encoder, model: nn.Module, texts: Tokens, settings: TrainSett
     """Embeddings of a step's texts in their order; `model` is the encoder or its DDP wrapper."""
     budget = settings.micro_batch_tokens or encoder.micro_batch_tokens
     chunks = encoder.chunks(texts, budget, split=settings.gradient_cache)
-    parts = [texts.select(rows) for rows in chunks] if len(chunks) > 1 else [texts.select(chunks[0])]
-    embeddings_MD = cached_forward(model, parts) if settings.gradient_cache else model(parts)
     order = np.concatenate(chunks)
-    if len(chunks) == 1 and encoder.is_static:
-        return embeddings_MD
-    return embeddings_MD[torch.from_numpy(np.argsort(order)).to(embeddings_MD.device)]
+    in_order = bool((order == np.arange(len(order))).all())
+    parts = [texts] if len(chunks) == 1 and in_order else [texts.select(rows) for rows in chunks]
+    embeddings_MD = cached_forward(model, parts) if settings.gradient_cache else model(parts)
+    return (
+        embeddings_MD
+        if in_order
+        else embeddings_MD[torch.from_numpy(np.argsort(order)).to(embeddings_MD.device)]
+    )
 
 
 def train(

@@ -69,10 +69,11 @@ def test_resume_on_another_number_of_workers(settings, tmp_path):
     torch.testing.assert_close(resumed, whole, rtol=2e-3, atol=1e-3)
 
 
+@pytest.mark.parametrize("budget", [150, 0])  # several micro-batches; all of a static batch in one
 @pytest.mark.parametrize("encoder", ["static", "transformer"])
-def test_a_cached_run_equals_a_plain_one(settings, tmp_path, encoder):
+def test_a_cached_run_equals_a_plain_one(settings, tmp_path, encoder, budget):
     settings = dataclasses.replace(
-        settings, encoder=encoder, layers=1, steps=3, max_tokens=24, micro_batch_tokens=150, log_every=1,
+        settings, encoder=encoder, layers=1, steps=3, max_tokens=24, micro_batch_tokens=budget, log_every=1,
         objective="tempagg:learned(0.06),cosine(0.03,0.1)", direction="both",
     )  # fmt: skip
     _, plain = run(settings, tmp_path / "plain")
