@@ -6,11 +6,12 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import tyro
 
 from tempembed.errors import UserError
+from tempembed.objective import Direction
 from tempembed.settings import TrainSettings
 
 
@@ -106,7 +107,7 @@ class Plan:
     """As in tempembed train."""
     terms: tuple[str, ...] = ()
     """As in tempembed train."""
-    direction: Literal["query-to-document", "document-to-query", "both"] = "query-to-document"
+    direction: Direction = "query-to-document"
     """As in tempembed train."""
     micro_batch_tokens: int = 0
     """As in tempembed train."""

@@ -4,10 +4,13 @@ import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from tempembed.errors import UserError
 from tempembed.temperature import Course, parse_temperature
 
+Direction = Literal["query-to-document", "document-to-query", "both"]
+"""Which side looks for the other; both is the mean of the two losses."""
 TEMPAGG_TEMPERATURES = tuple((tau, None) for tau in (0.03, 0.06, 0.1))  # paper, eq. 6
 
 
@@ -43,6 +46,30 @@ class Term:
             re.sub(r"[(),]+", "_", str(self.course)).strip("_") if self.course else f"{self.temperature:g}"
         )
         return f"dim_{self.dim}_temperature_{temperature}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hardness:
+    """Robinson et al. 2021 (arXiv:2010.04592); both zero is InfoNCE, beta = 0 alone is Chuang et al. 2020."""
+
+    beta: float = 0.0
+    """Concentration on hard negatives: they behave as if at temperature tau / (1 + beta)."""
+    tau_plus: float = 0.0
+    """Share of the negatives that are thought to be positives, taken off their sum."""
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.beta) and self.beta >= 0):
+            raise UserError(f"--beta: expected a finite number >= 0, got {self.beta}")
+        if not 0 <= self.tau_plus < 1:
+            raise UserError(f"--tau-plus: expected a share, 0 to below 1, got {self.tau_plus}")
+
+    @property
+    def powers(self) -> tuple[float, ...]:
+        """The powers of e^logit whose sums over the negatives are needed."""
+        return (1 + self.beta, self.beta) if self.beta or self.tau_plus else (1.0,)
+
+
+INFONCE = Hardness()
 
 
 Terms = tuple[Term, ...]

@@ -11,9 +11,8 @@ from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_
 from torch.nn.parallel import DistributedDataParallel
 
 from tempembed.losses.contrastive import DIRECTIONS, TextIds, contrastive_loss
-from tempembed.losses.hardness import INFONCE, Hardness
 from tempembed.losses.temperature import Temperatures
-from tempembed.objective import Term, Terms
+from tempembed.objective import INFONCE, Hardness, Term, Terms
 from tempembed.parallel.gather import rank_and_world_size
 from tempembed.parallel.gradient_cache import cached_forward
 from tempembed.parallel.pool import run_on_ranks

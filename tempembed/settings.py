@@ -3,12 +3,11 @@
 import dataclasses
 import hashlib
 import json
-import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from tempembed.errors import UserError
-from tempembed.objective import Terms, parse_objective, parse_terms
+from tempembed.objective import Direction, Hardness, Terms, parse_objective, parse_terms
 
 INSTALLED_CODE = "installed-code"
 """The data source that is always at hand: see data/installed_code.py."""
@@ -32,7 +31,7 @@ class TrainSettings:
     """infonce:0.06, mrl:0.06, tempagg:0.03,0.06,0.1, tempaggmrl:0.03,0.06,0.1 or tempspecmrl."""
     terms: tuple[str, ...] = ()
     """Explicit terms dim@temperature*weight, e.g. 256@0.03 512@0.06*0.5 1024@0.1; used in place of --objective."""
-    direction: Literal["query-to-document", "document-to-query", "both"] = "query-to-document"
+    direction: Direction = "query-to-document"
     """Which side looks for the other: both is the mean of the two losses."""
     beta: float = 0.0
     """Concentration on hard negatives (Robinson et al. 2021); 0: all negatives count alike."""
@@ -100,10 +99,7 @@ class TrainSettings:
             raise UserError(f"--hold-out: expected a share of the pairs, 0 to below 1, got {self.hold_out}")
         if not 0 <= self.warmup <= 1:
             raise UserError(f"--warmup: expected a share of the steps, 0 to 1, got {self.warmup}")
-        if not (math.isfinite(self.beta) and self.beta >= 0):
-            raise UserError(f"--beta: expected a finite number >= 0, got {self.beta}")
-        if not 0 <= self.tau_plus < 1:
-            raise UserError(f"--tau-plus: expected a share, 0 to below 1, got {self.tau_plus}")
+        Hardness(beta=self.beta, tau_plus=self.tau_plus)  # checks them
         if self.batch_size < 2:
             raise UserError("--batch-size: expected at least 2, so that there is a negative, got 1")
         if self.encoder not in DEFAULT_WIDTH and self.width is not None:

@@ -17,10 +17,10 @@ from tempembed.data.batches import BatchPlan
 from tempembed.data.tokens import Tokens
 from tempembed.encoders.encoder import Encoder
 from tempembed.losses.contrastive import Loss, TextIds, contrastive_loss
-from tempembed.losses.hardness import Hardness
 from tempembed.losses.temperature import Temperatures
 from tempembed.memory import keep_freed_memory
 from tempembed.nonfinite import NonFiniteWatch
+from tempembed.objective import Hardness
 from tempembed.parallel.gather import rank_and_world_size
 from tempembed.parallel.gradient_cache import cached_forward
 from tempembed.prepare import Prepared, initial_encoder
@@ -42,7 +42,7 @@ class StepData:
             num_rows=len(self.columns[0]), global_batch_size=settings.batch_size, seed=settings.seed,
             ids=(self._ids["query"], self._ids["document"]), sources=sources,
         )  # fmt: skip
-        self._masks_epoch: tuple[int, bool] = (-1, False)
+        self._repeats = (-1, 0)  # of an epoch
 
     def texts(self, rows: np.ndarray) -> Tokens:
         """Queries, then documents, then each column of hard negatives."""
@@ -58,10 +58,7 @@ class StepData:
 
     def ids(self, step: int, rows: np.ndarray) -> TextIds | None:
         """For the masks; None in an epoch whose batches hold no text twice and that has no hard negatives."""
-        epoch = step // self.plan.steps_per_epoch
-        if self._masks_epoch[0] != epoch:
-            self._masks_epoch = epoch, bool(self.num_negatives or self.plan.repeats(epoch))
-        if not self._masks_epoch[1]:
+        if not (self.num_negatives or self.repeats(step)):
             return None
         query, document, *negatives = (
             torch.from_numpy(ids[..., rows]).to(self._device) for ids in self._ids.values()
@@ -69,6 +66,13 @@ class StepData:
         return TextIds(
             queries_B=query, documents_B=document, hard_negatives_NB=negatives[0] if negatives else None
         )
+
+    def repeats(self, step: int) -> int:
+        """Rows of the step's epoch that share a text with an earlier row of their batch; counted once an epoch."""
+        epoch = step // self.plan.steps_per_epoch
+        if self._repeats[0] != epoch:
+            self._repeats = epoch, self.plan.repeats(epoch)
+        return self._repeats[1]
 
     def describe(self, step: int, rank: int, text: int, world_size: int) -> str:
         """Which text of the training data it is."""
@@ -136,8 +140,8 @@ def train(
     plan = data.plan
     num_steps = settings.steps or max(1, round(settings.epochs * plan.steps_per_epoch))
     checkpoint_every = settings.checkpoint_every or plan.steps_per_epoch
-    _freeze_unused(encoder, data.texts(np.arange(min(2, plan.num_rows))))
-    optimizer = _optimizer(settings, encoder, temperatures, device)
+    _freeze_unused(encoder, data.texts(np.arange(2)))
+    optimizer = _optimizer(settings, encoder, temperatures)
     trained = nn.ModuleDict({"encoder": encoder, "temperatures": temperatures})
     identity = {**settings.to_dict(), "num_steps": num_steps}
     folder = output / "checkpoints"
@@ -204,7 +208,7 @@ def train(
                         for t in temperatures.moving
                     },
                     "train/masked_negatives_per_step": masked_places / (done - start),
-                    "train/repeats_per_epoch": plan.repeats(step // plan.steps_per_epoch),
+                    "train/repeats_per_epoch": data.repeats(step),
                     "train/learning_rate": settings.resolved_learning_rate * slope,
                     "train/grad_norm": norm.item(),
                     "train/pairs_per_second": (done - start) * settings.batch_size / seconds,
@@ -242,7 +246,7 @@ def _freeze_unused(encoder: Encoder, texts: Tokens) -> None:
 
 
 def _optimizer(
-    settings: TrainSettings, encoder: Encoder, temperatures: Temperatures, device: torch.device
+    settings: TrainSettings, encoder: Encoder, temperatures: Temperatures
 ) -> torch.optim.Optimizer:
     """AdamW; `peak` is a group's highest learning rate. Learned temperatures have their own, and no weight decay."""
     groups: list[dict[str, Any]] = [

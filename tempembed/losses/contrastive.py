@@ -2,22 +2,21 @@
 
 from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from tempembed.errors import UserError
-from tempembed.losses.hardness import INFONCE, Hardness
 from tempembed.losses.masks import FalseNegatives
 from tempembed.losses.nested import Problem, nested_tiled
 from tempembed.losses.reference import nested_infonce
 from tempembed.losses.unit import unit
-from tempembed.objective import Terms
+from tempembed.objective import INFONCE, Direction, Hardness, Terms
 from tempembed.parallel.gather import gather, rank_and_world_size, require_equal_shapes
 
-DIRECTIONS = ("query-to-document", "document-to-query", "both")
+DIRECTIONS = get_args(Direction)
 
 
 class Loss(NamedTuple):

@@ -6,31 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from tempembed.errors import UserError
-
-
-@dataclass(frozen=True, kw_only=True)
-class Hardness:
-    """Robinson et al. 2021 (arXiv:2010.04592); both zero is InfoNCE, beta = 0 alone is Chuang et al. 2020."""
-
-    beta: float = 0.0
-    """Concentration on hard negatives: they behave as if at temperature tau / (1 + beta)."""
-    tau_plus: float = 0.0
-    """Share of the negatives that are thought to be positives, taken off their sum."""
-
-    def __post_init__(self) -> None:
-        if not (math.isfinite(self.beta) and self.beta >= 0):
-            raise UserError(f"--beta: expected a finite number >= 0, got {self.beta}")
-        if not 0 <= self.tau_plus < 1:
-            raise UserError(f"--tau-plus: expected a share, 0 to below 1, got {self.tau_plus}")
-
-    @property
-    def powers(self) -> tuple[float, ...]:
-        """The powers of e^logit whose sums over the negatives are needed."""
-        return (1 + self.beta, self.beta) if self.beta or self.tau_plus else (1.0,)
-
-
-INFONCE = Hardness()
+from tempembed.objective import Hardness
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,9 +16,9 @@ import torch.distributed as dist
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from tempembed.losses.hardness import INFONCE, Combined, Hardness, combine
+from tempembed.losses.hardness import Combined, combine
 from tempembed.losses.masks import FalseNegatives
-from tempembed.objective import Terms
+from tempembed.objective import INFONCE, Hardness, Terms
 from tempembed.parallel.gather import gather, rank_and_world_size
 
 BLOCK_BYTES = 32 * 2**20

@@ -7,8 +7,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from tempembed.losses.hardness import INFONCE, Hardness
-from tempembed.objective import Terms
+from tempembed.objective import INFONCE, Hardness, Terms
 
 
 def nested_infonce(

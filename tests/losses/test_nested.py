@@ -7,8 +7,7 @@ from tempembed import selfcheck
 from tempembed.errors import UserError
 from tempembed.losses import nested
 from tempembed.losses.contrastive import TextIds, contrastive_loss
-from tempembed.losses.hardness import Hardness
-from tempembed.objective import Term
+from tempembed.objective import Hardness, Term
 
 TERMS = (
     Term(dim=4, temperature=0.05),
