@@ -1,18 +1,24 @@
 """The command line without Ray: train, evaluate, check and plan on this machine."""
 
 import dataclasses
+import re
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
 from tempembed.errors import UserError
 from tempembed.objective import Direction
 from tempembed.settings import TrainSettings
+
+if TYPE_CHECKING:
+    from tempembed.evaluation.evaluate import Evaluation
+    from tempembed.evaluation.store import EmbeddingStore
+    from tempembed.evaluation.task import Task
 
 
 def say(line: str) -> None:
@@ -43,25 +49,72 @@ class Train(TrainSettings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Evaluate:
-    """Measure a model: retrieval and clustering under every codec, with intervals, and its geometry.
-
-    Example: tempembed evaluate runs/one --data test.parquet --output report.json
-    Writes report.json and, beside it, report.parquet with the scores as a table.
-    """
+class Measure:
+    """What is measured, and where its texts' embeddings are kept."""
 
     model: Annotated[str, tyro.conf.Positional]
     """A sentence-transformers or transformers model: a local folder or a hub name."""
     data: str = "installed-code"
-    """Test pairs: a Parquet, JSON Lines or CSV file, a folder, a datasets hub name, or installed-code."""
-    output: str = "report.json"
-    """The report."""
+    """Test pairs: a Parquet, JSON Lines or CSV file, a folder, a datasets hub name, or installed-code. Measured are retrieval
+    and, with labels, clustering, reranking and pair classification with hard negatives of the same label."""
+    tasks: tuple[str, ...] = ()
+    """Instead of --data: mteb tasks or benchmarks by name, such as NFCorpus "MTEB(eng, v1)"; needs their data."""
+    task_folder: str | None = None
+    """Instead of --data: a folder of local files in mteb's layout, or a folder of such folders."""
     max_queries: int | None = None
-    """Take a random choice of so many queries (installed-code: 5,000)."""
+    """Of --data: take a random choice of so many queries (installed-code: 5,000)."""
     max_tokens: int | None = None
     """Cut texts after so many tokens; default: the model's own limit."""
     skip_bad_rows: bool = False
     """Leave bad rows of --data out and count them, instead of stopping at the first."""
+    cache: str | None = None
+    """Folder for embeddings, so that a text is encoded once per model; default: embeddings/ in tempembed's cache."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluate(Measure):
+    """Measure a model: every task under every codec, with intervals, and its geometry.
+
+    Example: tempembed evaluate runs/one --data test.parquet --output report.json
+    Writes report.json, report.parquet (the scores as a table) and report.replicates.safetensors (for tempembed compare);
+    with --tasks or --task-folder also report.mteb/, mteb's own results at full precision.
+    """
+
+    codecs: tuple[str, ...] = ("paper",)
+    """paper (widths, random choices, bits, re-ranked bits), lab (all), or codecs such as pca:128+int8 or
+    prefix:256+binary+rerank:bits:100."""
+    output: str = "report.json"
+    """The report."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Codecs(Measure):
+    """Which codec for N bytes a vector? Measures them all on a model and recommends one for --bytes.
+
+    Example: tempembed codecs runs/one --data test.parquet --bytes 128 --output codecs
+    Writes report.json (as evaluate does), pareto.html, and codec/: the recommended codec, fitted on the documents, as
+    safetensors and JSON for tempembed.compression.codec.Codec.load.
+    """
+
+    bytes: int = 128
+    """A document's, all that is stored counted."""
+    task: str | None = None
+    """The task that decides; default: the first, retrieval of --data."""
+    output: str = "codecs"
+    """Folder for the report, the plot and the codec."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compare:
+    """Compare measured models: paired differences to the first, and what geometry predicts of retention.
+
+    Example: tempembed compare one.json two.json
+    """
+
+    reports: Annotated[tuple[str, ...], tyro.conf.Positional]
+    """Reports of tempembed evaluate on the same data."""
+    codecs: tuple[str, ...] = ("float32", "binary")
+    """Codecs whose differences are shown."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,38 +217,124 @@ def train_command(command: Train) -> None:
         say(f"evaluation: {output / REPORT}")
 
 
-def evaluate_command(command: Evaluate) -> None:
-    """`tempembed evaluate`."""
+def measure(
+    command: Measure, specs: Callable[[int], Sequence[Any]], mteb_output: Path
+) -> tuple["Evaluation", "EmbeddingStore", "Task"]:
+    """Embed, and score the codecs on the tasks; the first task of them is handed back as well."""
     from tempembed.encoders.encoder import load_encoder
     from tempembed.evaluation.evaluate import evaluate
-    from tempembed.evaluation.trained import write_report
-    from tempembed.prepare import evaluation_task
+    from tempembed.evaluation.store import EmbeddingStore
+    from tempembed.prepare import cache_dir, evaluation_task
 
-    if Path(command.output).suffix != ".json":
-        raise UserError(f"--output: expected a file name that ends in .json, got {command.output}")
+    if command.tasks and command.task_folder:
+        raise UserError("expected --tasks or --task-folder, got both")
     encoder = load_encoder(command.model, command.max_tokens)
-    task = evaluation_task(
+    store = EmbeddingStore(Path(command.cache or cache_dir() / "embeddings"), encoder, say)
+    if command.tasks or command.task_folder:
+        from tempembed.evaluation.folder import read_folder
+        from tempembed.evaluation.mteb_results import mteb_scores
+        from tempembed.evaluation.mteb_tasks import folder_task, named_tasks, to_ours
+
+        theirs = (
+            [folder_task(task) for task in read_folder(Path(command.task_folder))]
+            if command.task_folder
+            else named_tasks(command.tasks)
+        )
+        prompts = {name: prompt for name, prompt in encoder.model.prompts.items() if prompt}
+        tasks = [ours for task in theirs for ours in to_ours(task, prompts)]
+        evaluation = evaluate(tasks, store.embed, model=command.model, specs=specs, say=say)
+        say("mteb's own evaluation at full precision")
+        name = re.sub(r"[^\w.-]+", "-", Path(command.model).name)
+        evaluation.report["mteb"] = mteb_scores(theirs, store, name=name, prompts=prompts, output=mteb_output)
+        return evaluation, store, tasks[0]
+    corpus = evaluation_task(
         command.data, max_queries=command.max_queries, skip_bad_rows=command.skip_bad_rows, say=say
     )
-    report = evaluate(encoder, task, model=command.model, say=say)
-    write_report(report, Path(command.output))
-    print(score_table(report))
+    tasks = corpus.tasks()
+    evaluation = evaluate(tasks, store.embed, model=command.model, specs=specs, labels=corpus.labels, say=say)
+    return evaluation, store, tasks[0]
+
+
+def evaluate_command(command: Evaluate) -> None:
+    """`tempembed evaluate`."""
+    from tempembed.compression.spec import lab_specs, paper_specs, parse_spec
+    from tempembed.evaluation.trained import write_report
+
+    output = Path(command.output)
+    if output.suffix != ".json":
+        raise UserError(f"--output: expected a file name that ends in .json, got {command.output}")
+    sets = {"paper": paper_specs, "lab": lab_specs}
+
+    def specs(full: int) -> list[Any]:
+        lists = [sets[text](full) if text in sets else [parse_spec(text, full)] for text in command.codecs]
+        return [spec for found in lists for spec in found]
+
+    evaluation, _, _ = measure(command, specs, output.with_suffix(".mteb"))
+    write_report(evaluation, output)
+    print(score_table(evaluation.report))
+
+
+def codecs_command(command: Codecs) -> None:
+    """`tempembed codecs`."""
+    from tempembed.compression.codec import Codec
+    from tempembed.compression.spec import BUDGETS, lab_specs, parse_spec
+    from tempembed.evaluation.choice import choices, choose, pareto
+    from tempembed.evaluation.trained import write_report
+    from tempembed.report.pareto import codec_table, recommendation, write_pareto
+
+    output = Path(command.output)
+    evaluation, store, first = measure(command, lab_specs, output / "mteb")
+    report, replicates = evaluation.report, evaluation.replicates
+    write_report(evaluation, output / "report.json")
+    task = command.task or first.name
+    rows = [row for row in report["scores"] if row["task"] == task]
+    if not rows:
+        raise UserError(f"--task: expected one of {list(report['data']['tasks'])}, got {task!r}")
+    budgets = sorted({*BUDGETS, command.bytes})
+    found = choices(rows, replicates, budgets)
+    write_pareto(report, rows, pareto(rows), found, output / "pareto.html")
+    print(codec_table(found, rows))
+    chosen = choose(rows, replicates, command.bytes)
+    spec = parse_spec(chosen.best["spec"], report["width"])
+    Codec.fit(spec, store.embed(first.documents, first.document_prompt)).save(output / "codec")
+    print(recommendation(chosen))
+    say(f"plot: {output / 'pareto.html'}   codec: {output / 'codec'}   report: {output / 'report.json'}")
+
+
+def compare_command(command: Compare) -> None:
+    """`tempembed compare`."""
+    from tempembed.compression.spec import parse_spec
+    from tempembed.evaluation.compare import differences, load_report
+    from tempembed.report.predictors import predictors
+    from tempembed.report.table import difference_table, predictor_table
+
+    loaded = [load_report(Path(name)) for name in command.reports]
+    if len(loaded) < 2:
+        raise UserError(f"expected at least two reports, got {len(loaded)}")
+    shown = {str(parse_spec(text, loaded[0][0]["width"])) for text in command.codecs}
+    for other in loaded[1:]:
+        rows = [row for row in differences(loaded[0], other) if row["spec"] in shown]
+        print(f"{other[0]['model']} - {loaded[0][0]['model']}\n{difference_table(rows)}")
+    print(predictor_table(predictors([report for report, _ in loaded]), len(loaded)))
 
 
 def score_table(report: dict[str, Any]) -> str:
     """The report as text."""
     geometry = report["geometry"]
     lines = [
-        f"PCA-95 {geometry['pca95']} (random {geometry['pca95_random']}, n = {geometry['n']})   "
-        f"alignment {geometry['alignment']:.3f}   uniformity {geometry['uniformity']:.3f}",
-        f"{'metric':<12}{'codec':<15}{'dim':>6}{'bytes':>7}{'score':>8}  {'95 % interval':<17}{'retention':>9}",
+        "   ".join(
+            f"{name} {value:.4g}" for name, value in geometry.items() if isinstance(value, int | float)
+        ),
+        f"{'task':<21}{'codec':<32}{'bytes':>6}{'score':>8}  {'95 % interval':<17}{'kept':>7}  {'95 % interval'}",
     ]
-    for row in sorted(report["scores"], key=lambda r: (r["metric"], r["codec"], -r["dim"])):
-        retention = "" if row["retention"] is None else f"{row['retention']:9.3f}"
+    for row in sorted(report["scores"], key=lambda r: (r["task"], -r["bytes_per_vector"], -r["score"])):
+        kept = "" if row["retention"] is None else f"{row['retention']:7.3f}"
         lines.append(
-            f"{row['metric']:<12}{row['codec']:<15}{row['dim']:>6}{row['bytes_per_vector']:>7}"
-            f"{row['score']:8.4f}  {row['ci_low']:.4f} - {row['ci_high']:.4f}  {retention}"
+            f"{row['task'][:20]:<21}{row['spec']:<32}{row['bytes_per_vector']:>6}{row['score']:8.4f}  "
+            f"{row['ci_low']:.4f} - {row['ci_high']:.4f}  {kept}  {row['retention_ci_low']:.3f} - {row['retention_ci_high']:.3f}"
         )
+    lines += [f"left out on {one['task']}: {one['why']}" for one in report.get("skipped", ())]
+    lines += [f"mteb's own score of {name}: {score:.5f}" for name, score in report.get("mteb", {}).items()]
     return "\n".join(lines)
 
 
@@ -258,6 +397,8 @@ def plan_command(command: Plan) -> None:
 COMMANDS: dict[str, tuple[type, Callable[[Any], None]]] = {
     "train": (Train, train_command),
     "evaluate": (Evaluate, evaluate_command),
+    "codecs": (Codecs, codecs_command),
+    "compare": (Compare, compare_command),
     "selfcheck": (SelfCheck, selfcheck_command),
     "plan": (Plan, plan_command),
 }

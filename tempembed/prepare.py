@@ -21,7 +21,7 @@ from tempembed.encoders.encoder import Encoder, load_encoder
 from tempembed.encoders.static import static_encoder
 from tempembed.encoders.tokenizer import train_tokenizer
 from tempembed.encoders.transformer import transformer_encoder
-from tempembed.evaluation.task import EvaluationTask, task_from_pairs
+from tempembed.evaluation.corpus import Corpus, corpus_from_pairs
 from tempembed.settings import DEFAULT_WIDTH, INSTALLED_CODE, TrainSettings, fingerprint
 
 FORMAT = 4  # raise when what is prepared from the same input changes
@@ -77,11 +77,11 @@ class Prepared:
         """Whether there is a test task."""
         return (self.folder / "task.json").exists()
 
-    def evaluation(self) -> tuple[EvaluationTask, Tokens, Tokens] | None:
+    def evaluation(self) -> tuple[Corpus, Tokens, Tokens] | None:
         """The test task with tokens of its queries and documents, or None without test data."""
         if not self.has_test:
             return None
-        task = EvaluationTask.load(self.folder / "task.json")
+        task = Corpus.load(self.folder / "task.json")
         return task, Tokens.load(self.folder, "test_query"), Tokens.load(self.folder, "test_document")
 
 
@@ -106,7 +106,7 @@ def evaluation_task(
     max_queries: int | None = None,
     skip_bad_rows: bool = False,
     say: Callable[[str], None] = lambda _: None,
-) -> EvaluationTask:
+) -> Corpus:
     """The retrieval and clustering task of a data source; for installed-code its own test split."""
     if source == INSTALLED_CODE:
         import pyarrow.parquet as pq
@@ -115,8 +115,8 @@ def evaluation_task(
 
         test = installed_code(progress=say).test
         pairs = Pairs(table=pq.read_table(test), source=source)
-        return task_from_pairs(pairs, max_queries=max_queries or DEFAULT_MAX_QUERIES)
-    return task_from_pairs(read_pairs(source, skip_bad_rows=skip_bad_rows), max_queries=max_queries)
+        return corpus_from_pairs(pairs, max_queries=max_queries or DEFAULT_MAX_QUERIES)
+    return corpus_from_pairs(read_pairs(source, skip_bad_rows=skip_bad_rows), max_queries=max_queries)
 
 
 def build_encoder(settings: TrainSettings, tokenizer: Tokenizer | None) -> Encoder:
@@ -152,7 +152,7 @@ def prepare(settings: TrainSettings, say: Callable[[str], None] = lambda _: None
     elif settings.hold_out:
         train, test = holdout(pairs.table, max(2, round(settings.hold_out * len(pairs))))
         say(f"held out {len(test)} of {len(pairs)} pairs as the test")
-        task = task_from_pairs(Pairs(table=test, source=pairs.source), max_queries=DEFAULT_MAX_QUERIES)
+        task = corpus_from_pairs(Pairs(table=test, source=pairs.source), max_queries=DEFAULT_MAX_QUERIES)
         pairs = dataclasses.replace(pairs, table=train)
     require_rows(pairs, settings.batch_size, f"one batch (--batch-size {settings.batch_size})")
     key = fingerprint(
@@ -172,7 +172,7 @@ def prepare(settings: TrainSettings, say: Callable[[str], None] = lambda _: None
 def _write(
     settings: TrainSettings,
     pairs: Pairs,
-    task: EvaluationTask | None,
+    task: Corpus | None,
     folder: Path,
     say: Callable[[str], None],
 ) -> None:

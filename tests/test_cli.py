@@ -7,7 +7,10 @@ import sys
 
 import pyarrow.parquet as pq
 import pytest
+import torch
 from sentence_transformers import SentenceTransformer
+
+from tempembed.compression.codec import Codec
 
 SMALL = ("--width", "64", "--vocabulary", "400", "--batch-size", "32", "--steps", "10")
 
@@ -43,14 +46,53 @@ def test_train(trained):
 
 def test_evaluate(trained, data_dir, tmp_path):
     report = tmp_path / "report.json"
-    done = tempembed("evaluate", trained[0], "--data", data_dir / "test.parquet", "--output", report)
+    source = ("--data", data_dir / "test.parquet", "--cache", tmp_path / "cache")
+    done = tempembed("evaluate", trained[0], *source, "--output", report)
     assert done.returncode == 0, done.stderr
     found = json.loads(report.read_text())
-    assert found["scores"] == json.loads((trained[0] / "evaluation.json").read_text())["scores"]
+    at_training = json.loads((trained[0] / "evaluation.json").read_text())["scores"]
+    assert [row for row in found["scores"] if row["task"] in ("retrieval", "clustering")] == at_training
     assert {row["codec"] for row in found["scores"]} == {"float32", "random", "binary", "binary_rerank"}
-    assert {row["task"] for row in found["scores"]} == {"retrieval", "clustering"}
+    assert {row["task"] for row in found["scores"]} == {
+        "retrieval",
+        "clustering",
+        "reranking",
+        "pair_classification",
+    }
     assert pq.read_table(tmp_path / "report.parquet").num_rows == len(found["scores"])
-    assert "PCA-95" in done.stdout
+    assert "pca95" in done.stdout
+    # again: from the cache, and the difference of a model to itself is nothing
+    again = tempembed(
+        "evaluate", trained[0], *source, "--output", tmp_path / "again.json", "--codecs", "binary"
+    )
+    assert again.returncode == 0, again.stderr
+    compared = tempembed("compare", report, tmp_path / "again.json")
+    assert compared.returncode == 0, compared.stderr
+    assert "+0.0000  +0.0000 .. +0.0000" in compared.stdout
+    assert "needs at least 5 models, got 2" in compared.stdout
+
+
+def test_codecs(trained, data_dir, tmp_path):
+    source = ("--data", data_dir / "test.parquet", "--cache", tmp_path / "cache")
+    done = tempembed("codecs", trained[0], *source, "--bytes", "32", "--output", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    assert "For 32 bytes: " in done.stdout
+    chosen = json.loads((tmp_path / "out" / "codec" / "codec.json").read_text())
+    assert chosen["codec"] in done.stdout
+    assert chosen["bytes_per_vector"] <= 32
+    codec = Codec.load(tmp_path / "out" / "codec")
+    embeddings = torch.from_numpy(SentenceTransformer(str(trained[0])).encode(["open the matrix", "a text"]))
+    assert codec.encode(embeddings).nbytes == 2 * codec.spec.search_bytes
+    page = (tmp_path / "out" / "pareto.html").read_text()
+    assert "<svg" in page
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    best = max(
+        r["score"] for r in report["scores"] if r["task"] == "retrieval" and r["bytes_per_vector"] <= 32
+    )
+    assert f"{best:.4f}" in done.stdout
+    refused = tempembed("codecs", trained[0], *source, "--bytes", "1", "--output", tmp_path / "out")
+    assert refused.returncode == 2
+    assert "expected a budget of at least" in refused.stderr
 
 
 @pytest.mark.parametrize(
@@ -64,6 +106,13 @@ def test_evaluate(trained, data_dir, tmp_path):
         (("train", "--data", "{data}", *SMALL, "--output", "{run}"), "of an earlier run; add --resume"),
         (("evaluate", "{}", "--data", "{data}"), "expected a folder with modules.json"),
         (("evaluate", "{run}", "--data", "{data}", "--output", "x.txt"), "ends in .json"),
+        (("evaluate", "{run}", "--data", "{data}", "--codecs", "int7", "--cache", "{}"), "expected [prefix|"),
+        (("evaluate", "{run}", "--task-folder", "{}", "--cache", "{}"), "expected corpus, queries and qrels"),
+        (
+            ("evaluate", "{run}", "--tasks", "NoSuchTask", "--cache", "{}"),
+            "expected names of mteb benchmarks",
+        ),
+        (("compare", "{}/a.json", "{}/b.json"), "expected a report of tempembed evaluate"),
     ],
 )
 def test_errors_are_one_line_without_a_traceback(arguments, message, trained, data_dir, tmp_path):

@@ -1,5 +1,6 @@
 """An encoder: a SentenceTransformer, fed with token ids that were made before."""
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -135,6 +136,17 @@ class Encoder(nn.Module):
             embeddings[torch.from_numpy(rows)] = self([tokens.select(rows)]).float().cpu()
         self.train(training)
         return embeddings
+
+    def fingerprint(self) -> str:
+        """16 hex digits of all that decides an embedding: weights, modules, tokenizer and the maximal length."""
+        digest = hashlib.sha256(f"{self.model} {self.model.max_seq_length}".encode())
+        for name, tensor in sorted(self.model.state_dict().items()):
+            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+            digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy())
+        tokenizer = self._tokenizer if self.is_static else self.model.tokenizer
+        backend = getattr(tokenizer, "backend_tokenizer", tokenizer)
+        digest.update(backend.to_str().encode() if hasattr(backend, "to_str") else repr(tokenizer).encode())
+        return digest.hexdigest()[:16]
 
     def save(self, folder: Path) -> None:
         """A folder that `SentenceTransformer(folder)` loads."""

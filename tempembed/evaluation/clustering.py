@@ -1,6 +1,8 @@
-"""V-measure of k-means clusters against labels, by mteb's protocol."""
+"""V-measure of k-means clusters against labels, by mteb's protocols."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
@@ -9,44 +11,49 @@ from sklearn.cluster import MiniBatchKMeans
 from sklearn.metrics import v_measure_score
 from torch import Tensor
 
-from tempembed.compression.sign import sign
-from tempembed.compression.width import cut, random_orders
-from tempembed.evaluation.retrieval import Key
+from tempembed.compression.spec import Spec
+from tempembed.errors import UserError
+from tempembed.evaluation.compressed import compressed
+from tempembed.evaluation.statistics import Mean
+from tempembed.evaluation.task import Measured, Task
 
-SET_SIZE = 2048
+SEED = 42
 
 
-def clustering_scores(
-    documents_MD: Float[Tensor, "M D"],
-    labels: Sequence[str | None],
-    widths: Sequence[int],
-    *,
-    num_sets: int = 3,
-    seed: int = 42,
-) -> dict[Key, Float[Tensor, " S"]]:
-    """V-measure on each of `num_sets` samples of 2,048 documents, under each codec.
+@dataclass(frozen=True, kw_only=True)
+class Clustering(Task):
+    """Samples of the documents, each clustered by itself; an interval is over the samples."""
 
-    mteb 2's protocol (AbsTaskClustering): samples with replacement, MiniBatchKMeans with as many clusters as
-    labels, batch 512, k-means++ once, seed 42; all codecs see the same samples. Codecs: `float32`, `random`
-    (one draw), `binary` (±1).
-    """
-    labelled = np.array([i for i, label in enumerate(labels) if label is not None])
-    names = np.array([labels[i] for i in labelled])
-    rng = np.random.default_rng(seed)
-    samples = [rng.integers(len(labelled), size=min(SET_SIZE, len(labelled))) for _ in range(num_sets)]
-    num_clusters = len(np.unique(names))
-    documents = documents_MD[torch.from_numpy(labelled)]
-    shuffled = documents[:, random_orders(widths[-1], 1)[0]]
-    scores: dict[Key, Tensor] = {}
-    for width in widths:
-        codecs = {"float32": cut(documents, width), "binary": sign(documents[:, :width])}
-        if width < widths[-1]:
-            codecs["random"] = cut(shuffled, width)
-        for name, embeddings in codecs.items():
+    samples: Sequence[Sequence[int]]
+    """Documents of each sample; may repeat."""
+    labels: Sequence[Sequence[str]]
+    """Label of each document of each sample."""
+    num_clusters: Sequence[int]
+    """For each sample: as many as the task has labels."""
+    batch_size: int = 512
+    """Of k-means."""
+    n_init: Literal["auto"] | int = 1
+    """Starts of k-means."""
+
+    kind: ClassVar[str] = "clustering"
+    metric: ClassVar[str] = "v_measure"
+
+    def measure(
+        self,
+        queries_QD: Float[Tensor, "Q D"],
+        documents_MD: Float[Tensor, "M D"],
+        specs: Sequence[Spec],
+    ) -> Measured:
+        """One k-means a sample and codec; the same starts for all."""
+        for spec, vectors in compressed(specs, documents_MD):
+            if isinstance(vectors, UserError):
+                yield spec, vectors
+                continue
+            array = vectors.numpy()
             values = []
-            for sample in samples:
-                kmeans = MiniBatchKMeans(num_clusters, batch_size=512, n_init=1, random_state=seed)
-                assigned = kmeans.fit_predict(embeddings.numpy()[sample])
-                values.append(v_measure_score(names[sample], assigned))
-            scores[name, width, 0] = torch.tensor(values, dtype=torch.float64)
-    return scores
+            for sample, labels, num in zip(self.samples, self.labels, self.num_clusters, strict=True):
+                kmeans = MiniBatchKMeans(
+                    num, batch_size=self.batch_size, n_init=self.n_init, random_state=SEED
+                )
+                values.append(v_measure_score(labels, kmeans.fit_predict(array[np.asarray(sample)])))
+            yield spec, Mean(torch.tensor(values, dtype=torch.float64))

@@ -1,134 +1,223 @@
 """Measure a model: geometry, and every codec's score and retention, from embeddings that are made once."""
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from tempembed.compression import sign, width
-from tempembed.data.tokens import Tokens
-from tempembed.encoders.encoder import Encoder
+from tempembed.compression.basis import unit
+from tempembed.compression.codec import check_finite
+from tempembed.compression.spec import Spec, paper_specs
 from tempembed.errors import UserError
-from tempembed.evaluation.bootstrap import bootstrap
-from tempembed.evaluation.clustering import clustering_scores
-from tempembed.evaluation.retrieval import Key, retrieval_scores
-from tempembed.evaluation.task import EvaluationTask
-from tempembed.geometry.alignment_uniformity import alignment, uniformity
-from tempembed.geometry.intrinsic_dimension import pca95, pca95_random
+from tempembed.evaluation.retrieval import Retrieval
+from tempembed.evaluation.statistics import Statistic, counts, interval, ratio
+from tempembed.evaluation.task import Task
+from tempembed.geometry.measure import geometry
 
-GEOMETRY_ROWS = 5_000  # the paper's n, see paper.md section 2
-BYTES = {
-    "float32": width.bytes_per_vector,
-    "random": width.bytes_per_vector,
-    "binary": sign.bytes_per_vector,
-    "binary_rerank": sign.bytes_per_vector,
-}
+Embed = Callable[[Sequence[str], str], Float[Tensor, "M D"]]
+"""Texts and the prompt before each, to float32 embeddings."""
+ALONE = ("clustering", "classification")
+"""Kinds whose fits leave half of the cores idle: they run beside the others."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A report as plain JSON values, and the bootstrap replicates that its intervals are made of."""
+
+    report: dict[str, Any]
+    replicates: dict[str, Float[Tensor, " R"]]
+    """By `task|codec`. Of two models on one task they are paired: their difference is that of the models."""
 
 
 def evaluate(
-    encoder: Encoder,
-    task: EvaluationTask,
+    tasks: Sequence[Task],
+    embed: Embed,
     *,
     model: str,
-    tokens: tuple[Tokens, Tokens] | None = None,
-    draws: int = 3,
+    specs: Callable[[int], Sequence[Spec]] = paper_specs,
+    labels: Sequence[str | None] = (),
     say: Callable[[str], None] = lambda _: None,
-) -> dict[str, Any]:
-    """The report of one model: `{"model", "geometry", "scores"}` as plain JSON values.
+) -> Evaluation:
+    """Score every codec on every task.
 
     Args:
-        encoder: the model; each text goes through it once.
-        task: queries, documents, right answers, labels.
+        tasks: of unlike names.
+        embed: called once for each list of texts; tasks that share a list share its embeddings.
         model: its name in the report.
-        tokens: of the queries and documents, if they were made before.
-        draws: random choices of coordinates for the codec `random`.
+        specs: the codecs for a width; float32 at full width is always among them.
+        labels: of the first task's documents, for the geometry.
         say: takes lines of progress.
+
+    Raises:
+        UserError: no task, embeddings with NaN, a codec that does not fit the width.
     """
-    say(f"encoding {len(task.queries)} queries and {len(task.documents)} documents")
-    query_tokens, document_tokens = tokens or (
-        encoder.tokenize(task.queries),
-        encoder.tokenize(task.documents),
-    )
-    queries, documents = encoder.embed(query_tokens), encoder.embed(document_tokens)
-    for name, embeddings in (("query", queries), ("document", documents)):
-        if bad := (~embeddings.isfinite().all(1)).nonzero().flatten().tolist():
-            raise UserError(
-                f"model {model}: expected finite embeddings, got NaN or infinity for {name} {bad[0]} "
-                f"and {len(bad) - 1} more; the model is damaged or diverged in training"
-            )
-    return report(queries, documents, task, model=model, draws=draws, say=say)
+    if not tasks:
+        raise UserError("expected at least one task to measure, got none")
+    made: dict[tuple[int, str], Tensor] = {}
+
+    def embedded(texts: Sequence[str], prompt: str) -> Tensor:
+        key = (id(texts), prompt)
+        if key not in made:
+            if len(texts):
+                say(f"embedding {len(texts):,} texts")
+            made[key] = embed(texts, prompt) if len(texts) else torch.empty(0, 0)
+            if len(texts):
+                check_finite(made[key])
+        return made[key]
+
+    scores: list[dict[str, Any]] = []
+    skipped: list[dict[str, str]] = []
+    replicates: dict[str, Tensor] = {}
+    full = 0
+    measures: dict[str, Any] = {}
+    with ThreadPoolExecutor(1) as beside:
+        pending: list[Any] = []
+        for task in sorted(tasks, key=lambda task: task.kind not in ALONE):
+            documents = embedded(task.documents, task.document_prompt)
+            queries = embedded(task.queries, task.query_prompt)
+            full = documents.shape[1]
+            wanted = list(dict.fromkeys([Spec(width=full), *specs(full)]))
+            say(f"{task.name}: {len(wanted)} codecs")
+            arguments = (task, queries, documents, wanted, say)
+            if task.kind in ALONE:
+                pending.append(beside.submit(_measured, *arguments))
+            else:
+                pending.append(_done(_measured(*arguments)))
+            if task is tasks[0]:
+                measures = _geometry(task, queries, documents, labels)
+            if len(tasks) > 8:  # a benchmark: its tasks share no texts
+                made.clear()
+    for found in pending:
+        rows, left_out, resampled = found.result()
+        scores += rows
+        skipped += left_out
+        replicates |= resampled
+    first = tasks[0]
+    return Evaluation(
+        {
+            "model": model,
+            "data": {
+                "num_queries": len(first.queries), "num_documents": len(first.documents),
+                "tasks": {task.name: {"kind": task.kind, "fingerprint": task.fingerprint, "part_of": task.part_of or task.name} for task in tasks},
+            },
+            "width": full,
+            "geometry": measures,
+            "scores": scores,
+            "means": means_over_tasks(scores, replicates),
+            "skipped": skipped,
+        },
+        replicates,
+    )  # fmt: skip
 
 
-def report(
-    queries_QD: Float[Tensor, "Q D"],
-    documents_MD: Float[Tensor, "M D"],
-    task: EvaluationTask,
-    *,
-    model: str,
-    draws: int = 3,
-    say: Callable[[str], None] = lambda _: None,
-) -> dict[str, Any]:
-    """The same from embeddings."""
-    widths = width.widths(documents_MD.shape[1])
-    say(f"retrieval{' and clustering' if task.labels else ''} at widths {widths}")
-    with ThreadPoolExecutor(1) as beside:  # k-means leaves half of the cores idle
-        per_set = beside.submit(clustering_scores, documents_MD, task.labels, widths) if task.labels else None
-        per_query = retrieval_scores(queries_QD, documents_MD, task.relevant, widths, draws)
-        scores = _rows("retrieval", "ndcg_at_10", per_query, widths[-1])
-        if per_set:
-            scores += _rows("clustering", "v_measure", per_set.result(), widths[-1])
-    return {
-        "model": model,
-        "data": {"num_queries": len(task.queries), "num_documents": len(task.documents)},
-        "geometry": _geometry(queries_QD, documents_MD, task),
-        "scores": scores,
+class _done:
+    """A result that is there already, with a future's face."""
+
+    def __init__(self, value: Any) -> None:
+        self._value = value
+
+    def result(self) -> Any:
+        """The value."""
+        return self._value
+
+
+def _measured(
+    task: Task, queries: Tensor, documents: Tensor, wanted: Sequence[Spec], say: Callable[[str], None]
+) -> tuple[list[dict[str, Any]], list[dict[str, str]], dict[str, Tensor]]:
+    families: dict[str, list[tuple[Spec, Statistic]]] = {}
+    skipped: dict[str, str] = {}
+    last, number = time.monotonic(), 0
+    for number, (spec, found) in enumerate(task.measure(queries, documents, wanted), 1):
+        if isinstance(found, UserError):
+            skipped.setdefault(spec.family, str(found))
+        else:
+            families.setdefault(spec.family, []).append((spec, found))
+        if time.monotonic() - last > 10:
+            last = time.monotonic()
+            say(f"{task.name}: {number} of {len(wanted)} codecs, {spec}")
+    full = str(Spec(width=documents.shape[1]))
+    resamples = counts(task.name, families[full][0][1].num_items)
+    replicates = {
+        family: torch.stack([found.resampled(resamples) for _, found in draws]).mean(0)
+        for family, draws in families.items()
     }
-
-
-def _geometry(queries_QD: Tensor, documents_MD: Tensor, task: EvaluationTask) -> dict[str, Any]:
-    queries, documents = width.cut(queries_QD, 10**9), width.cut(documents_MD, 10**9)
-    sample = documents[:GEOMETRY_ROWS]
-    positives = documents[torch.tensor([relevant[0] for relevant in task.relevant])]
-    return {
-        "pca95": pca95(sample),
-        "pca95_random": pca95_random(*sample.shape),
-        "n": len(sample),
-        "alignment": alignment(queries, positives),
-        "uniformity": uniformity(sample),
-    }
-
-
-def _rows(task: str, metric: str, values: dict[Key, Tensor], full: int) -> list[dict[str, Any]]:
-    grouped: dict[tuple[str, int], list[Tensor]] = {}
-    for (codec, dim, _), scores in values.items():
-        grouped.setdefault((codec, dim), []).append(scores)
-    means = torch.stack([torch.stack(draws).mean(0) for draws in grouped.values()])
-    reference = values["float32", full, 0]
-    intervals, ratios = bootstrap(means, reference)
-    full_score = reference.mean().item()
+    reference = sum(found.value for _, found in families[full])
     rows = []
-    for (codec, dim), mean, interval, ratio in zip(grouped, means, intervals, ratios, strict=True):
-        score = mean.mean().item()
-        draws = torch.stack(grouped[codec, dim]).mean(1)
-        is_full = codec == "float32" and dim == full
-        rows.append(
-            {
-                "task": task,
-                "metric": metric,
-                "codec": codec,
-                "dim": dim,
-                "bytes_per_vector": BYTES[codec](dim),
-                "score": score,
-                "retention": 1.0 if is_full else (score / full_score if full_score else None),
-                "ci_low": interval[0],
-                "ci_high": interval[1],
-                "retention_ci_low": ratio[0],
-                "retention_ci_high": ratio[1],
-                "num_draws": len(draws),
-                "std_over_draws": draws.std().item() if len(draws) > 1 else None,
-            }
+    for family, draws in families.items():
+        values = torch.tensor([found.value for _, found in draws], dtype=torch.float64)
+        score = values.mean().item()
+        spec = replace(draws[0][0], seed=0)
+        low, high = interval(replicates[family])
+        row = {
+            "task": task.name, "kind": task.kind, "metric": task.metric, "spec": family, "codec": codec_name(spec),
+            "dim": spec.width, "bytes_per_vector": spec.bytes_per_vector, "search_bytes_per_vector": spec.search_bytes,
+            "score": score, "ci_low": low, "ci_high": high,
+            "retention": 1.0 if family == full else (score / reference if reference > 0 else None),
+            "num_items": resamples.shape[1],
+            "num_draws": len(values), "std_over_draws": values.std().item() if len(values) > 1 else None,
+        }  # fmt: skip
+        row["retention_ci_low"], row["retention_ci_high"] = interval(
+            ratio(replicates[family], replicates[full])
         )
-    return rows
+        rows.append(row)
+    left_out = [{"task": task.name, "spec": family, "why": why} for family, why in skipped.items()]
+    return rows, left_out, {f"{task.name}|{family}": found.float() for family, found in replicates.items()}
+
+
+def codec_name(spec: Spec) -> str:
+    """Short name of a codec at any width: float32, random, binary, binary_rerank (the paper's), pca_int8, pq128 ..."""
+    if spec.method == "random" and spec.numbers == "float32":
+        return "random"
+    numbers = f"pq{spec.pq_bytes}" if spec.numbers == "pq" else spec.numbers
+    name = numbers if spec.method == "prefix" else f"{spec.method}_{numbers}"
+    if spec.rerank:
+        paper = spec.rerank == "bits" and spec.depth == 100
+        name += "_rerank" if paper else f"_rerank_{spec.rerank}_{spec.depth}"
+    return name
+
+
+def means_over_tasks(scores: Sequence[dict[str, Any]], replicates: dict[str, Tensor]) -> list[dict[str, Any]]:
+    """The mean over the tasks of a kind, of each codec that all of them have.
+
+    `retention_of_means` is mean score / mean full score, `mean_of_retentions` the mean over tasks of score / full
+    score; the paper does not say which it takes (paper.md 1.4). Intervals: every task resampled by itself.
+    """
+    kinds: dict[str, dict[str, list[dict[str, Any]]]] = {}
+    for row in scores:
+        kinds.setdefault(row["kind"], {}).setdefault(row["spec"], []).append(row)
+    found = []
+    for kind, specs in kinds.items():
+        num_tasks = max(map(len, specs.values()))
+        full = {row["task"]: row for rows in specs.values() for row in rows if row["retention"] == 1.0 and row["codec"] == "float32"}  # fmt: skip
+        for spec, rows in specs.items():
+            if len(rows) < num_tasks or any(row["retention"] is None for row in rows):
+                continue
+            parts = torch.stack([replicates[f"{row['task']}|{spec}"] for row in rows])
+            wholes = torch.stack([replicates[f"{row['task']}|{full[row['task']]['spec']}"] for row in rows])
+            score = sum(row["score"] for row in rows) / num_tasks
+            whole = sum(full[row["task"]]["score"] for row in rows) / num_tasks
+            of_means, of_ratios = ratio(parts.mean(0), wholes.mean(0)), ratio(parts, wholes).mean(0)
+            found.append(
+                {
+                    "kind": kind, "spec": spec, "codec": rows[0]["codec"], "dim": rows[0]["dim"],
+                    "bytes_per_vector": rows[0]["bytes_per_vector"], "num_tasks": num_tasks, "score": score,
+                    "ci": interval(parts.mean(0)),
+                    "retention_of_means": score / whole, "retention_of_means_ci": interval(of_means),
+                    "mean_of_retentions": sum(row["retention"] for row in rows) / num_tasks,
+                    "mean_of_retentions_ci": interval(of_ratios),
+                }
+            )  # fmt: skip
+    return found
+
+
+def _geometry(task: Task, queries: Tensor, documents: Tensor, labels: Sequence[str | None]) -> dict[str, Any]:
+    positives = None
+    if isinstance(task, Retrieval):
+        first = torch.tensor([next(iter(relevant)) for relevant in task.relevant])
+        positives = unit(queries), unit(documents[first])
+    return geometry(unit(documents), positives, labels)

@@ -1,102 +1,160 @@
-"""nDCG@10 of every codec of the paper, from embeddings that were made once."""
+"""nDCG@10 of a search in all documents, under any codec and re-ranking, from embeddings that were made once."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import ClassVar
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
-from tempembed.compression.search import nested_similarity, top_k
-from tempembed.compression.sign import sign
-from tempembed.compression.width import random_orders
+from tempembed.compression.basis import Bases, unit
+from tempembed.compression.codec import check_finite
+from tempembed.compression.hamming import hamming_top_k
+from tempembed.compression.lab import Fitted, fit_all
+from tempembed.compression.search import Reranker, nested_similarity, top_k
+from tempembed.compression.spec import Spec
+from tempembed.errors import UserError
+from tempembed.evaluation.statistics import Mean
+from tempembed.evaluation.task import Measured, Task
 
 CUTOFF = 10
-RERANK_DEPTH = 100  # the paper, Table 2
-BLOCK = 512  # queries at a time: memory is BLOCK x documents
-
-Key = tuple[str, int, int]
-"""(codec, width, draw)."""
+BLOCK_ELEMENTS = 2**24
+"""Scores at a time: 64 MB."""
 
 
-def ndcg_at_10(hits_QK: Bool[Tensor, "Q K"], num_relevant_Q: Float[Tensor, " Q"]) -> Float[Tensor, " Q"]:
-    """`DCG / IDCG`, `DCG = sum over right answers at rank r <= 10 of 1 / log2(r + 1)`, as trec_eval's ndcg_cut_10.
+@dataclass(frozen=True, kw_only=True)
+class Retrieval(Task):
+    """Queries, a corpus, and the gain of each right document of each query."""
 
-    Args:
-        hits_QK: whether the document at each rank is relevant, K <= 10.
-        num_relevant_Q: how many relevant documents each query has.
-    """
-    gains = 1 / torch.log2(torch.arange(2, CUTOFF + 2, dtype=torch.float64))
-    ideal = torch.cat([torch.zeros(1, dtype=torch.float64), gains.cumsum(0)])
-    best = ideal[num_relevant_Q.long().clamp(max=CUTOFF)]
-    return (hits_QK.double() @ gains[: hits_QK.shape[1]]) / best
+    relevant: Sequence[Mapping[int, float]]
+    """For each query, its right documents and their gains."""
+    excluded: Sequence[int] = ()
+    """For each query, a document that is never an answer (the query itself), or -1."""
 
+    kind: ClassVar[str] = "retrieval"
+    metric: ClassVar[str] = "ndcg_at_10"
 
-def retrieval_scores(
-    queries_QD: Float[Tensor, "Q D"],
-    documents_MD: Float[Tensor, "M D"],
-    relevant: Sequence[Sequence[int]],
-    widths: Sequence[int],
-    draws: int,
-) -> dict[Key, Float[Tensor, " Q"]]:
-    """nDCG@10 of each query under each codec.
+    def measure(
+        self,
+        queries_QD: Float[Tensor, "Q D"],
+        documents_MD: Float[Tensor, "M D"],
+        specs: Sequence[Spec],
+    ) -> Measured:
+        """float32 widths share one product, bits are searched by popcount, the rest has a product each."""
+        check_finite(queries_QD)
+        gains = Gains(self.relevant, len(self.documents))
+        kept = CUTOFF + bool(self.excluded)
 
-    Codecs: `float32` (prefix, re-normalised, cosine), `random` (random choice of coordinates, for each draw),
-    `binary` (sign of a prefix, Hamming), `binary_rerank` (the best 100 by Hamming, ordered by float query x
-    ±1 document).
+        def scored(ids_QK: Tensor) -> Mean:
+            return Mean(gains.ndcg(self._without_excluded(ids_QK)))
 
-    Args:
-        queries_QD: float32, not normalised.
-        documents_MD: float32, not normalised.
-        relevant: the right documents of each query.
-        widths: ascending, the last is D.
-        draws: how many random choices of coordinates.
-    """
-    scores: dict[Key, list[Tensor]] = {}
-    num_relevant = torch.tensor([len(r) for r in relevant], dtype=torch.float32)
-    codecs = _prepare(queries_QD, documents_MD, widths, draws)
-    for start in range(0, len(queries_QD), BLOCK):
-        stop = min(start + BLOCK, len(queries_QD))
-        right = torch.zeros(stop - start, len(documents_MD), dtype=torch.bool)
-        for row, documents in enumerate(relevant[start:stop]):
-            right[row, list(documents)] = True
-        for key, ids in _rankings(codecs, slice(start, stop), widths):
-            hits = right.gather(1, ids)
-            scores.setdefault(key, []).append(ndcg_at_10(hits, num_relevant[start:stop]))
-    return {key: torch.cat(parts) for key, parts in scores.items()}
+        floats = [spec for spec in specs if spec.numbers == "float32"]
+        for spec, found in _float_rankings(floats, queries_QD, documents_MD, kept):
+            yield spec, found if isinstance(found, UserError) else scored(found)
+        for same, fitted in fit_all([s for s in specs if s.numbers != "float32"], documents_MD):
+            for spec in same:
+                if isinstance(fitted, UserError):
+                    yield spec, fitted
+                    continue
+            if not isinstance(fitted, UserError):
+                for spec, ids in _rankings(same, fitted, queries_QD, kept):
+                    yield spec, scored(ids)
+
+    def _without_excluded(self, ids_QK: Tensor) -> Tensor:
+        if not self.excluded:
+            return ids_QK
+        is_out = ids_QK == torch.tensor(self.excluded)[:, None]
+        return ids_QK.gather(1, is_out.int().argsort(dim=1, stable=True))[:, :CUTOFF]
 
 
-def _prepare(
-    queries_QD: Tensor, documents_MD: Tensor, widths: Sequence[int], draws: int
-) -> list[tuple[str, int, Tensor, Tensor, list[Tensor]]]:
-    """(codec, draw, queries, documents, inverse norms of the documents at each width)."""
-    orders = [("float32", 0, torch.arange(widths[-1]))]
-    orders += [("random", d, order) for d, order in enumerate(random_orders(widths[-1], draws))]
-    prepared = []
-    for name, draw, order in orders:
-        documents = documents_MD[:, order]
-        norms = [1 / documents[:, :w].norm(dim=1).clamp_min(1e-12) for w in widths]
-        prepared.append((name, draw, queries_QD[:, order], documents, norms))
-    return prepared
+class Gains:
+    """The gain of any document for any query, without a matrix of all of them."""
+
+    def __init__(self, relevant: Sequence[Mapping[int, float]], num_documents: int) -> None:
+        pairs = [
+            (row * num_documents + document, gain)
+            for row, gains in enumerate(relevant)
+            for document, gain in gains.items()
+        ]
+        pairs.sort()
+        self._num_documents = num_documents
+        self._keys = torch.tensor([key for key, _ in pairs] + [torch.iinfo(torch.int64).max])
+        self._gains = torch.tensor([gain for _, gain in pairs] + [0.0], dtype=torch.float64)
+        self._discounts = 1 / torch.log2(torch.arange(2, CUTOFF + 2, dtype=torch.float64))
+        best = torch.zeros(len(relevant), CUTOFF, dtype=torch.float64)
+        for row, gains in enumerate(relevant):
+            top = sorted(gains.values(), reverse=True)[:CUTOFF]
+            best[row, : len(top)] = torch.tensor(top, dtype=torch.float64)
+        self._ideal = best @ self._discounts
+
+    def of(self, ids_QK: Int[Tensor, "Q K"]) -> Float[Tensor, "Q K"]:
+        """Gains of documents; row i are answers to query i."""
+        keys = torch.arange(len(ids_QK))[:, None] * self._num_documents + ids_QK
+        places = torch.searchsorted(self._keys, keys)
+        return torch.where(self._keys[places] == keys, self._gains[places], 0.0)
+
+    def ndcg(self, ids_QK: Int[Tensor, "Q K"]) -> Float[Tensor, " Q"]:
+        """`DCG / IDCG`, `DCG = sum over ranks r <= 10 of gain / log2(r + 1)`, as trec_eval's ndcg_cut_10."""
+        gains = self.of(ids_QK[:, :CUTOFF])
+        found = gains @ self._discounts[: gains.shape[1]]
+        return found / self._ideal.clamp_min(1e-300)
+
+
+def _blocks(num: int, num_documents: int) -> list[slice]:
+    rows = min(512, max(16, BLOCK_ELEMENTS // num_documents))
+    return [slice(start, min(start + rows, num)) for start in range(0, num, rows)]
+
+
+def _float_rankings(
+    specs: Sequence[Spec], queries_QD: Tensor, documents_MD: Tensor, kept: int
+) -> Iterator[tuple[Spec, Tensor | UserError]]:
+    """Cosine of float32 prefixes: all widths of a basis cost one full-width product."""
+    check_finite(documents_MD)
+    unit_queries, unit_documents = unit(queries_QD), unit(documents_MD)
+    bases = Bases(unit_documents)
+    ordered = sorted(specs, key=lambda s: (s.method, s.seed, s.width))
+    for (method, seed), group in groupby(ordered, lambda s: (s.method, s.seed)):
+        able = []
+        for spec in group:
+            try:
+                basis = bases.fit(method, seed, spec.width)
+                able.append(spec)
+            except UserError as error:
+                yield spec, error
+        if not able:
+            continue
+        widths = [spec.width for spec in able]
+        documents = basis.apply(unit_documents, widths[-1])
+        queries = basis.apply(unit_queries, widths[-1])
+        inverse = [1 / documents[:, :width].norm(dim=1).clamp_min(1e-12) for width in widths]
+        parts: list[list[Tensor]] = [[] for _ in widths]
+        for block in _blocks(len(queries), len(documents)):
+            for i, (_, products) in enumerate(nested_similarity(queries[block], documents, widths)):
+                parts[i].append(top_k(products * inverse[i], kept))
+        yield from zip(able, (torch.cat(part) for part in parts), strict=True)
 
 
 def _rankings(
-    codecs: list[tuple[str, int, Tensor, Tensor, list[Tensor]]], block: slice, widths: Sequence[int]
-) -> Iterator[tuple[Key, Tensor]]:
-    for name, draw, queries, documents, norms in codecs:
-        for (width, products), inverse in zip(
-            nested_similarity(queries[block], documents, widths), norms, strict=True
-        ):
-            if name == "random" and width == widths[-1]:
-                continue  # all coordinates: that is float32
-            yield (name, width, draw), top_k(products * inverse, CUTOFF)
-    _, _, queries, documents, _ = codecs[0]
-    bits = sign(documents)
-    hamming = nested_similarity(sign(queries[block]), bits, widths)
-    asymmetric = nested_similarity(queries[block], bits, widths)
-    for (width, coarse), (_, fine) in zip(hamming, asymmetric, strict=True):
-        candidates = top_k(coarse, RERANK_DEPTH)
-        yield ("binary", width, 0), candidates[:, :CUTOFF]
-        # equal scores: keep trec_eval's order, so sort the candidates by id before ranking them
-        candidates = candidates.sort(dim=1).values
-        best = top_k(fine.gather(1, candidates), CUTOFF)
-        yield ("binary_rerank", width, 0), candidates.gather(1, best)
+    specs: Sequence[Spec], fitted: Fitted, queries_QD: Tensor, kept: int
+) -> Iterator[tuple[Spec, Tensor]]:
+    """One codec, searched; and re-ranked in every way that is asked."""
+    codec = fitted.codec
+    queries, codes = codec.cut(queries_QD), codec.numbers.encode(fitted.documents_MK)
+    if codec.spec.is_bits:
+        deepest = max(spec.depth if spec.rerank else kept for spec in specs)
+        _, candidates = hamming_top_k(codec.numbers.encode(queries), codes, deepest)
+        rerankers: dict[str, Reranker] = {}
+        for spec in specs:
+            if not spec.rerank:
+                yield spec, candidates[:, :kept]
+                continue
+            if spec.rerank not in rerankers:
+                rerankers[spec.rerank] = Reranker(spec.rerank, codec.numbers, fitted.documents_MK)  # type: ignore[arg-type]
+            yield spec, rerankers[spec.rerank](queries, candidates[:, : spec.depth])[:, :kept]
+        return
+    vectors = codec.numbers.decode(codes)
+    parts = [top_k(queries[block] @ vectors.T, kept) for block in _blocks(len(queries), len(vectors))]
+    for spec in specs:
+        yield spec, torch.cat(parts)

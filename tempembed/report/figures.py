@@ -23,7 +23,8 @@ def single_temperature(results: Results) -> Results:
     return sorted(chosen, key=lambda r: r["terms"][0]["temperature"])
 
 
-def _svg(draw: Callable[[Figure], None], width: float = 7.2, height: float = 4.2) -> str:
+def svg(draw: Callable[[Figure], None], width: float = 7.2, height: float = 4.2) -> str:
+    """What `draw` draws, as an SVG element."""
     # Figure without pyplot: no global state, no display
     figure = Figure(figsize=(width, height), layout="constrained")
     draw(figure)
@@ -64,7 +65,7 @@ def quality_by_temperature(results: Results) -> str:
             axes.set_title(title, loc="left", fontsize=10)
             _temperature_axis(axes, results)
 
-    return _svg(draw, 9, 3.6)
+    return svg(draw, 9, 3.6)
 
 
 def dimension_by_temperature(results: Results) -> str:
@@ -83,7 +84,7 @@ def dimension_by_temperature(results: Results) -> str:
         axes.set_ylim(bottom=0)
         _temperature_axis(axes, results)
 
-    return _svg(draw)
+    return svg(draw)
 
 
 def retention_by_width(results: Results, codec: str, metric: str = "ndcg_at_10") -> str:
@@ -110,7 +111,7 @@ def retention_by_width(results: Results, codec: str, metric: str = "ndcg_at_10")
         axes.grid(alpha=0.25)
         axes.legend(fontsize=8, ncols=2)
 
-    return _svg(draw)
+    return svg(draw)
 
 
 def binary_by_temperature(results: Results) -> str:
@@ -133,4 +134,4 @@ def binary_by_temperature(results: Results) -> str:
         axes.legend(fontsize=8)
         _temperature_axis(axes, results)
 
-    return _svg(draw)
+    return svg(draw)

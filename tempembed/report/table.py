@@ -47,3 +47,35 @@ def result_table(results: list[dict[str, Any]]) -> str:
     lines = ["| " + " | ".join(c.ljust(n) for c, n in zip(row, sizes, strict=True)) + " |" for row in rows]
     lines.insert(1, "|" + "|".join("-" * (n + 2) for n in sizes) + "|")
     return "\n".join(lines)
+
+
+def difference_table(rows: list[dict[str, Any]]) -> str:
+    """Paired differences of two models; `*` where the interval leaves zero out."""
+    lines = [
+        f"{'task':<21}{'codec':<24}{'first':>8}{'second':>8}{'diff.':>9}  {'95 % interval':<19}{'kept diff.':>10}"
+    ]
+    for row in rows:
+        low, high = row["ci"]
+        first, second = row["scores"]
+        mark = "*" if low > 0 or high < 0 else " "
+        kept_low, kept_high = row["retention_ci"]
+        lines.append(
+            f"{row['task'][:20]:<21}{row['spec']:<24}{first:8.4f}{second:8.4f}{row['difference']:+9.4f}{mark} "
+            f"{low:+.4f} .. {high:+.4f}  {row['retention_difference']:+9.3f} ({kept_low:+.3f} .. {kept_high:+.3f})"
+        )
+    return "\n".join(lines)
+
+
+def predictor_table(rows: list[dict[str, Any]], num_models: int) -> str:
+    """Which geometry measure predicts retention, strongest first."""
+    if not rows:
+        return f"which geometry measure predicts retention: needs at least 5 models, got {num_models}"
+    targets = [name for name in rows[0] if name not in ("measure", "mean")]
+    lines = [
+        f"rank correlation with retention of nDCG@10 over {num_models} models (95 % interval over the models)"
+    ]
+    lines.append(f"{'measure':<30}" + "".join(f"{target:<26}" for target in targets))
+    for row in rows:
+        cells = [f"{row[t]['rho']:+.2f} ({row[t]['ci'][0]:+.2f} .. {row[t]['ci'][1]:+.2f})" for t in targets]
+        lines.append(f"{row['measure']:<30}" + "".join(f"{cell:<26}" for cell in cells))
+    return "\n".join(lines)

@@ -1,38 +1,74 @@
+import pytest
 import torch
 
-from tempembed.compression.search import nested_similarity, top_k
-from tempembed.compression.sign import bytes_per_vector, sign
-from tempembed.compression.width import cut, random_orders, widths
+from tempembed.compression.bits import MedianBits, SignBits
+from tempembed.compression.integers import Integers
+from tempembed.compression.search import Reranker, nested_similarity, top_k
 
 
-def test_nested_similarity_equals_each_prefix_product():
-    q, d = torch.randn(3, 40), torch.randn(7, 40)
-    for width, products in nested_similarity(q, d, [5, 20, 40]):
-        torch.testing.assert_close(products, q[:, :width] @ d[:, :width].T)
+@pytest.fixture(scope="module")
+def rows():
+    generator = torch.Generator().manual_seed(0)
+    x = torch.nn.functional.normalize(torch.randn(200, 36, generator=generator), dim=1)
+    q = torch.nn.functional.normalize(x[:30] + 0.2 * torch.randn(30, 36, generator=generator), dim=1)
+    return q, x
 
 
-def test_sign_products_are_hamming_distances():
-    x = torch.randn(4, 13)
-    x[0, 0] = 0
-    bits = sign(x)
-    assert set(bits.flatten().tolist()) == {-1.0, 1.0}
-    hamming = (bits[:, None] != bits[None]).sum(-1)
-    torch.testing.assert_close(bits @ bits.T, (13 - 2 * hamming).float())
-    assert [bytes_per_vector(d) for d in (1, 8, 13, 256, 1024)] == [1, 1, 2, 32, 128]
+def test_nested_widths_equal_products_of_prefixes(rows):
+    q, x = rows
+    for width, products in nested_similarity(q, x, [4, 9, 36]):
+        torch.testing.assert_close(products, q[:, :width] @ x[:, :width].T)
 
 
-def test_top_k_breaks_ties_by_the_higher_number():
-    scores = torch.randint(0, 4, (50, 37), generator=torch.Generator().manual_seed(0)).float()
-    for k in (1, 5, 36, 37, 99):
-        got = top_k(scores, k).tolist()
-        want = [sorted(range(37), key=lambda j: (-row[j].item(), -j))[:k] for row in scores]
-        assert got == want
+def test_top_k_of_ties_has_the_higher_number_first():
+    scores = torch.tensor([[1.0, 3.0, 3.0, 2.0, 3.0], [0.0, 0.0, 0.0, 0.0, 0.0]])
+    assert top_k(scores, 2).tolist() == [[4, 2], [4, 3]]
+    assert top_k(scores, 9).tolist() == [[4, 2, 1, 3, 0], [4, 3, 2, 1, 0]]
 
 
-def test_widths_and_orders():
-    assert widths(1024) == [32, 64, 128, 256, 512, 1024]
-    assert widths(384) == [48, 96, 192, 384]
-    assert widths(20) == [20]
-    for order in random_orders(16, 3):
-        assert sorted(order.tolist()) == list(range(16))
-    torch.testing.assert_close(cut(torch.randn(5, 8), 4).norm(dim=1), torch.ones(5))
+@pytest.mark.parametrize("how", ["bits", "unbiased", "int8", "float"])
+@pytest.mark.parametrize("kind", [SignBits, MedianBits])
+def test_reranking_orders_candidates_by_its_score(how, kind, rows, monkeypatch):
+    monkeypatch.setattr("tempembed.compression.search.RERANK_FLOATS", 36 * 20 * 7)  # several blocks
+    q, x = rows
+    bits = kind(36)
+    bits.fit(x)
+    candidates = torch.stack(
+        [torch.randperm(200, generator=torch.Generator().manual_seed(i))[:20] for i in range(30)]
+    )
+    got = Reranker(how, bits, x)(q, candidates)
+    signs = torch.where(bits.project(x) > 0, 1.0, -1.0)
+    if how == "bits":
+        scores = bits.project(q) @ signs.T
+    elif how == "unbiased":
+        scores = bits.project(q) @ signs.T / bits.project(x).abs().sum(1).half().float()
+    elif how == "int8":
+        integers = Integers(36, 8)
+        integers.fit(x)
+        scores = q @ integers.decode(integers.encode(x)).T
+    else:
+        scores = q @ x.T
+    for row in range(30):
+        want = sorted(candidates[row].tolist(), key=lambda j: (-scores[row, j].item(), -j))
+        chosen = scores[row][got[row]]
+        assert sorted(got[row].tolist()) == sorted(want)
+        torch.testing.assert_close(chosen, scores[row][want])
+
+
+def test_unbiased_scores_estimate_the_float_product():
+    """E <q, sign d> / ||d||_1 = <q, d> over random rotations of both (RaBitQ); without the norm it is not."""
+    generator = torch.Generator().manual_seed(0)
+    q, d = (torch.nn.functional.normalize(torch.randn(64, generator=generator), dim=0) for _ in range(2))
+    q = torch.nn.functional.normalize(q + 2 * d, dim=0)
+    estimates = []
+    for _ in range(2000):
+        rotation = torch.linalg.qr(torch.randn(64, 64, generator=generator))[0]
+        turned = rotation @ d
+        estimates.append(((rotation @ q) @ turned.sign() / turned.abs().sum()).item())
+    assert sum(estimates) / len(estimates) == pytest.approx((q @ d).item(), abs=0.01)
+
+
+def test_an_empty_search_is_empty(rows):
+    q, x = rows
+    found = Reranker("float", SignBits(36), x)(q[:0], torch.zeros(0, 5, dtype=torch.int64))
+    assert found.shape == (0, 5)

@@ -5,95 +5,242 @@ import pytest
 import pytrec_eval
 import torch
 
-from tempembed.compression.sign import sign
+from tempembed.compression.codec import Codec
+from tempembed.compression.spec import Spec, lab_specs, parse_spec
 from tempembed.data.pairs import Pairs
 from tempembed.errors import UserError
-from tempembed.evaluation.bootstrap import bootstrap
-from tempembed.evaluation.clustering import clustering_scores
-from tempembed.evaluation.evaluate import report
-from tempembed.evaluation.retrieval import retrieval_scores
-from tempembed.evaluation.task import EvaluationTask, task_from_pairs
+from tempembed.evaluation.corpus import Corpus, corpus_from_pairs
+from tempembed.evaluation.evaluate import evaluate
+from tempembed.evaluation.reranking import Reranking
+from tempembed.evaluation.retrieval import Retrieval
+from tempembed.evaluation.task import Task
+
+M, D = 300, 64
 
 
 @pytest.fixture(scope="module")
 def embedded():
     generator = torch.Generator().manual_seed(0)
-    documents = torch.randn(300, 64, generator=generator)
+    documents = torch.randn(M, D, generator=generator)
     documents[10] = documents[11]  # a tie in every codec
     rng = random.Random(0)
-    relevant = [sorted(rng.sample(range(300), rng.choice((1, 1, 3, 12)))) for _ in range(80)]
-    noise = torch.randn(80, 64, generator=generator)
-    queries = torch.stack([documents[r[0]] for r in relevant]) + 1.5 * noise
+    relevant = [
+        {d: rng.choice((1.0, 2.0)) for d in rng.sample(range(M), rng.choice((1, 1, 3, 12)))}
+        for _ in range(80)
+    ]
+    noise = torch.randn(80, D, generator=generator)
+    queries = torch.stack([documents[next(iter(r))] for r in relevant]) + 1.5 * noise
     return queries, documents, relevant
 
 
-def trec_ndcg(scores, relevant):
+def retrieval(relevant, **more):
+    return Retrieval(name="r", queries=["q"] * 80, documents=["d"] * M, relevant=relevant, **more)
+
+
+def trec(scores, relevant, measure, key):
     """trec_eval's own program on the same scores."""
-    run = {f"q{i}": {f"d{j:05d}": float(s) for j, s in enumerate(row)} for i, row in enumerate(scores)}
-    judged = {f"q{i}": {f"d{j:05d}": 1 for j in documents} for i, documents in enumerate(relevant)}
-    found = pytrec_eval.RelevanceEvaluator(judged, {"ndcg_cut_10"}).evaluate(run)
-    return [found[f"q{i}"]["ndcg_cut_10"] for i in range(len(scores))]
+    run = {
+        f"q{i}": {f"d{j:05d}": float(s) for j, s in enumerate(row) if s > -1e8}
+        for i, row in enumerate(scores)
+    }
+    judged = {f"q{i}": {f"d{j:05d}": int(g) for j, g in gains.items()} for i, gains in enumerate(relevant)}
+    found = pytrec_eval.RelevanceEvaluator(judged, {measure}).evaluate(run)
+    return np.mean([found[f"q{i}"][key] for i in range(len(scores))])
 
 
-def test_every_codec_equals_trec_eval(embedded):
+def measured(task: Task, queries, documents, specs):
+    return {str(spec): found for spec, found in task.measure(queries, documents, specs)}
+
+
+def test_every_codec_equals_trec_eval(embedded, monkeypatch):
+    monkeypatch.setattr("tempembed.evaluation.retrieval.BLOCK_ELEMENTS", 30 * M)  # several blocks
     queries, documents, relevant = embedded
-    got = retrieval_scores(queries, documents, relevant, [16, 64], draws=2)
-    for width in (16, 64):
-        q, d = queries[:, :width], documents[:, :width]
-        cosine = q @ torch.nn.functional.normalize(d, dim=1).T
-        np.testing.assert_allclose(got["float32", width, 0], trec_ndcg(cosine, relevant), atol=1e-6)
-        hamming = sign(q) @ sign(d).T
-        np.testing.assert_allclose(got["binary", width, 0], trec_ndcg(hamming, relevant), atol=1e-6)
-        # re-ranking: everything outside the first hundred by (Hamming, id) is out of the race
-        fine = q @ sign(d).T
-        for row in range(len(q)):
-            order = sorted(range(300), key=lambda j: (-hamming[row, j].item(), -j))
-            fine[row, order[100:]] = -1e9
-        np.testing.assert_allclose(got["binary_rerank", width, 0], trec_ndcg(fine, relevant), atol=1e-6)
-    assert not torch.equal(got["random", 16, 0], got["random", 16, 1])
-    assert ("random", 64, 0) not in got
+    specs = [spec for spec in lab_specs(D) if spec.numbers != "pq"]
+    got = measured(retrieval(relevant), queries, documents, specs)
+    assert len(got) == len(specs)
+    for spec in specs:
+        codec = Codec.fit(spec.search, documents)
+        scores = codec.score(queries, codec.encode(documents))
+        if spec.rerank:  # everything outside the first candidates by (Hamming, id) is out of the race
+            bits, cut = codec.numbers, codec.cut(documents)
+            fine = {
+                "bits": lambda b=bits, c=codec, x=cut: b.project(c.cut(queries)) @ b.decode(b.encode(x)).T,
+                "float": lambda c=codec, x=cut: c.cut(queries) @ x.T,
+            }.get(spec.rerank)
+            if fine is None:
+                continue
+            fine = fine()
+            for row in range(len(queries)):
+                order = sorted(range(M), key=lambda j, row=row: (-scores[row, j].item(), -j))
+                fine[row, order[spec.depth :]] = -1e9
+            scores = fine
+        want = trec(scores.double(), relevant, "ndcg_cut.10", "ndcg_cut_10")
+        assert got[str(spec)].value == pytest.approx(
+            want, abs=2e-3 if spec.numbers in ("itq", "rotated") else 1e-6
+        ), spec
 
 
-def test_clustering_finds_planted_clusters():
-    generator = torch.Generator().manual_seed(0)
-    centres = torch.randn(4, 32, generator=generator) * 4
-    labels = [i % 4 for i in range(200)]
-    x = centres[labels] + 0.1 * torch.randn(200, 32, generator=generator)
-    names = [f"c{label}" for label in labels] + [None] * 10
-    x = torch.cat([x, torch.randn(10, 32)])
-    scores = clustering_scores(x, names, [32])
-    assert scores["float32", 32, 0].mean() > 0.8
-    shuffled = clustering_scores(x[torch.randperm(210, generator=generator)], names, [32])
-    assert shuffled["float32", 32, 0].mean() < 0.3
-
-
-def test_bootstrap_interval():
-    scores = torch.randn(2, 400, generator=torch.Generator().manual_seed(0)) + 1
-    (interval, _), (ratio, same) = bootstrap(scores, scores[1])
-    mean, error = scores[0].mean().item(), scores[0].std().item() / 20
-    assert interval == pytest.approx((mean - 1.96 * error, mean + 1.96 * error), abs=0.02)
-    assert same == (1.0, 1.0)
-    assert ratio[0] < mean / scores[1].mean().item() < ratio[1]
-
-
-def test_report_is_tidy(embedded):
+def test_a_query_is_not_its_own_answer(embedded):
     queries, documents, relevant = embedded
-    task = EvaluationTask(
-        queries=["q"] * 80, documents=["d"] * 300, relevant=relevant, labels=[str(i % 5) for i in range(300)]
+    excluded = [int((queries[i] @ documents.T).argmax()) for i in range(80)]
+    excluded[3] = -1
+    got = measured(
+        retrieval(relevant, excluded=excluded), queries, documents, [Spec(width=D), parse_spec("binary", D)]
     )
-    found = report(queries, documents, task, model="m")
-    assert set(found) >= {"model", "geometry", "scores"}
-    assert set(found["geometry"]) == {"pca95", "pca95_random", "n", "alignment", "uniformity"}
-    for row in found["scores"]:
+    scores = torch.nn.functional.normalize(queries) @ torch.nn.functional.normalize(documents).T
+    for row, document in enumerate(excluded):
+        if document >= 0:
+            scores[row, document] = -1e9
+    assert got["prefix:64+float32"].value == pytest.approx(
+        trec(scores, relevant, "ndcg_cut.10", "ndcg_cut_10"), abs=1e-6
+    )
+
+
+def test_reranking_equals_trec_eval(embedded):
+    queries, documents, relevant = embedded
+    rng = random.Random(1)
+    right = [list(gains) for gains in relevant]
+    candidates = [sorted({*r[:2], *rng.sample(range(M), 25)}) for r in right]
+    task = Reranking(name="x", queries=["q"] * 80, documents=["d"] * M, candidates=candidates, relevant=right)
+    for text in ("float32", "prefix:16+int8", "binary", "pca:20+int4"):
+        spec = parse_spec(text, D)
+        codec = Codec.fit(spec, documents)
+        scores = codec.score(queries, codec.encode(documents))
+        inside = torch.full_like(scores, -1e9)
+        for row, chosen in enumerate(candidates):
+            inside[row, chosen] = scores[row, chosen]
+        want = trec(inside.double(), [dict.fromkeys(r, 1) for r in right], "map_cut.1000", "map_cut_1000")
+        assert measured(task, queries, documents, [spec])[str(spec)].value == pytest.approx(want, abs=1e-6), (
+            text
+        )
+    assert not measured(task, queries, documents, [parse_spec("binary+rerank:bits", D)])
+
+
+def corpus():
+    labels = [f"m{i % 5}" if i % 7 else None for i in range(M)]
+    relevant = [[i, (i + 50) % M] if i % 3 else [i] for i in range(80)]
+    return Corpus(
+        queries=[f"query {i}" for i in range(80)], documents=[f"document {i}" for i in range(M)],
+        relevant=relevant, labels=labels,
+    )  # fmt: skip
+
+
+def test_tasks_of_a_corpus():
+    made = corpus()
+    tasks = {task.kind: task for task in made.tasks()}
+    assert list(tasks) == ["retrieval", "clustering", "reranking", "pair_classification"]
+    reranking = tasks["reranking"]
+    for query, candidates, right in zip(
+        reranking.queries, reranking.candidates, reranking.relevant, strict=True
+    ):
+        assert set(right) <= set(candidates)
+        label = made.labels[made.relevant[made.queries.index(query)][0]]
+        assert all(made.labels[c] == label for c in set(candidates) - set(right))
+        assert len(candidates) == 32
+    pairs = tasks["pair_classification"]
+    assert sum(pairs.positive) * 2 == len(pairs.positive) == 2 * len(reranking.queries)
+    for left, right, positive in zip(pairs.left, pairs.right, pairs.positive, strict=True):
+        row = made.queries.index(pairs.documents[left])
+        assert (right in made.relevant[row]) == positive
+        assert made.labels[right] == made.labels[made.relevant[row][0]]
+    assert all(made.labels[i] is not None for sample in tasks["clustering"].samples for i in sample)
+    assert [task.kind for task in Corpus(queries=["a"], documents=["b", "c"], relevant=[[0]]).tasks()] == [
+        "retrieval"
+    ]
+
+
+def run(embed=None, specs=None, **more):
+    made = corpus()
+    generator = torch.Generator().manual_seed(3)
+    vectors = {text: torch.randn(D, generator=generator) for text in [*made.documents, *made.queries]}
+    for i, query in enumerate(made.queries):
+        vectors[query] = vectors[query] + 1.5 * vectors[made.documents[i]]
+    calls = []
+
+    def table(texts, prompt):
+        calls.append(len(texts))
+        return torch.stack([vectors[text] for text in texts])
+
+    chosen = specs or (lambda full: [parse_spec(t, full) for t in ("random:16:0", "random:16:1", "prefix:32+binary", "pca:64+int8", "binary+rerank:bits")])  # fmt: skip
+    return evaluate(made.tasks(), embed or table, model="m", specs=chosen, labels=made.labels, **more), calls
+
+
+def test_report_is_tidy():
+    found, calls = run()
+    report = found.report
+    assert set(report) >= {"model", "geometry", "scores", "means", "data", "width"}
+    assert len(calls) == 4  # documents and queries of all, queries of reranking, texts of the pairs
+    rows = {(row["task"], row["spec"]): row for row in report["scores"]}
+    for row in rows.values():
         assert row["ci_low"] <= row["score"] <= row["ci_high"]
-    rows = {(r["metric"], r["codec"], r["dim"]): r for r in found["scores"]}
-    assert rows["ndcg_at_10", "float32", 64]["retention"] == 1.0
-    assert rows["ndcg_at_10", "float32", 64]["bytes_per_vector"] == 256
-    assert rows["ndcg_at_10", "binary", 32]["bytes_per_vector"] == 4
-    assert rows["ndcg_at_10", "random", 32]["num_draws"] == 3
+        assert row["retention_ci_low"] <= row["retention"] <= row["retention_ci_high"]
+    full = rows["retrieval", "prefix:64+float32"]
+    assert (full["retention"], full["retention_ci_low"], full["bytes_per_vector"]) == (1.0, 1.0, 256)
+    assert rows["retrieval", "random:16+float32"]["num_draws"] == 2
+    assert rows["retrieval", "random:16+float32"]["std_over_draws"] > 0
+    assert rows["retrieval", "prefix:32+binary"]["codec"] == "binary"
+    assert rows["retrieval", "prefix:64+binary+rerank:bits:100"]["codec"] == "binary_rerank"
+    assert ("clustering", "prefix:64+binary+rerank:bits:100") not in rows
+    assert {row["kind"] for row in report["means"]} == {
+        "retrieval",
+        "clustering",
+        "reranking",
+        "pair_classification",
+    }
+    assert set(found.replicates) == {f"{task}|{spec}" for task, spec in rows}
 
 
-def test_task_from_pairs():
+def test_the_same_run_gives_the_same_numbers():
+    first, second = run()[0], run()[0]
+    assert first.report["scores"] == second.report["scores"]
+    assert all(torch.equal(first.replicates[key], second.replicates[key]) for key in first.replicates)
+
+
+def test_a_codec_that_cannot_be_is_left_out_with_its_reason():
+    found, _ = run(specs=lambda full: [parse_spec(t, full) for t in ("pq:8", "int8")])
+    assert not found.report["skipped"]
+    made = corpus()
+    small = Corpus(queries=made.queries, documents=made.documents[:80], relevant=[[i] for i in range(80)])
+    vectors = torch.randn(80, D, generator=torch.Generator().manual_seed(0))
+    found = evaluate(
+        small.tasks(),
+        lambda texts, prompt: vectors,
+        model="m",
+        specs=lambda full: [parse_spec(t, full) for t in ("pq:8", "int8")],
+    )
+    assert [row["spec"] for row in found.report["scores"]] == ["prefix:64+float32", "prefix:64+int8"]
+    assert "256 documents" in found.report["skipped"][0]["why"]
+
+
+def test_nan_is_refused():
+    with pytest.raises(UserError, match="NaN or infinity in row 2"):
+        run(
+            embed=lambda texts, prompt: torch.ones(len(texts), D).index_fill_(
+                0, torch.tensor([2]), float("nan")
+            )
+        )
+
+
+def test_means_over_tasks_have_both_conventions():
+    from tempembed.evaluation.evaluate import means_over_tasks
+
+    scores = [
+        dict(task=task, kind="k", spec=spec, codec=codec, dim=4, bytes_per_vector=1, score=score, retention=kept)
+        for task, spec, codec, score, kept in (
+            ("a", "full", "float32", 0.8, 1.0), ("b", "full", "float32", 0.2, 1.0),
+            ("a", "half", "x", 0.4, 0.5), ("b", "half", "x", 0.18, 0.9), ("a", "odd", "y", 0.1, 0.1),
+        )
+    ]  # fmt: skip
+    replicates = {f"{row['task']}|{row['spec']}": torch.full((10,), row["score"]) for row in scores}
+    found = {row["spec"]: row for row in means_over_tasks(scores, replicates)}
+    assert set(found) == {"full", "half"}  # odd lacks task b
+    assert found["half"]["retention_of_means"] == pytest.approx(0.58)
+    assert found["half"]["mean_of_retentions"] == pytest.approx(0.7)
+    assert found["half"]["retention_of_means_ci"] == pytest.approx((0.58, 0.58))
+    assert found["half"]["mean_of_retentions_ci"] == pytest.approx((0.7, 0.7))
+
+
+def test_corpus_from_pairs():
     import pyarrow as pa
 
     rows = [
@@ -101,8 +248,8 @@ def test_task_from_pairs():
         {"query": "a", "document": "y", "hard_negatives": ["x"], "label": "2"},
         {"query": "b", "document": "y", "hard_negatives": [], "label": "2"},
     ]
-    task = task_from_pairs(Pairs(table=pa.Table.from_pylist(rows), source="s"))
+    task = corpus_from_pairs(Pairs(table=pa.Table.from_pylist(rows), source="s"))
     assert (task.queries, task.documents) == (["a", "b"], ["x", "y", "n"])
     assert (task.relevant, task.labels) == ([[0, 1], [1]], ["1", "2", None])
     with pytest.raises(UserError, match="at least 2 distinct documents"):
-        task_from_pairs(Pairs(table=pa.Table.from_pylist([{"query": "a", "document": "x"}]), source="s"))
+        corpus_from_pairs(Pairs(table=pa.Table.from_pylist([{"query": "a", "document": "x"}]), source="s"))

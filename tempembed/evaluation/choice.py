@@ -1,0 +1,76 @@
+"""Which codec for a number of bytes: pure functions of a report's rows and replicates."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from jaxtyping import Float
+from torch import Tensor
+
+from tempembed.compression.spec import BUDGETS
+from tempembed.errors import UserError
+from tempembed.evaluation.statistics import interval
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The best codec within a budget, and those that the data cannot tell from it."""
+
+    budget: int
+    best: Row
+    runner_up: Row | None
+    difference_ci: tuple[float, float] | None
+    """95 % interval of best - runner-up, paired."""
+    equals: list[Row]
+    """Codecs whose paired interval of the difference to the best holds zero, best first."""
+
+
+def choose(rows: Sequence[Row], replicates: Mapping[str, Float[Tensor, " R"]], budget: int) -> Choice:
+    """The codec of highest score among those of at most `budget` bytes a vector, all that is stored counted.
+
+    Args:
+        rows: of one task.
+        replicates: by `task|spec`.
+        budget: bytes.
+
+    Raises:
+        UserError: no codec is that small.
+    """
+    able = sorted(
+        (row for row in rows if row["bytes_per_vector"] <= budget),
+        key=lambda row: (-row["score"], row["bytes_per_vector"]),
+    )
+    if not able:
+        least = min(row["bytes_per_vector"] for row in rows)
+        raise UserError(
+            f"--bytes {budget}: expected a budget of at least {least} bytes, the smallest codec that was measured"
+        )
+    best = able[0]
+
+    def difference(row: Row) -> tuple[float, float]:
+        key = "{task}|{spec}"
+        return interval(replicates[key.format(**best)] - replicates[key.format(**row)])
+
+    return Choice(
+        budget, best, able[1] if len(able) > 1 else None, difference(able[1]) if len(able) > 1 else None,
+        [row for row in able[1:] if difference(row)[0] <= 0],
+    )  # fmt: skip
+
+
+def choices(
+    rows: Sequence[Row], replicates: Mapping[str, Tensor], budgets: Sequence[int] = BUDGETS
+) -> list[Choice]:
+    """Those of each budget that some codec meets."""
+    least = min(row["bytes_per_vector"] for row in rows)
+    return [choose(rows, replicates, budget) for budget in budgets if budget >= least]
+
+
+def pareto(rows: Sequence[Row]) -> list[Row]:
+    """Codecs that no other beats with as few bytes, smallest first."""
+    found: list[Row] = []
+    for row in sorted(rows, key=lambda row: (row["bytes_per_vector"], -row["score"])):
+        if not found or row["score"] > found[-1]["score"]:
+            found.append(row)
+    return found

@@ -1,0 +1,56 @@
+"""Accuracy of a logistic regression on a few labelled texts, by mteb's protocol."""
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
+from torch import Tensor
+
+from tempembed.compression.spec import Spec
+from tempembed.errors import UserError
+from tempembed.evaluation.compressed import compressed
+from tempembed.evaluation.statistics import Mean
+from tempembed.evaluation.task import Measured, Task
+
+
+@dataclass(frozen=True, kw_only=True)
+class Classification(Task):
+    """Documents with labels: some to learn from, in several draws, the others to be classified."""
+
+    labels: Sequence[str]
+    """Of all documents."""
+    experiments: Sequence[Sequence[int]]
+    """Documents that each experiment learns from."""
+    test: Sequence[int]
+    """Documents that are classified."""
+
+    kind: ClassVar[str] = "classification"
+    metric: ClassVar[str] = "accuracy"
+
+    def measure(
+        self,
+        queries_QD: Float[Tensor, "Q D"],
+        documents_MD: Float[Tensor, "M D"],
+        specs: Sequence[Spec],
+    ) -> Measured:
+        """Codecs are fitted on what the experiments learn from. The interval is over the experiments."""
+        labels = np.asarray(self.labels)
+        learned_from = sorted({row for rows in self.experiments for row in rows})
+        for spec, vectors in compressed(specs, documents_MD, fit_on=learned_from):
+            if isinstance(vectors, UserError):
+                yield spec, vectors
+                continue
+            array = vectors.numpy()
+            accuracies = []
+            for rows in map(np.asarray, self.experiments):
+                with warnings.catch_warnings():  # mteb's 100 iterations, converged or not
+                    warnings.simplefilter("ignore", ConvergenceWarning)
+                    model = LogisticRegression(max_iter=100).fit(array[rows], labels[rows])
+                accuracies.append(float((model.predict(array[self.test]) == labels[self.test]).mean()))
+            yield spec, Mean(torch.tensor(accuracies, dtype=torch.float64))

@@ -1,0 +1,170 @@
+"""The test part of pairs as tasks: queries, a corpus of documents, which answers are right, and labels (modules)."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+
+import numpy as np
+
+from tempembed.data.pairs import Pairs
+from tempembed.errors import UserError
+from tempembed.evaluation.clustering import SEED, Clustering
+from tempembed.evaluation.pairs import PairClassification
+from tempembed.evaluation.reranking import Reranking
+from tempembed.evaluation.retrieval import Retrieval
+from tempembed.evaluation.task import Task
+
+KINDS = ("retrieval", "clustering", "reranking", "pair_classification")
+SET_SIZE = 2048  # documents of a clustering
+NUM_SETS = 3  # mteb takes 10
+NUM_RERANKED = 1000  # queries
+NUM_CANDIDATES = 32  # of a query
+
+
+@dataclass(frozen=True, kw_only=True)
+class Corpus:
+    """Texts and answers; `tasks` are what is measured on them."""
+
+    queries: list[str]
+    documents: list[str]
+    relevant: list[list[int]]
+    """For each query, the documents that answer it."""
+    labels: list[str | None] = field(default_factory=list)
+    """For each document; None: it has none. Empty: there are no labels."""
+
+    @property
+    def fingerprint(self) -> str:
+        """16 hex digits of the content."""
+        return hashlib.sha256(self._json().encode()).hexdigest()[:16]
+
+    def _json(self) -> str:
+        return json.dumps([self.queries, self.documents, self.relevant, self.labels])
+
+    def save(self, path: Path) -> None:
+        """Write as JSON."""
+        path.write_text(self._json())
+
+    @staticmethod
+    def load(path: Path) -> "Corpus":
+        """Read what `save` wrote."""
+        queries, documents, relevant, labels = json.loads(path.read_text())
+        return Corpus(queries=queries, documents=documents, relevant=relevant, labels=labels)
+
+    def tasks(self, kinds: Sequence[str] = KINDS) -> list[Task]:
+        """Those of the kinds that the corpus allows; all but retrieval need labels. Tasks share their lists of texts."""
+        makers = {
+            "retrieval": self.retrieval, "clustering": self.clustering,
+            "reranking": self.reranking, "pair_classification": self.pair_classification,
+        }  # fmt: skip
+        return [makers[kind]() for kind in kinds if kind == "retrieval" or self.labels]
+
+    def retrieval(self) -> Retrieval:
+        """Search in all documents."""
+        relevant = [dict.fromkeys(r, 1.0) for r in self.relevant]
+        return Retrieval(name="retrieval", queries=self.queries, documents=self.documents, relevant=relevant)
+
+    def clustering(self) -> Clustering:
+        """Three samples, with replacement, of 2,048 documents that have a label; mteb 2's protocol and seed."""
+        labelled = [i for i, label in enumerate(self.labels) if label is not None]
+        rng = Random(SEED)
+        size = min(SET_SIZE, len(labelled))
+        samples = [rng.choices(labelled, k=size) for _ in range(NUM_SETS)]
+        names = [[str(self.labels[i]) for i in sample] for sample in samples]
+        num = len({self.labels[i] for i in labelled})
+        return Clustering(
+            name="clustering", queries=(), documents=self.documents, samples=samples, labels=names,
+            num_clusters=[num] * NUM_SETS,
+        )  # fmt: skip
+
+    def reranking(self) -> Reranking:
+        """The right documents among 32 candidates; the wrong ones have the label of a right one (hard negatives)."""
+        rows = self._with_hard_negatives()[:NUM_RERANKED]
+        rng = Random(SEED)
+        candidates = []
+        for row in rows:
+            right = self.relevant[row]
+            wrong = self._same_label(row)
+            num = min(max(1, NUM_CANDIDATES - len(right)), len(wrong))
+            candidates.append(sorted([*right, *rng.sample(wrong, num)]))
+        return Reranking(
+            name="reranking", queries=[self.queries[row] for row in rows], documents=self.documents,
+            candidates=candidates, relevant=[self.relevant[row] for row in rows],
+        )  # fmt: skip
+
+    def pair_classification(self) -> PairClassification:
+        """Does the document answer the query? One right document and one of the same label for each query."""
+        rng = Random(SEED)
+        texts = [*self.documents, *self.queries]
+        left, right, positive = [], [], []
+        for row in self._with_hard_negatives():
+            for document, is_right in (
+                (self.relevant[row][0], True),
+                (rng.choice(self._same_label(row)), False),
+            ):
+                left.append(len(self.documents) + row)
+                right.append(document)
+                positive.append(is_right)
+        return PairClassification(
+            name="pair_classification", queries=(), documents=texts, left=left, right=right, positive=positive
+        )
+
+    def _with_hard_negatives(self) -> list[int]:
+        return [row for row in range(len(self.queries)) if self._same_label(row)]
+
+    def _same_label(self, row: int) -> list[int]:
+        """Wrong documents with the label of the first right one."""
+        right = self.relevant[row]
+        return [i for i in self._by_label().get(self.labels[right[0]], ()) if i not in right]
+
+    def _by_label(self) -> dict[str | None, list[int]]:
+        if not hasattr(self, "_groups"):
+            groups: dict[str | None, list[int]] = {}
+            for i, label in enumerate(self.labels):
+                if label is not None:
+                    groups.setdefault(label, []).append(i)
+            object.__setattr__(self, "_groups", groups)
+        return self._groups  # type: ignore[attr-defined]
+
+
+def corpus_from_pairs(pairs: Pairs, *, max_queries: int | None = None, seed: int = 0) -> Corpus:
+    """Every distinct document, hard negatives included, is the corpus; a query's documents are its answers.
+
+    Args:
+        pairs: test pairs; equal texts count once, so a query may have several right documents.
+        max_queries: take a random choice of so many queries; the corpus stays whole.
+        seed: of that choice.
+
+    Raises:
+        UserError: fewer than two documents.
+    """
+    document_ids: dict[str, int] = {}
+    for text in pairs.documents:
+        document_ids.setdefault(text, len(document_ids))
+    labels: list[str | None] = [None] * len(document_ids)
+    for text, label in zip(pairs.documents, pairs.labels or [], strict=False):
+        labels[document_ids[text]] = label
+    for negatives in pairs.hard_negatives or []:
+        for text in negatives:
+            if document_ids.setdefault(text, len(document_ids)) == len(labels):
+                labels.append(None)
+    if len(document_ids) < 2:
+        raise UserError(
+            f"{pairs.source}: expected at least 2 distinct documents to search in, got {len(document_ids)}"
+        )
+    relevant: dict[str, list[int]] = {}
+    for query, document in zip(pairs.queries, pairs.documents, strict=True):
+        relevant.setdefault(query, []).append(document_ids[document])
+    queries = list(relevant)
+    if max_queries and max_queries < len(queries):
+        chosen = np.random.default_rng(seed).choice(len(queries), max_queries, replace=False)
+        queries = [queries[i] for i in sorted(chosen)]
+    clusters = {label for label in labels if label is not None}
+    return Corpus(
+        queries=queries,
+        documents=list(document_ids),
+        relevant=[sorted(set(relevant[query])) for query in queries],
+        labels=labels if len(clusters) > 1 else [],
+    )

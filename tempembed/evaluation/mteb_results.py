@@ -1,0 +1,77 @@
+"""mteb's own evaluation of a model whose embeddings are there already, written in mteb's result format."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import mteb
+import torch
+from mteb.abstasks.abstask import AbsTask
+from mteb.cache import ResultCache
+from mteb.models.abs_encoder import AbsEncoder, get_prompt_name
+from mteb.models.model_meta import ModelMeta
+
+from tempembed.evaluation.store import EmbeddingStore
+
+
+class StoredEncoder(AbsEncoder):
+    """What mteb asks an encoder, answered from the store: each checkpoint has a meta of its own.
+
+    mteb files results under the meta's name and revision. Without one all models share `no_model_name_available`, and a
+    second model is given the first one's scores.
+    """
+
+    def __init__(self, store: EmbeddingStore, name: str, prompts: dict[str, str]) -> None:
+        self._store = store
+        self.model_prompts = prompts or None
+        self.mteb_model_meta = ModelMeta.create_empty(
+            overwrites={"name": f"tempembed/{name}", "revision": store.fingerprint}
+        )
+
+    def encode(self, inputs: Any, *, task_metadata: Any, prompt_type: Any = None, **_: Any) -> Any:
+        """float32 embeddings of the loader's texts."""
+        prompts = self.model_prompts or {}
+        prompt = (
+            prompts.get(get_prompt_name(prompts, task_metadata, prompt_type) or "", "") if prompts else ""
+        )
+        return self._store.embed([text for batch in inputs for text in batch["text"]], prompt).numpy()
+
+    def similarity(self, embeddings1: Any, embeddings2: Any) -> torch.Tensor:
+        """Cosine."""
+        one, two = (
+            torch.nn.functional.normalize(torch.as_tensor(e), dim=-1) for e in (embeddings1, embeddings2)
+        )
+        return one @ two.T
+
+    def similarity_pairwise(self, embeddings1: Any, embeddings2: Any) -> torch.Tensor:
+        """Cosine of equal rows."""
+        return torch.nn.functional.cosine_similarity(
+            torch.as_tensor(embeddings1), torch.as_tensor(embeddings2)
+        )
+
+
+def mteb_scores(
+    tasks: Sequence[AbsTask], store: EmbeddingStore, *, name: str, prompts: dict[str, str], output: Path
+) -> dict[str, float]:
+    """The main score of each task by mteb itself, at float32 and full width; its result files are under `output`.
+
+    Args:
+        tasks: of mteb.
+        store: the model's embeddings.
+        name: of the model, letters, digits, dot, dash and underscore.
+        prompts: the model's.
+        output: a folder; an mteb results cache.
+    """
+    output.mkdir(parents=True, exist_ok=True)
+    encoder = StoredEncoder(store, name, prompts)
+    found = mteb.evaluate(
+        cast(Any, encoder),
+        list(tasks),
+        cache=ResultCache(output),
+        overwrite_strategy="always",
+        show_progress_bar=False,
+    )
+    scores = {result.task_name: float(result.get_score()) for result in found.task_results}
+    (output / "scores.json").write_text(json.dumps(scores, indent=1))
+    return scores

@@ -1,0 +1,322 @@
+"""mteb's tasks as ours, and our texts as mteb's tasks. The only module that knows mteb's objects."""
+
+import random
+from collections.abc import Sequence
+from typing import Any
+
+import datasets
+import mteb
+import numpy as np
+from mteb.abstasks import (
+    AbsTaskClassification,
+    AbsTaskClustering,
+    AbsTaskClusteringLegacy,
+    AbsTaskPairClassification,
+    AbsTaskRetrieval,
+    AbsTaskSTS,
+)
+from mteb.abstasks.abstask import AbsTask
+from mteb.abstasks.aggregated_task import AbsTaskAggregate
+from mteb.abstasks.task_metadata import TaskMetadata
+from mteb.models.abs_encoder import get_prompt_name
+from mteb.types import PromptType
+
+from tempembed.errors import UserError
+from tempembed.evaluation.classification import Classification
+from tempembed.evaluation.clustering import Clustering
+from tempembed.evaluation.folder import FolderTask
+from tempembed.evaluation.pairs import STS, PairClassification
+from tempembed.evaluation.reranking import Reranking
+from tempembed.evaluation.retrieval import Retrieval
+from tempembed.evaluation.task import Task
+
+CLUSTERING_BATCH = 500  # of mteb's older protocol (paper.md 4.8)
+
+
+def named_tasks(names: Sequence[str]) -> list[AbsTask]:
+    """The tasks of benchmarks and tasks by their mteb names, those of the parts in place of an aggregate.
+
+    Raises:
+        UserError: a name that mteb has neither a benchmark nor a task for.
+    """
+    found: list[AbsTask] = []
+    for name in names:
+        try:
+            tasks = list(mteb.get_benchmark(name).tasks)
+        except KeyError:
+            try:
+                tasks = [mteb.get_task(name)]
+            except KeyError as error:
+                raise UserError(
+                    f"--tasks: expected names of mteb benchmarks or tasks, such as 'MTEB(eng, v1)' or NFCorpus, got "
+                    f"{name!r} ({str(error)[:200]})"
+                ) from error
+        found += [part for task in tasks for part in _parts(task)]
+    return found
+
+
+def _parts(task: AbsTask) -> list[AbsTask]:
+    if not isinstance(task, AbsTaskAggregate):
+        return [task]
+    for part in task.tasks:
+        part.part_of = task.metadata.name  # type: ignore[attr-defined]
+    return list(task.tasks)
+
+
+def to_ours(task: AbsTask, prompts: dict[str, str]) -> list[Task]:
+    """One task of ours for each language (subset) and split that mteb would run; loads its data.
+
+    Args:
+        task: of mteb.
+        prompts: the model's, by mteb's rules for their names.
+
+    Raises:
+        UserError: the data cannot be had, or a kind of task that is not measured here.
+    """
+    name = task.metadata.name
+    try:
+        if not task.data_loaded:
+            task.load_data()
+        if isinstance(task, AbsTaskRetrieval):
+            task.convert_v1_dataset_format_to_v2(num_proc=None)
+    except Exception as error:  # network, hub, cache and format errors of many libraries
+        raise UserError(
+            f"task {name}: expected data from the Hugging Face hub or its cache, and could not load it "
+            f"({type(error).__name__}: {str(error).splitlines()[0][:200] if str(error) else ''}); connect, fill the cache, or give a folder "
+            "of local files with --task-folder"
+        ) from error
+    found: list[Task] = []
+    for split in task.eval_splits:
+        for subset in task.hf_subsets:
+            data: Any = task.dataset
+            if subset in data and not isinstance(data.get(split), datasets.Dataset):
+                data = data[subset]
+            elif split not in data:
+                continue
+            parts = (name, *([subset] if subset != "default" else []), *([split] if len(task.eval_splits) > 1 else []))  # fmt: skip
+            common = {
+                "name": "/".join(parts),
+                "part_of": getattr(task, "part_of", name),
+                "query_prompt": _prompt(task, prompts, PromptType.query),
+                "document_prompt": _prompt(task, prompts, PromptType.document),
+            }
+            found.append(_one(task, data, split, common, prompts))
+    return found
+
+
+def _prompt(task: AbsTask, prompts: dict[str, str], role: PromptType | None) -> str:
+    return prompts.get(get_prompt_name(prompts, task.metadata, role) or "", "") if prompts else ""
+
+
+def _one(task: AbsTask, data: Any, split: str, common: dict[str, Any], prompts: dict[str, str]) -> Task:
+    if isinstance(task, AbsTaskRetrieval) and not task.skip_first_result:
+        return _retrieval(task, data[split], common)
+    common["query_prompt"] = ""
+    common["document_prompt"] = _prompt(task, prompts, None)
+    if isinstance(task, AbsTaskClustering):
+        return _clustering(task, data[split], common)
+    if isinstance(task, AbsTaskClusteringLegacy):
+        return _clustering_sets(task, data[split], common)
+    if isinstance(task, AbsTaskSTS):
+        one, two = task.column_names
+        pairs = _paired(data[split][one], data[split][two])
+        return STS(**common, **pairs, scores=[float(s) for s in data[split]["score"]])
+    if isinstance(task, AbsTaskPairClassification):
+        rows = datasets.Dataset.from_dict(data[split][0]) if len(data[split]) == 1 else data[split]
+        pairs = _paired(rows[task.input1_column_name], rows[task.input2_column_name])
+        return PairClassification(**common, **pairs, positive=[bool(p) for p in rows[task.label_column_name]])
+    if isinstance(task, AbsTaskClassification) and not task.is_cross_validation:
+        return _classification(task, data, split, common)
+    raise UserError(
+        f"task {common['name']}: expected a retrieval, reranking, clustering, STS, pair classification or "
+        f"classification task, got {task.metadata.type}"
+    )
+
+
+def _retrieval(task: AbsTaskRetrieval, data: Any, common: dict[str, Any]) -> Task:
+    # documents in the order of their ids: trec_eval breaks ties by the id
+    ids = list(data["corpus"]["id"])
+    order = sorted(range(len(ids)), key=ids.__getitem__)
+    number = {ids[place]: i for i, place in enumerate(order)}
+    bodies = list(data["corpus"]["text"])
+    titles = list(data["corpus"]["title"]) if "title" in data["corpus"].column_names else [None] * len(ids)
+    documents = [
+        f"{titles[i]} {bodies[i]}".strip() if titles[i] else (bodies[i] or "").strip() for i in order
+    ]
+    relevant_docs = {q: docs for q, docs in data["relevant_docs"].items() if docs}
+    asked = [
+        (id_, text)
+        for id_, text in zip(data["queries"]["id"], data["queries"]["text"], strict=True)
+        if id_ in relevant_docs
+    ]
+    queries = [text for _, text in asked]
+    gains = [
+        {number[d]: float(gain) for d, gain in relevant_docs[id_].items() if d in number and gain > 0}
+        for id_, _ in asked
+    ]
+    if task.metadata.type == "Reranking" and data["top_ranked"]:
+        candidates = [sorted({number[d] for d in data["top_ranked"][id_] if d in number}) for id_, _ in asked]
+        relevant = [list(row) for row in gains]
+        return Reranking(
+            **common, queries=queries, documents=documents, candidates=candidates, relevant=relevant
+        )
+    excluded = [number.get(id_, -1) for id_, _ in asked] if task.ignore_identical_ids else ()
+    return Retrieval(**common, queries=queries, documents=documents, relevant=gains, excluded=excluded)
+
+
+def _clustering(task: AbsTaskClustering, data: datasets.Dataset, common: dict[str, Any]) -> Clustering:
+    """The same draws as mteb's: `Random(seed)` samples the documents, then those of each clustering, level by level."""
+    rng = random.Random(task.seed)
+    most = task.max_document_to_embed
+    if task.max_fraction_of_documents_to_embed is not None:
+        most = int(task.max_fraction_of_documents_to_embed * len(data))
+    if most is not None:
+        data = data.select(rng.sample(range(len(data)), k=min(len(data), most)))
+    labels = [label if isinstance(label, list) else [label] for label in data[task.label_column_name]]
+    depth = max(map(len, labels))
+    samples, names, sizes = [], [], []
+    for level in range(min(depth, task.max_depth) if task.max_depth is not None else depth):
+        # mteb marks a document without a label of this level by -1 and leaves it out; among labels that are text,
+        # NumPy makes "-1" of it, and it stays as a label of its own
+        at_level = np.array([label[level] if len(label) > level else -1 for label in labels])
+        having = np.flatnonzero([label != -1 for label in at_level])
+        for _ in range(task.n_clusters):
+            rows = [int(having[i]) for i in rng.choices(range(len(having)), k=task.max_documents_per_cluster)]
+            samples.append(rows)
+            names.append([str(at_level[i]) for i in rows])
+            sizes.append(len(np.unique(at_level[having])))
+    return Clustering(
+        **common, queries=(), documents=list(data[task.input_column_name]), samples=samples, labels=names,
+        num_clusters=sizes, batch_size=task.k_mean_batch_size,
+    )  # fmt: skip
+
+
+def _clustering_sets(
+    task: AbsTaskClusteringLegacy, data: datasets.Dataset, common: dict[str, Any]
+) -> Clustering:
+    texts: list[str] = []
+    samples, names = [], []
+    for row in data:
+        sentences = row[task.input_column_name]
+        samples.append(list(range(len(texts), len(texts) + len(sentences))))
+        names.append([str(label) for label in row[task.label_column_name]])
+        texts += sentences
+    return Clustering(
+        **common, queries=(), documents=texts, samples=samples, labels=names,
+        num_clusters=[len(set(labels)) for labels in names], batch_size=CLUSTERING_BATCH, n_init="auto",
+    )  # fmt: skip
+
+
+def _paired(left: Sequence[str], right: Sequence[str]) -> dict[str, Any]:
+    return {
+        "queries": (), "documents": [*left, *right],
+        "left": range(len(left)), "right": range(len(left), len(left) + len(right)),
+    }  # fmt: skip
+
+
+def _classification(
+    task: AbsTaskClassification, data: Any, split: str, common: dict[str, Any]
+) -> Classification:
+    train, test = data[task.train_split], data[split]
+    experiments, shuffled = [], None
+    for i in range(task.n_experiments):  # mteb's own draws: each shuffles the order of the last
+        _, shuffled, rows = task._undersample_data(train, i, shuffled)
+        experiments.append(rows)
+    column = task.input_column_name
+    labels = [str(label) for part in (train, test) for label in part[task.label_column_name]]
+    return Classification(
+        **common, queries=(), documents=[*train[column], *test[column]], labels=labels,
+        experiments=experiments, test=range(len(train), len(train) + len(test)),
+    )  # fmt: skip
+
+
+def to_mteb(task: Task) -> AbsTask:
+    """A task of ours as mteb's, with its data, so that any encoder can be measured by mteb itself, offline.
+
+    Raises:
+        UserError: a kind of which mteb's protocol draws its own samples (clustering by samples of ours is one set each).
+    """
+    if isinstance(task, Retrieval | Reranking):
+        documents = {"id": [f"{i:09d}" for i in range(len(task.documents))], "text": list(task.documents)}
+        queries = {"id": [f"q{i}" for i in range(len(task.queries))], "text": list(task.queries)}
+        corpus = datasets.Dataset.from_dict({**documents, "title": [""] * len(task.documents)})
+        relevant = [r if isinstance(r, dict) else dict.fromkeys(r, 1) for r in task.relevant]
+        answers = {
+            f"q{i}": {f"{d:09d}": int(g) for d, g in gains.items()} for i, gains in enumerate(relevant)
+        }
+        ranked = None
+        if isinstance(task, Reranking):
+            ranked = {f"q{i}": [f"{d:09d}" for d in c] for i, c in enumerate(task.candidates)}
+        data: Any = {
+            "corpus": corpus,
+            "queries": datasets.Dataset.from_dict(queries),
+            "relevant_docs": answers,
+            "top_ranked": ranked,
+        }
+        type_ = "Reranking" if ranked else "Retrieval"
+        return _local(AbsTaskRetrieval, task.name, type_, task.metric, {"default": {"test": data}})
+    if isinstance(task, Clustering):
+        rows = [
+            {"sentences": [task.documents[i] for i in sample], "labels": list(labels)}
+            for sample, labels in zip(task.samples, task.labels, strict=True)
+        ]
+        return _local(AbsTaskClusteringLegacy, task.name, "Clustering", task.metric, _split("test", rows))
+    if isinstance(task, STS | PairClassification):
+        one, two = ([task.documents[i] for i in side] for side in (task.left, task.right))
+        if isinstance(task, STS):
+            columns: dict[str, Any] = {"sentence1": one, "sentence2": two, "score": list(task.scores)}
+            return _local(AbsTaskSTS, task.name, "STS", task.metric, _split("test", columns))
+        columns = {"sentence1": one, "sentence2": two, "labels": [int(p) for p in task.positive]}
+        return _local(
+            AbsTaskPairClassification, task.name, "PairClassification", task.metric, _split("test", columns)
+        )
+    raise UserError(f"task {task.name}: {task.kind} has no form in mteb here")
+
+
+def _split(name: str, rows: Any) -> datasets.DatasetDict:
+    made = datasets.Dataset.from_list(rows) if isinstance(rows, list) else datasets.Dataset.from_dict(rows)
+    return datasets.DatasetDict({name: made})
+
+
+def _local(base: type[AbsTask], name: str, type_: str, metric: str, data: Any, **attributes: Any) -> AbsTask:
+    """An mteb task that holds its data."""
+    metadata = TaskMetadata(
+        name=name, description=f"local data: {name}", type=type_, main_score=metric, eval_langs=["eng-Latn"],  # type: ignore[arg-type]
+        eval_splits=["test"], dataset={"path": "local", "revision": "local"},
+    )  # fmt: skip
+
+    def load_data(self: AbsTask, num_proc: int | None = None, **_: Any) -> None:
+        self.dataset = data
+        self.data_loaded = True
+
+    made = type(f"Local{base.__name__}", (base,), {"metadata": metadata, "load_data": load_data, **attributes})()  # fmt: skip
+    made.load_data()
+    return made
+
+
+def folder_task(task: FolderTask) -> AbsTask:
+    """A folder of local files as mteb's task."""
+    if task.kind in ("retrieval", "reranking"):
+        corpus = {"title": [""] * len(task.columns["corpus"]["id"]), **task.columns["corpus"]}
+        data = {
+            "corpus": datasets.Dataset.from_dict(corpus),
+            "queries": datasets.Dataset.from_dict(task.columns["queries"]),
+            "relevant_docs": task.relevant,
+            "top_ranked": task.candidates,
+        }
+        type_, metric = ("Reranking", "map_at_1000") if task.candidates else ("Retrieval", "ndcg_at_10")
+        return _local(AbsTaskRetrieval, task.name, type_, metric, {"default": {"test": data}})
+    tables = {name: datasets.Dataset.from_dict(columns) for name, columns in task.columns.items()}
+    data = datasets.DatasetDict(tables)
+    if task.kind == "clustering":
+        size = min(AbsTaskClustering.max_documents_per_cluster, len(data["test"]))
+        sizes = {"max_fraction_of_documents_to_embed": None, "max_documents_per_cluster": size}
+        return _local(AbsTaskClustering, task.name, "Clustering", "v_measure", data, **sizes)
+    forms: dict[str, tuple[Any, str, str]] = {
+        "clustering_sets": (AbsTaskClusteringLegacy, "Clustering", "v_measure"),
+        "sts": (AbsTaskSTS, "STS", "cosine_spearman"),
+        "pair_classification": (AbsTaskPairClassification, "PairClassification", "cosine_ap"),
+        "classification": (AbsTaskClassification, "Classification", "accuracy"),
+    }
+    base, type_, metric = forms[task.kind]
+    return _local(base, task.name, type_, metric, data)

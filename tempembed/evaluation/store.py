@@ -1,0 +1,66 @@
+"""Embeddings on disk, by content: a text goes through a model once, whatever task or codec asks for it again."""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from uuid import uuid4
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from tempembed.encoders.encoder import Encoder
+
+PART_ROWS = 16_384
+
+
+class EmbeddingStore:
+    """A folder for each model; in it parts of (text hashes, float32 embeddings), each written whole or not at all.
+
+    Two processes may write at once: at worst both embed the same text.
+    """
+
+    def __init__(self, root: Path, encoder: Encoder, say: Callable[[str], None] = lambda _: None) -> None:
+        self._encoder, self._say = encoder, say
+        self.fingerprint = encoder.fingerprint()
+        self.folder = root / self.fingerprint
+        self._places: dict[bytes, tuple[Path, int]] = {}
+        for keys in sorted(self.folder.glob("*.keys.npy")):
+            rows = keys.with_name(keys.name.replace(".keys.", ".rows."))
+            self._remember(rows, np.load(keys))
+
+    def _remember(self, rows: Path, keys: np.ndarray) -> None:
+        for place, key in enumerate(keys):
+            self._places[key.tobytes()] = rows, place
+
+    def embed(self, texts: Sequence[str], prompt: str = "") -> Float[Tensor, "M D"]:
+        """float32 embeddings of `prompt + text`; only texts that no earlier call saw go through the model."""
+        keys = [hashlib.sha256((prompt + text).encode("utf-8", "surrogatepass")).digest() for text in texts]
+        missing = {key: text for key, text in zip(keys, texts, strict=True) if key not in self._places}
+        self._encode_missing(list(missing), [prompt + text for text in missing.values()])
+        found = torch.empty(len(texts), self._encoder.width)
+        by_part: dict[Path, list[tuple[int, int]]] = {}
+        for row, key in enumerate(keys):
+            part, place = self._places[key]
+            by_part.setdefault(part, []).append((row, place))
+        for part, pairs in by_part.items():
+            rows, places = (np.array(side) for side in zip(*pairs, strict=True))
+            found[torch.from_numpy(rows)] = torch.from_numpy(np.load(part, mmap_mode="r")[places])
+        return found
+
+    def _encode_missing(self, keys: list[bytes], texts: list[str]) -> None:
+        for start in range(0, len(texts), PART_ROWS):
+            part = slice(start, start + PART_ROWS)
+            embeddings = self._encoder.embed(self._encoder.tokenize(texts[part]))
+            if len(texts) > PART_ROWS:
+                self._say(f"embedded {min(start + PART_ROWS, len(texts)):,} of {len(texts):,} texts")
+            self.folder.mkdir(parents=True, exist_ok=True)
+            name = uuid4().hex
+            rows = self.folder / f"{name}.rows.npy"
+            np.save(rows, embeddings.numpy())
+            array = np.frombuffer(b"".join(keys[part]), dtype=np.uint8).reshape(-1, 32)
+            partial = self.folder / f".{name}.npy"
+            np.save(partial, array)  # the keys appear last: without them nobody reads the rows
+            partial.rename(self.folder / f"{name}.keys.npy")
+            self._remember(rows, array)
