@@ -16,6 +16,7 @@ from tempembed.checkpoint import load_checkpoint, save_checkpoint
 from tempembed.data.batches import BatchPlan
 from tempembed.data.tokens import Tokens
 from tempembed.encoders.encoder import Encoder
+from tempembed.geometry.streaming import SpectrumWatch
 from tempembed.losses.contrastive import Loss, TextIds, contrastive_loss
 from tempembed.losses.temperature import Temperatures
 from tempembed.memory import keep_freed_memory
@@ -153,6 +154,7 @@ def train(
         else encoder
     )
     watch = NonFiniteWatch(terms, device)
+    spectrum = SpectrumWatch(encoder.width, settings.batch_size, _sum_over_ranks)
     encoder.train()
     began, masked = time.monotonic(), torch.zeros((), device=device)
     step = start
@@ -173,6 +175,7 @@ def train(
             hardness=hardness,
         )  # fmt: skip
         watch.observe(step, embeddings_MD, loss.terms_T)
+        spectrum.observe(step, documents_BD)
         masked += loss.num_masked
         loss.objective.backward()
         temperatures.average_gradient()
@@ -207,6 +210,7 @@ def train(
                         f"train/temperature/{terms[t].label}": temperatures_T[t].item()
                         for t in temperatures.moving
                     },
+                    **spectrum.report(),
                     "train/masked_negatives_per_step": masked_places / (done - start),
                     "train/repeats_per_epoch": data.repeats(step),
                     "train/learning_rate": settings.resolved_learning_rate * slope,
@@ -266,9 +270,13 @@ def _over_ranks(loss: Loss, masked: Tensor) -> tuple[Tensor, float]:
     """Mean of the losses, sum of the masked places."""
     _, world_size = rank_and_world_size()
     both = torch.cat([loss.terms_T, masked.to(loss.terms_T)[None]])
-    if world_size > 1:
-        dist.all_reduce(both)
+    _sum_over_ranks(both)
     return both[:-1] / world_size, both[-1].item()
+
+
+def _sum_over_ranks(tensor: Tensor) -> None:
+    if rank_and_world_size()[1] > 1:
+        dist.all_reduce(tensor)
 
 
 def _schedule(step: int, num_steps: int, warmup: float) -> float:

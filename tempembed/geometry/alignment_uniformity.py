@@ -1,6 +1,7 @@
 """Alignment and uniformity (Wang & Isola 2020, arXiv:2005.10242)."""
 
 import math
+from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float
@@ -29,3 +30,20 @@ def uniformity(embeddings_MD: Float[Tensor, "M D"]) -> float:
         total += pairs_BM.sum(dtype=torch.float64).item()
     pairs = num * (num - 1) / 2
     return math.log(total / pairs) if total else -math.inf
+
+
+def tolerance(embeddings_MD: Float[Tensor, "M D"], labels: Sequence[str | None]) -> float:
+    """Mean of `f(x) . f(y)` over pairs of different rows with one label (Wang & Liu 2021); nan without such a pair.
+
+    By sums of classes: the sum over a class's pairs is `|sum f|^2 - sum |f|^2`. None is no label.
+    """
+    classes: dict[str, list[int]] = {}
+    for row, label in enumerate(labels):
+        if label is not None:
+            classes.setdefault(label, []).append(row)
+    total, pairs = 0.0, 0
+    for rows in classes.values():
+        members = embeddings_MD[rows].double()
+        total += (members.sum(0).square().sum() - members.square().sum()).item()
+        pairs += len(rows) * (len(rows) - 1)
+    return total / pairs if pairs else math.nan

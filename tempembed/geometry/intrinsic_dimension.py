@@ -1,4 +1,4 @@
-"""How many dimensions an embedding space really uses."""
+"""How many dimensions an embedding space really uses, as the paper measures it."""
 
 from functools import lru_cache
 
@@ -6,16 +6,16 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from tempembed.geometry.moments import Moments
+from tempembed.geometry.spectrum import pca_count, spectrum
+
 
 def pca95(embeddings_MD: Float[Tensor, "M D"]) -> int:
-    """Principal components that carry 95 % of the variance: `min { k : sum_{i<=k} lambda_i >= 0.95 sum lambda_i }`.
+    """Principal components that carry 95 % of the variance.
 
     Biased low where M is not far above D: always print M, and the baseline beside it (paper.md 1.3, Figure 4).
     """
-    centred = embeddings_MD.double() - embeddings_MD.double().mean(0)
-    eigenvalues = torch.linalg.eigvalsh(centred.T @ centred).flip(0).clamp_min(0)
-    share = eigenvalues.cumsum(0) / eigenvalues.sum().clamp_min(torch.finfo(torch.float64).tiny)
-    return min(int((share < 0.95).sum()) + 1, embeddings_MD.shape[1])
+    return pca_count(spectrum(Moments.of(embeddings_MD)))
 
 
 @lru_cache

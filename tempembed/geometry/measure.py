@@ -1,15 +1,33 @@
 """All measures of an embedding space, as one flat record."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 from jaxtyping import Float
 from torch import Tensor
 
-from tempembed.geometry.alignment_uniformity import alignment, uniformity
-from tempembed.geometry.intrinsic_dimension import pca95, pca95_random
+from tempembed.geometry.alignment_uniformity import alignment, tolerance, uniformity
+from tempembed.geometry.bits import bit_balance, bit_correlation
+from tempembed.geometry.intrinsic_dimension import pca95_random
+from tempembed.geometry.moments import Moments
+from tempembed.geometry.negatives import influence
+from tempembed.geometry.neighbours import levina_bickel, neighbour_distances, two_nn, two_nn_likelihood
+from tempembed.geometry.spectrum import (
+    entropy_rank,
+    isoscore,
+    participation_ratio,
+    pca_count,
+    spectrum,
+    stable_rank,
+    uncentred_spectrum,
+)
 
-GEOMETRY_ROWS = 5_000
+GEOMETRY_ROWS = 5_000  # the paper's n, see paper.md section 2
+NEIGHBOURS = 20
+TEMPERATURES = (0.03, 0.06, 0.1, 0.2, 0.4)
+BATCH = 1024  # queries and documents of the influence of negatives
+POINTS = 48  # of the spectrum
 
 
 def geometry(
@@ -17,14 +35,53 @@ def geometry(
     positives: tuple[Float[Tensor, "B D"], Float[Tensor, "B D"]] | None = None,
     labels: Sequence[str | None] = (),
 ) -> dict[str, Any]:
-    """Measures of the first 5,000 documents (the paper's n, paper.md section 2); positives are unit vectors of right pairs."""
+    """Measures of the first 5,000 documents; plain JSON values, what cannot be measured is left out.
+
+    Args:
+        documents_MD: unit vectors (a zero vector stays one), finite.
+        positives: unit vectors of queries and their documents, for alignment and the influence of negatives.
+        labels: of the documents, for the tolerance.
+
+    Returns:
+        `pca95`, its random baseline of the same n, `participation_ratio`, `isoscore`, `eigen_entropy_rank`, `rankme`,
+        `stable_rank` (of the covariance's spectrum, the last two of the rows as they are), `twonn`, `twonn_mle`, `mle`,
+        `alignment`, `uniformity`, `tolerance`, `bit_balance`, `bit_correlation`, by temperature `effective_negatives`
+        and `hardest_tenth_share`, and `spectrum`: pairs (rank, share of the variance).
+    """
     sample = documents_MD[:GEOMETRY_ROWS]
-    found: dict[str, Any] = {
-        "pca95": pca95(sample),
+    found: dict[str, Any] = {"n": len(sample)}
+    if len(sample) < 3:
+        return found
+    moments = Moments.of(sample)
+    eigenvalues, squares = spectrum(moments), uncentred_spectrum(moments)
+    distances = neighbour_distances(sample, NEIGHBOURS)
+    found |= {
+        "pca95": pca_count(eigenvalues),
         "pca95_random": pca95_random(*sample.shape),
-        "n": len(sample),
+        "participation_ratio": participation_ratio(eigenvalues),
+        "isoscore": isoscore(eigenvalues),
+        "eigen_entropy_rank": entropy_rank(eigenvalues),
+        "rankme": entropy_rank(squares.sqrt()),
+        "stable_rank": stable_rank(squares),
+        "twonn": two_nn(distances),
+        "twonn_mle": two_nn_likelihood(distances),
+        "mle": levina_bickel(distances),
+        "uniformity": uniformity(sample),
+        "bit_balance": bit_balance(sample),
+        "bit_correlation": bit_correlation(sample),
     }
+    if labels:
+        found["tolerance"] = tolerance(sample, labels[: len(sample)])
     if positives:
         found["alignment"] = alignment(*positives)
-    found["uniformity"] = uniformity(sample)
-    return found
+        queries, right = (rows[:BATCH] for rows in positives)
+        for temperature in TEMPERATURES if len(queries) > 2 else ():
+            measured = influence(queries, right, temperature)
+            found[f"effective_negatives_{temperature:g}"] = measured.effective
+            found[f"hardest_tenth_share_{temperature:g}"] = measured.hardest_tenth
+    total = eigenvalues.sum().item() or 1.0
+    ranks = sorted({round(len(eigenvalues) ** (i / (POINTS - 1))) for i in range(POINTS)})
+    found["spectrum"] = [(rank, eigenvalues[rank - 1].item() / total) for rank in ranks]
+    return {
+        name: value for name, value in found.items() if not isinstance(value, float) or math.isfinite(value)
+    }

@@ -6,6 +6,7 @@ from typing import Any
 
 from tempembed.report import figures
 from tempembed.report.claims import directions
+from tempembed.report.predictors import predictors
 from tempembed.report.seeds import over_seeds
 from tempembed.report.style import STYLE
 from tempembed.report.table import COLUMNS, table_row
@@ -57,6 +58,11 @@ def write_html(results: list[dict[str, Any]], data: dict[str, Any], path: Path) 
         "<h2>All objectives: what truncation and binarisation keep</h2>",
         figures.retention_by_width(objectives, "binary"),
     ]
+    if found := predictors(done):
+        parts += [
+            "<h2>Which geometry measure predicts what compression keeps?</h2>",
+            _predictors(found, len(done)),
+        ]
     if failed:
         items = "".join(
             f"<li><b>{escape(r['name'])}</b>: {escape(r.get('error', r['status']))}</li>" for r in failed
@@ -73,6 +79,23 @@ def _directions(single: list[dict[str, Any]]) -> str:
     return (
         f"<table>{rows}</table><p class=note>Judged on the two ends of the sweep: a direction holds if their 95 % "
         "intervals lie apart that way (PCA-95: if it never rises). Trials that differ in their seed are one point: the mean, in an interval that covers those of all seeds.</p>"
+    )
+
+
+def _predictors(found: list[dict[str, Any]], num_models: int) -> str:
+    targets = [name for name in found[0] if name not in ("measure", "mean")]
+    head = "".join(f"<th>{escape(name)}</th>" for name in ("measure", *targets))
+    body = ""
+    for row in found[:12]:
+        cells = "".join(
+            f"<td>{row[t]['rho']:+.2f} ({row[t]['ci'][0]:+.2f} to {row[t]['ci'][1]:+.2f})</td>"
+            for t in targets
+        )
+        body += f"<tr><td>{escape(row['measure'])}</td>{cells}</tr>"
+    return (
+        f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table><p class=note>Spearman's rank correlation of the "
+        f"measure with the share of nDCG@10 that is kept, over {num_models} models, strongest first; in brackets 95 % "
+        "bootstrap intervals over the models. The models differ in their objectives alone: this is no sample of all models.</p>"
     )
 
 

@@ -6,17 +6,19 @@ from tempembed.objective import Terms
 
 
 def evaluation_points(report: dict[str, Any]) -> list[tuple[str, float, int]]:
-    """(key, value, step) of a report. Curves over the width have the width as their step, ascending, so that
+    """(key, value, step) of a report.
 
-    the compare view draws retention curves over each other and tables show the full width.
+    Curves over the width have the width as their step, ascending, so that the compare view draws retention curves over
+    each other and tables show the full width; the spectrum has its rank as the step.
     """
     geometry = report["geometry"]
-    points = [
-        ("intrinsic_dimension/pca95", float(geometry["pca95"]), 0),
-        ("intrinsic_dimension/pca95_random", float(geometry["pca95_random"]), 0),
-        ("geometry/alignment", geometry["alignment"], 0),
-        ("geometry/uniformity", geometry["uniformity"], 0),
-    ]
+    points = []
+    for name, value in geometry.items():
+        if isinstance(value, int | float):
+            group = "intrinsic_dimension" if name.startswith("pca95") else "geometry"
+            points.append((f"{group}/{name}", float(value), 0))
+    for rank, share in geometry.get("spectrum", ()):
+        points.append(("geometry/spectrum", share, rank))
     for row in sorted(report["scores"], key=lambda row: row["dim"]):
         points.append((f"eval/{row['metric']}/{row['codec']}", row["score"], row["dim"]))
         if row["retention"] is not None:
