@@ -62,10 +62,10 @@ class ItqBits(RotatedBits):
     """
 
     ROUNDS = 30
-    ROWS = 8192
+    ROWS = 4096
 
     def fit(self, documents_MK: Float[Tensor, "M K"]) -> None:
-        """Learn the rotation, on 8,192 of the documents evenly spread."""
+        """Learn the rotation, on 4,096 of the documents evenly spread."""
         super().fit(documents_MK)
         mean = documents_MK.mean(0)
         centred = documents_MK[:: max(1, len(documents_MK) // self.ROWS)] - mean

@@ -12,6 +12,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
+from tempembed.compression.lab import Documents
 from tempembed.compression.spec import Spec
 from tempembed.errors import UserError
 from tempembed.evaluation.compressed import compressed
@@ -36,13 +37,13 @@ class Classification(Task):
     def measure(
         self,
         queries_QD: Float[Tensor, "Q D"],
-        documents_MD: Float[Tensor, "M D"],
+        documents: Documents,
         specs: Sequence[Spec],
     ) -> Measured:
         """Codecs are fitted on what the experiments learn from. The interval is over the experiments."""
         labels = np.asarray(self.labels)
         learned_from = sorted({row for rows in self.experiments for row in rows})
-        for spec, vectors in compressed(specs, documents_MD, fit_on=learned_from):
+        for spec, vectors in compressed(specs, documents, fit_on=learned_from):
             if isinstance(vectors, UserError):
                 yield spec, vectors
                 continue

@@ -11,6 +11,7 @@ from sklearn.cluster import MiniBatchKMeans
 from sklearn.metrics import v_measure_score
 from torch import Tensor
 
+from tempembed.compression.lab import Documents
 from tempembed.compression.spec import Spec
 from tempembed.errors import UserError
 from tempembed.evaluation.compressed import compressed
@@ -41,11 +42,11 @@ class Clustering(Task):
     def measure(
         self,
         queries_QD: Float[Tensor, "Q D"],
-        documents_MD: Float[Tensor, "M D"],
+        documents: Documents,
         specs: Sequence[Spec],
     ) -> Measured:
         """One k-means a sample and codec; the same starts for all."""
-        for spec, vectors in compressed(specs, documents_MD):
+        for spec, vectors in compressed(specs, documents):
             if isinstance(vectors, UserError):
                 yield spec, vectors
                 continue

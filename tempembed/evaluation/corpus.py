@@ -97,18 +97,22 @@ class Corpus:
     def pair_classification(self) -> PairClassification:
         """Does the document answer the query? One right document and one of the same label for each query."""
         rng = Random(SEED)
-        texts = [*self.documents, *self.queries]
         left, right, positive = [], [], []
         for row in self._with_hard_negatives():
             for document, is_right in (
                 (self.relevant[row][0], True),
                 (rng.choice(self._same_label(row)), False),
             ):
-                left.append(len(self.documents) + row)
+                left.append(row)
                 right.append(document)
                 positive.append(is_right)
         return PairClassification(
-            name="pair_classification", queries=(), documents=texts, left=left, right=right, positive=positive
+            name="pair_classification",
+            queries=self.queries,
+            documents=self.documents,
+            left=left,
+            right=right,
+            positive=positive,
         )
 
     def _with_hard_negatives(self) -> list[int]:

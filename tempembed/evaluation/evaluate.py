@@ -12,6 +12,7 @@ from torch import Tensor
 
 from tempembed.compression.basis import unit
 from tempembed.compression.codec import check_finite
+from tempembed.compression.lab import Documents
 from tempembed.compression.spec import Spec, paper_specs
 from tempembed.errors import UserError
 from tempembed.evaluation.retrieval import Retrieval
@@ -59,6 +60,7 @@ def evaluate(
     if not tasks:
         raise UserError("expected at least one task to measure, got none")
     made: dict[tuple[int, str], Tensor] = {}
+    corpora: dict[tuple[int, str], Documents] = {}
 
     def embedded(texts: Sequence[str], prompt: str) -> Tensor:
         key = (id(texts), prompt)
@@ -78,9 +80,12 @@ def evaluate(
     with ThreadPoolExecutor(1) as beside:
         pending: list[Any] = []
         for task in sorted(tasks, key=lambda task: task.kind not in ALONE):
-            documents = embedded(task.documents, task.document_prompt)
+            key = (id(task.documents), task.document_prompt)
+            if key not in corpora:
+                corpora[key] = Documents(embedded(task.documents, task.document_prompt))
+            documents = corpora[key]
             queries = embedded(task.queries, task.query_prompt)
-            full = documents.shape[1]
+            full = documents.unit_MD.shape[1]
             wanted = list(dict.fromkeys([Spec(width=full), *specs(full)]))
             say(f"{task.name}: {len(wanted)} codecs")
             arguments = (task, queries, documents, wanted, say)
@@ -92,6 +97,7 @@ def evaluate(
                 measures = _geometry(task, queries, documents, labels)
             if len(tasks) > 8:  # a benchmark: its tasks share no texts
                 made.clear()
+                corpora.clear()
     for found in pending:
         rows, left_out, resampled = found.result()
         scores += rows
@@ -127,7 +133,7 @@ class _done:
 
 
 def _measured(
-    task: Task, queries: Tensor, documents: Tensor, wanted: Sequence[Spec], say: Callable[[str], None]
+    task: Task, queries: Tensor, documents: Documents, wanted: Sequence[Spec], say: Callable[[str], None]
 ) -> tuple[list[dict[str, Any]], list[dict[str, str]], dict[str, Tensor]]:
     families: dict[str, list[tuple[Spec, Statistic]]] = {}
     skipped: dict[str, str] = {}
@@ -140,7 +146,7 @@ def _measured(
         if time.monotonic() - last > 10:
             last = time.monotonic()
             say(f"{task.name}: {number} of {len(wanted)} codecs, {spec}")
-    full = str(Spec(width=documents.shape[1]))
+    full = str(Spec(width=documents.unit_MD.shape[1]))
     resamples = counts(task.name, families[full][0][1].num_items)
     replicates = {
         family: torch.stack([found.resampled(resamples) for _, found in draws]).mean(0)
@@ -215,9 +221,11 @@ def means_over_tasks(scores: Sequence[dict[str, Any]], replicates: dict[str, Ten
     return found
 
 
-def _geometry(task: Task, queries: Tensor, documents: Tensor, labels: Sequence[str | None]) -> dict[str, Any]:
+def _geometry(
+    task: Task, queries: Tensor, documents: Documents, labels: Sequence[str | None]
+) -> dict[str, Any]:
     positives = None
     if isinstance(task, Retrieval):
         first = torch.tensor([next(iter(relevant)) for relevant in task.relevant])
-        positives = unit(queries), unit(documents[first])
-    return geometry(unit(documents), positives, labels)
+        positives = unit(queries), documents.unit_MD[first]
+    return geometry(documents.unit_MD, positives, labels)

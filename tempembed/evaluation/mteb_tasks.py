@@ -111,8 +111,7 @@ def _prompt(task: AbsTask, prompts: dict[str, str], role: PromptType | None) -> 
 def _one(task: AbsTask, data: Any, split: str, common: dict[str, Any], prompts: dict[str, str]) -> Task:
     if isinstance(task, AbsTaskRetrieval) and not task.skip_first_result:
         return _retrieval(task, data[split], common)
-    common["query_prompt"] = ""
-    common["document_prompt"] = _prompt(task, prompts, None)
+    common["query_prompt"] = common["document_prompt"] = _prompt(task, prompts, None)
     if isinstance(task, AbsTaskClustering):
         return _clustering(task, data[split], common)
     if isinstance(task, AbsTaskClusteringLegacy):
@@ -209,8 +208,7 @@ def _clustering_sets(
 
 def _paired(left: Sequence[str], right: Sequence[str]) -> dict[str, Any]:
     return {
-        "queries": (), "documents": [*left, *right],
-        "left": range(len(left)), "right": range(len(left), len(left) + len(right)),
+        "queries": list(left), "documents": list(right), "left": range(len(left)), "right": range(len(right)),
     }  # fmt: skip
 
 
@@ -262,7 +260,8 @@ def to_mteb(task: Task) -> AbsTask:
         ]
         return _local(AbsTaskClusteringLegacy, task.name, "Clustering", task.metric, _split("test", rows))
     if isinstance(task, STS | PairClassification):
-        one, two = ([task.documents[i] for i in side] for side in (task.left, task.right))
+        one = [task.queries[i] for i in task.left]
+        two = [task.documents[i] for i in task.right]
         if isinstance(task, STS):
             columns: dict[str, Any] = {"sentence1": one, "sentence2": two, "score": list(task.scores)}
             return _local(AbsTaskSTS, task.name, "STS", task.metric, _split("test", columns))

@@ -8,32 +8,37 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from tempembed.compression.lab import Documents
 from tempembed.compression.spec import Spec
 from tempembed.errors import UserError
-from tempembed.evaluation.compressed import compressed
 from tempembed.evaluation.statistics import AveragePrecision, Spearman
 from tempembed.evaluation.task import Measured, Task
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Pairs(Task):
-    """Pairs of documents; both sides are compressed."""
+    """Pairs of a query and a document; both sides are compressed, by a codec that is fitted on the documents."""
 
     left: Sequence[int]
-    """First document of each pair."""
+    """Query of each pair."""
     right: Sequence[int]
-    """Second document of each pair."""
+    """Document of each pair."""
 
     def cosines(
-        self, specs: Sequence[Spec], documents_MD: Float[Tensor, "M D"]
+        self, specs: Sequence[Spec], queries_QD: Float[Tensor, "Q D"], documents: Documents
     ) -> Iterator[tuple[Spec, Tensor | UserError]]:
-        """Cosine of each pair under each codec; for bits 1 - 2 (Hamming distance) / K."""
+        """Cosine of each pair under each codec; for bits 1 - 2 (Hamming distance) / K. No search, so no re-ranking."""
         left, right = torch.tensor(self.left), torch.tensor(self.right)
-        for spec, vectors in compressed(specs, documents_MD):
-            if isinstance(vectors, UserError):
-                yield spec, vectors
-            else:
-                yield spec, torch.nn.functional.cosine_similarity(vectors[left], vectors[right], dim=1)
+        for same, fitted in documents.fit_all([spec for spec in specs if not spec.rerank]):
+            if isinstance(fitted, UserError):
+                yield same[0], fitted
+                continue
+            numbers = fitted.codec.numbers
+            queries = fitted.codec.reconstruct(queries_QD)
+            # what no pair names need not be quantised
+            used, places = right.unique(return_inverse=True)
+            vectors = numbers.decode(numbers.encode(fitted.documents_MK[used]))
+            yield same[0], torch.nn.functional.cosine_similarity(queries[left], vectors[places], dim=1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,12 +54,12 @@ class STS(_Pairs):
     def measure(
         self,
         queries_QD: Float[Tensor, "Q D"],
-        documents_MD: Float[Tensor, "M D"],
+        documents: Documents,
         specs: Sequence[Spec],
     ) -> Measured:
         """The interval is over the pairs."""
         gold = torch.tensor(self.scores, dtype=torch.float64)
-        for spec, cosines in self.cosines(specs, documents_MD):
+        for spec, cosines in self.cosines(specs, queries_QD, documents):
             yield spec, cosines if isinstance(cosines, UserError) else Spearman(cosines, gold)
 
 
@@ -71,10 +76,10 @@ class PairClassification(_Pairs):
     def measure(
         self,
         queries_QD: Float[Tensor, "Q D"],
-        documents_MD: Float[Tensor, "M D"],
+        documents: Documents,
         specs: Sequence[Spec],
     ) -> Measured:
         """The interval is over the pairs."""
         positive = torch.tensor(self.positive, dtype=torch.bool)
-        for spec, cosines in self.cosines(specs, documents_MD):
+        for spec, cosines in self.cosines(specs, queries_QD, documents):
             yield spec, cosines if isinstance(cosines, UserError) else AveragePrecision(cosines, positive)

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from tempembed.compression.lab import fit_all
+from tempembed.compression.lab import Documents
 from tempembed.compression.spec import Spec
 from tempembed.errors import UserError
 from tempembed.evaluation.statistics import Mean
@@ -34,17 +34,17 @@ class Reranking(Task):
     def measure(
         self,
         queries_QD: Float[Tensor, "Q D"],
-        documents_MD: Float[Tensor, "M D"],
+        documents: Documents,
         specs: Sequence[Spec],
     ) -> Measured:
         """Codecs that re-rank a search have no meaning here and are left out."""
         rows = np.repeat(np.arange(len(self.candidates)), [len(c) for c in self.candidates])
-        documents = np.concatenate([np.asarray(c, dtype=np.int64) for c in self.candidates])
+        chosen = np.concatenate([np.asarray(c, dtype=np.int64) for c in self.candidates])
         right = [set(r) for r in self.relevant]
-        is_right = np.array([d in right[row] for row, d in zip(rows, documents, strict=True)])
+        is_right = np.array([d in right[row] for row, d in zip(rows, chosen, strict=True)])
         num_right = np.array([len(r) for r in right])
-        row_ids, document_ids = torch.from_numpy(rows), torch.from_numpy(documents)
-        for same, fitted in fit_all([s for s in specs if not s.rerank], documents_MD):
+        row_ids, document_ids = torch.from_numpy(rows), torch.from_numpy(chosen)
+        for same, fitted in documents.fit_all([s for s in specs if not s.rerank]):
             if isinstance(fitted, UserError):
                 yield same[0], fitted
                 continue
@@ -57,7 +57,7 @@ class Reranking(Task):
                     for i in range(0, len(rows), PAIRS)
                 ]
             ).numpy()
-            yield same[0], Mean(average_precision(rows, documents, scores, is_right, num_right))
+            yield same[0], Mean(average_precision(rows, chosen, scores, is_right, num_right))
 
 
 def average_precision(

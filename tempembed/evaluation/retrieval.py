@@ -9,10 +9,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from tempembed.compression.basis import Bases, unit
+from tempembed.compression.basis import unit
 from tempembed.compression.codec import check_finite
 from tempembed.compression.hamming import hamming_top_k
-from tempembed.compression.lab import Fitted, fit_all
+from tempembed.compression.lab import Documents, Fitted
 from tempembed.compression.search import Reranker, nested_similarity, top_k
 from tempembed.compression.spec import Spec
 from tempembed.errors import UserError
@@ -39,7 +39,7 @@ class Retrieval(Task):
     def measure(
         self,
         queries_QD: Float[Tensor, "Q D"],
-        documents_MD: Float[Tensor, "M D"],
+        documents: Documents,
         specs: Sequence[Spec],
     ) -> Measured:
         """float32 widths share one product, bits are searched by popcount, the rest has a product each."""
@@ -51,9 +51,9 @@ class Retrieval(Task):
             return Mean(gains.ndcg(self._without_excluded(ids_QK)))
 
         floats = [spec for spec in specs if spec.numbers == "float32"]
-        for spec, found in _float_rankings(floats, queries_QD, documents_MD, kept):
+        for spec, found in _float_rankings(floats, queries_QD, documents, kept):
             yield spec, found if isinstance(found, UserError) else scored(found)
-        for same, fitted in fit_all([s for s in specs if s.numbers != "float32"], documents_MD):
+        for same, fitted in documents.fit_all([s for s in specs if s.numbers != "float32"]):
             for spec in same:
                 if isinstance(fitted, UserError):
                     yield spec, fitted
@@ -108,25 +108,23 @@ def _blocks(num: int, num_documents: int) -> list[slice]:
 
 
 def _float_rankings(
-    specs: Sequence[Spec], queries_QD: Tensor, documents_MD: Tensor, kept: int
+    specs: Sequence[Spec], queries_QD: Tensor, searched: Documents, kept: int
 ) -> Iterator[tuple[Spec, Tensor | UserError]]:
     """Cosine of float32 prefixes: all widths of a basis cost one full-width product."""
-    check_finite(documents_MD)
-    unit_queries, unit_documents = unit(queries_QD), unit(documents_MD)
-    bases = Bases(unit_documents)
+    unit_queries = unit(queries_QD)
     ordered = sorted(specs, key=lambda s: (s.method, s.seed, s.width))
-    for (method, seed), group in groupby(ordered, lambda s: (s.method, s.seed)):
+    for _, group in groupby(ordered, lambda s: (s.method, s.seed)):
         able = []
         for spec in group:
             try:
-                basis = bases.fit(method, seed, spec.width)
+                basis = searched.basis(spec)
                 able.append(spec)
             except UserError as error:
                 yield spec, error
         if not able:
             continue
         widths = [spec.width for spec in able]
-        documents = basis.apply(unit_documents, widths[-1])
+        documents = basis.apply(searched.unit_MD, widths[-1])
         queries = basis.apply(unit_queries, widths[-1])
         inverse = [1 / documents[:, :width].norm(dim=1).clamp_min(1e-12) for width in widths]
         parts: list[list[Tensor]] = [[] for _ in widths]

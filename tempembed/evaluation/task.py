@@ -10,6 +10,7 @@ from typing import ClassVar
 from jaxtyping import Float
 from torch import Tensor
 
+from tempembed.compression.lab import Documents
 from tempembed.compression.spec import Spec
 from tempembed.errors import UserError
 from tempembed.evaluation.statistics import Statistic
@@ -20,7 +21,7 @@ Measured = Iterator[tuple[Spec, Statistic | UserError]]
 
 @dataclass(frozen=True, kw_only=True)
 class Task(ABC):
-    """Codecs are fitted on the documents. A task without queries compresses all its texts as documents."""
+    """Codecs are fitted on the documents, never on the queries."""
 
     name: str
     """Unlike that of any other task."""
@@ -40,7 +41,7 @@ class Task(ABC):
     def measure(
         self,
         queries_QD: Float[Tensor, "Q D"],
-        documents_MD: Float[Tensor, "M D"],
+        documents: Documents,
         specs: Sequence[Spec],
     ) -> Measured:
         """Score every codec that has a meaning here, in any order. Embeddings need not be normalised."""

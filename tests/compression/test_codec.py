@@ -8,7 +8,8 @@ from sklearn.decomposition import PCA
 
 from tempembed.compression.basis import unit
 from tempembed.compression.codec import Codec
-from tempembed.compression.lab import fit_all
+from tempembed.compression.integers import Integers
+from tempembed.compression.lab import Documents
 from tempembed.compression.spec import lab_specs, parse_spec
 from tempembed.errors import UserError
 
@@ -137,6 +138,16 @@ def test_constant_dimensions_and_zero_vectors(documents):
         assert fit(text, equal).reconstruct(equal).isfinite().all(), text
 
 
+def test_a_codec_is_fitted_once_for_all_tasks(documents, monkeypatch):
+    made, fits = Documents(documents), []
+    monkeypatch.setattr(
+        Integers, "fit", lambda self, rows, fit=Integers.fit: (fits.append(1), fit(self, rows))
+    )
+    for _ in range(3):
+        assert len(list(made.fit_all([parse_spec("int8", WIDTH), parse_spec("prefix:8+int8", WIDTH)]))) == 2
+    assert len(fits) == 2
+
+
 def test_bad_input_is_refused(documents, tmp_path):
     nan = documents.clone()
     nan[5, 2] = float("nan")
@@ -178,7 +189,7 @@ def test_a_damaged_codec_is_refused(documents, tmp_path):
 def test_fitted_together_is_fitted_alone(documents):
     specs = [spec for spec in lab_specs(WIDTH) if spec.numbers != "pq"]
     seen = []
-    for same, fitted in fit_all(specs, documents):
+    for same, fitted in Documents(documents).fit_all(specs):
         seen += same
         alone = Codec.fit(same[0].search, documents)
         together, by_itself = fitted.codec.reconstruct(documents), alone.reconstruct(documents)
@@ -186,10 +197,8 @@ def test_fitted_together_is_fitted_alone(documents):
         assert differ.float().mean() < 1e-3, same
         torch.testing.assert_close(fitted.documents_MK, alone.cut(documents), rtol=0, atol=1e-5)
     assert sorted(map(str, seen)) == sorted(map(str, specs))
-    few = {
-        str(same[0]): fitted
-        for same, fitted in fit_all([parse_spec("pca:30", WIDTH), parse_spec("int8", WIDTH)], documents[:10])
-    }
+    wanted = [parse_spec("pca:30", WIDTH), parse_spec("int8", WIDTH)]
+    few = {str(same[0]): fitted for same, fitted in Documents(documents[:10]).fit_all(wanted)}
     assert isinstance(few["pca:30+float32"], UserError)
     assert not isinstance(few["prefix:60+int8"], UserError)
     assert np.isfinite(few["prefix:60+int8"].documents_MK.numpy()).all()
