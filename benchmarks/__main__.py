@@ -1,6 +1,6 @@
 """`make bench`: the engine and the trainer against their floors and their peer, as one table.
 
-Takes about eight minutes on 2 cores. Writes the table and the raw figures to --output.
+Takes about twenty minutes on 2 cores. Writes the table and the raw figures to --output.
 """
 
 import argparse
@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import engine, trainer
+from benchmarks import engine, geometry, lab, search, trainer
 
 Row = tuple[str, str, float, str, bool]
 """What, measured in words, the figure, its target, whether it is met."""
@@ -96,8 +96,54 @@ def transformer(raw: dict) -> Iterator[Row]:
     yield _row("cached step / plain step, time", words, ratio, at_most=1.4)
 
 
+def hamming(raw: dict) -> Iterator[Row]:
+    """Search in 1 M documents of 1024 bits."""
+    ours, peer, floats = (_keep(raw, search.apart, variant) for variant in search.VARIANTS)
+    assert ours["checksum"] == peer["checksum"]
+    what = "top-100, 1,000 queries x 1 M documents x 1024 bits:"
+    seconds = f"{ours['seconds']:.2f} s against"
+    yield _row(f"{what} float32 blocked BLAS / popcount, time", f"{seconds} {floats['seconds']:.1f} s",
+               floats["seconds"] / ours["seconds"], at_least=15)  # fmt: skip
+    yield _row("the same, memory of documents and search", f"{ours['bytes'] / 1e6:.0f} MB against {floats['bytes'] / 1e6:,.0f} MB",
+               floats["bytes"] / ours["bytes"], at_least=30)  # fmt: skip
+    yield _row(f"{what} faiss IndexBinaryFlat / popcount, time", f"{seconds} {peer['seconds']:.2f} s",
+               peer["seconds"] / ours["seconds"], at_least=1)  # fmt: skip
+
+
+def codecs(raw: dict) -> Iterator[Row]:
+    """Many codecs on one retrieval task."""
+    for encoder in reversed(lab.ENCODERS):
+        found = _keep(raw, lab.apart, encoder)
+        words = f"{found['all']:.1f} s against {found['float32']:.1f} s, encoding {found['encoding']:.1f} s in both"
+        what = f"{lab.NUM_CODECS} codecs, 20,000 documents, {encoder}:"
+        yield _row(f"{what} all / float32 alone", words, found["all"] / found["float32"], at_most=2)
+        one = (found["mteb_truncate_dim"] + found["mteb_binary"]) / 2
+        words = f"{found['all']:.1f} s against {lab.NUM_CODECS} x {one:.1f} s (mean of truncate_dim and CompressionWrapper)"
+        yield _row(
+            f"{what} mteb once for each / ours", words, lab.NUM_CODECS * one / found["all"], at_least=20
+        )
+
+
+def dimension(raw: dict) -> Iterator[Row]:
+    """Intrinsic dimension, once and as a curve."""
+    found = _keep(raw, geometry.apart, "dimension")
+    assert found["ours_components"] == found["peer_components"]
+    words = f"{found['peer']:.2f} s / {found['ours']:.2f} s, {found['ours_components']} components in both"
+    yield _row(
+        "PCA-95 of 100,000 x 1024: scikit-learn's PCA / ours",
+        words,
+        found["peer"] / found["ours"],
+        at_least=3,
+    )
+    found = _keep(raw, geometry.apart, "streaming")
+    words = f"{found['spent']:.2f} s of {found['total']:.1f} s, {found['points']} points"
+    yield _row("intrinsic dimension as a training curve, % of step time, static, batch 1024", words,
+               100 * found["spent"] / found["total"], at_most=2)  # fmt: skip
+
+
 PARTS: dict[str, Callable[[dict], Iterator[Row]]] = {
     "objective": objective, "large": large, "static": static, "transformer": transformer,
+    "hamming": hamming, "codecs": codecs, "dimension": dimension,
 }  # fmt: skip
 
 

@@ -16,7 +16,6 @@ from tempembed.objective import Direction
 from tempembed.settings import TrainSettings
 
 if TYPE_CHECKING:
-    from tempembed.evaluation.evaluate import Evaluation
     from tempembed.evaluation.store import EmbeddingStore
     from tempembed.evaluation.task import Task
 
@@ -90,6 +89,8 @@ class Evaluate(Measure):
 @dataclass(frozen=True, kw_only=True)
 class Codecs(Measure):
     """Which codec for N bytes a vector? Measures them all on a model and recommends one for --bytes.
+
+    All codecs are measured on one task, the best of each budget on the others too.
 
     Example: tempembed codecs runs/one --data test.parquet --bytes 128 --output codecs
     Writes report.json (as evaluate does), pareto.html, and codec/: the recommended codec, fitted on the documents, as
@@ -217,12 +218,20 @@ def train_command(command: Train) -> None:
         say(f"evaluation: {output / REPORT}")
 
 
-def measure(
-    command: Measure, specs: Callable[[int], Sequence[Any]], mteb_output: Path
-) -> tuple["Evaluation", "EmbeddingStore", "Task"]:
-    """Embed, and score the codecs on the tasks; the first task of them is handed back as well."""
+@dataclass(frozen=True)
+class Subject:
+    """A model and what is measured of it."""
+
+    tasks: "list[Task]"
+    labels: Sequence[str | None]
+    store: "EmbeddingStore"
+    full_precision: Callable[[Path], dict[str, float]]
+    """mteb's own scores, with its result files in a folder; empty for --data."""
+
+
+def subject(command: Measure) -> Subject:
+    """Load the model, and the tasks with their texts."""
     from tempembed.encoders.encoder import load_encoder
-    from tempembed.evaluation.evaluate import evaluate
     from tempembed.evaluation.store import EmbeddingStore
     from tempembed.prepare import cache_dir, evaluation_task
 
@@ -230,34 +239,34 @@ def measure(
         raise UserError("expected --tasks or --task-folder, got both")
     encoder = load_encoder(command.model, command.max_tokens)
     store = EmbeddingStore(Path(command.cache or cache_dir() / "embeddings"), encoder, say)
-    if command.tasks or command.task_folder:
-        from tempembed.evaluation.folder import read_folder
-        from tempembed.evaluation.mteb_results import mteb_scores
-        from tempembed.evaluation.mteb_tasks import folder_task, named_tasks, to_ours
-
-        theirs = (
-            [folder_task(task) for task in read_folder(Path(command.task_folder))]
-            if command.task_folder
-            else named_tasks(command.tasks)
+    if not (command.tasks or command.task_folder):
+        corpus = evaluation_task(
+            command.data, max_queries=command.max_queries, skip_bad_rows=command.skip_bad_rows, say=say
         )
-        prompts = {name: prompt for name, prompt in encoder.model.prompts.items() if prompt}
-        tasks = [ours for task in theirs for ours in to_ours(task, prompts)]
-        evaluation = evaluate(tasks, store.embed, model=command.model, specs=specs, say=say)
+        return Subject(corpus.tasks(), corpus.labels, store, lambda folder: {})
+    from tempembed.evaluation.folder import read_folder
+    from tempembed.evaluation.mteb_results import mteb_scores
+    from tempembed.evaluation.mteb_tasks import folder_task, named_tasks, to_ours
+
+    if command.task_folder:
+        theirs = [folder_task(task) for task in read_folder(Path(command.task_folder))]
+    else:
+        theirs = named_tasks(command.tasks)
+    prompts = {name: prompt for name, prompt in encoder.model.prompts.items() if prompt}
+    tasks = [ours for task in theirs for ours in to_ours(task, prompts)]
+    name = re.sub(r"[^\w.-]+", "-", Path(command.model).name)
+
+    def full_precision(folder: Path) -> dict[str, float]:
         say("mteb's own evaluation at full precision")
-        name = re.sub(r"[^\w.-]+", "-", Path(command.model).name)
-        evaluation.report["mteb"] = mteb_scores(theirs, store, name=name, prompts=prompts, output=mteb_output)
-        return evaluation, store, tasks[0]
-    corpus = evaluation_task(
-        command.data, max_queries=command.max_queries, skip_bad_rows=command.skip_bad_rows, say=say
-    )
-    tasks = corpus.tasks()
-    evaluation = evaluate(tasks, store.embed, model=command.model, specs=specs, labels=corpus.labels, say=say)
-    return evaluation, store, tasks[0]
+        return mteb_scores(theirs, store, name=name, prompts=prompts, output=folder)
+
+    return Subject(tasks, (), store, full_precision)
 
 
 def evaluate_command(command: Evaluate) -> None:
     """`tempembed evaluate`."""
     from tempembed.compression.spec import lab_specs, paper_specs, parse_spec
+    from tempembed.evaluation.evaluate import evaluate
     from tempembed.evaluation.trained import write_report
 
     output = Path(command.output)
@@ -269,7 +278,12 @@ def evaluate_command(command: Evaluate) -> None:
         lists = [sets[text](full) if text in sets else [parse_spec(text, full)] for text in command.codecs]
         return [spec for found in lists for spec in found]
 
-    evaluation, _, _ = measure(command, specs, output.with_suffix(".mteb"))
+    it = subject(command)
+    specs(it.store.width)  # a codec that cannot be is refused before the work
+    evaluation = evaluate(
+        it.tasks, it.store.embed, model=command.model, specs=specs, labels=it.labels, say=say
+    )
+    evaluation.report["mteb"] = it.full_precision(output.with_suffix(".mteb"))
     write_report(evaluation, output)
     print(score_table(evaluation.report))
 
@@ -279,24 +293,34 @@ def codecs_command(command: Codecs) -> None:
     from tempembed.compression.codec import Codec
     from tempembed.compression.spec import BUDGETS, lab_specs, parse_spec
     from tempembed.evaluation.choice import choices, choose, pareto
+    from tempembed.evaluation.evaluate import evaluate, merged
     from tempembed.evaluation.trained import write_report
-    from tempembed.report.pareto import codec_table, recommendation, write_pareto
+    from tempembed.report.pareto import codec_table, other_tasks, recommendation, write_pareto
 
     output = Path(command.output)
-    evaluation, store, first = measure(command, lab_specs, output / "mteb")
-    report, replicates = evaluation.report, evaluation.replicates
+    it = subject(command)
+    names = [task.name for task in it.tasks]
+    if command.task and command.task not in names:
+        raise UserError(f"--task: expected one of {names}, got {command.task!r}")
+    first = it.tasks[names.index(command.task) if command.task else 0]
+    common: dict[str, Any] = {"model": command.model, "say": say}
+    labels = it.labels if first is it.tasks[0] else ()
+    evaluation = evaluate([first], it.store.embed, specs=lab_specs, labels=labels, **common)
+    rows = evaluation.report["scores"]
+    chosen = choose(rows, evaluation.replicates, command.bytes)
+    found = choices(rows, evaluation.replicates, sorted({*BUDGETS, command.bytes}))
+    if rest := [task for task in it.tasks if task is not first]:
+        # the other tasks measure the winners: what a user would take, not all that lost
+        winners = [parse_spec(choice.best["spec"], evaluation.report["width"]).search for choice in found]
+        evaluation = merged(evaluation, evaluate(rest, it.store.embed, specs=lambda full: winners, **common))
+    evaluation.report["mteb"] = it.full_precision(output / "mteb")
     write_report(evaluation, output / "report.json")
-    task = command.task or first.name
-    rows = [row for row in report["scores"] if row["task"] == task]
-    if not rows:
-        raise UserError(f"--task: expected one of {list(report['data']['tasks'])}, got {task!r}")
-    budgets = sorted({*BUDGETS, command.bytes})
-    found = choices(rows, replicates, budgets)
-    write_pareto(report, rows, pareto(rows), found, output / "pareto.html")
+    write_pareto(evaluation.report, rows, pareto(rows), found, output / "pareto.html")
+    spec = parse_spec(chosen.best["spec"], evaluation.report["width"])
+    Codec.fit(spec, it.store.embed(first.documents, first.document_prompt)).save(output / "codec")
     print(codec_table(found, rows))
-    chosen = choose(rows, replicates, command.bytes)
-    spec = parse_spec(chosen.best["spec"], report["width"])
-    Codec.fit(spec, store.embed(first.documents, first.document_prompt)).save(output / "codec")
+    if rest:
+        print(other_tasks(evaluation.report["scores"], first.name))
     print(recommendation(chosen))
     say(f"plot: {output / 'pareto.html'}   codec: {output / 'codec'}   report: {output / 'report.json'}")
 

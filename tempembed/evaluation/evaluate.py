@@ -121,6 +121,21 @@ def evaluate(
     )  # fmt: skip
 
 
+def merged(first: Evaluation, second: Evaluation) -> Evaluation:
+    """Two of one model on different tasks, as one; data and geometry are the first's."""
+    a, b = first.report, second.report
+    replicates = first.replicates | second.replicates
+    scores = a["scores"] + b["scores"]
+    report = {
+        **a,
+        "data": {**a["data"], "tasks": a["data"]["tasks"] | b["data"]["tasks"]},
+        "scores": scores,
+        "means": means_over_tasks(scores, replicates),
+        "skipped": a["skipped"] + b["skipped"],
+    }
+    return Evaluation(report, replicates)
+
+
 class _done:
     """A result that is there already, with a future's face."""
 

@@ -30,6 +30,11 @@ class EmbeddingStore:
             rows = keys.with_name(keys.name.replace(".keys.", ".rows."))
             self._remember(rows, np.load(keys))
 
+    @property
+    def width(self) -> int:
+        """Coordinates of an embedding."""
+        return self._encoder.width
+
     def _remember(self, rows: Path, keys: np.ndarray) -> None:
         for place, key in enumerate(keys):
             self._places[key.tobytes()] = rows, place

@@ -37,6 +37,25 @@ def codec_table(choices: Sequence["Choice"], rows: Rows) -> str:
     )
 
 
+def other_tasks(rows: Rows, first: str) -> str:
+    """What the winners keep on the tasks that did not decide; without their re-ranking, which needs a search."""
+    names = list(dict.fromkeys(row["task"] for row in rows if row["task"] != first))
+    specs = list(dict.fromkeys(row["spec"] for row in rows if row["task"] != first))
+    lines = [f"{'kept on the other tasks':<32}" + "".join(f"{name:<28}" for name in names)]
+    found = {(row["task"], row["spec"]): row for row in rows}
+    for spec in specs:
+        cells = []
+        for name in names:
+            row = found.get((name, spec))
+            cells.append(
+                f"{row['retention']:.3f} ({row['retention_ci_low']:.3f} - {row['retention_ci_high']:.3f})"
+                if row and row["retention"] is not None
+                else ""
+            )
+        lines.append(f"{spec:<32}" + "".join(f"{cell:<28}" for cell in cells))
+    return "\n".join(lines)
+
+
 def recommendation(choice: "Choice") -> str:
     """One paragraph."""
     best = choice.best
