@@ -1,8 +1,8 @@
 """Exact Hamming search on packed bits.
 
-Floor for 1,000 queries x 1 M documents x 1024 bits: 1.6e10 64-bit words to xor and count. AVX-512 counts 8 a cycle and
-core: 0.35 s on 2 cores of 3 GHz. Documents are turned into words-major blocks, so that the compiler counts 8 documents
-at a time and no sum runs across a register.
+Floor for 1,000 queries x 1 M documents x 1024 bits: 1.6e10 64-bit words, each an xor, a count and an add. LLVM takes
+256-bit vectors, of which one is counted a cycle and core: 0.67 s on 2 cores of 3 GHz. Documents are turned into
+words-major blocks, so that the compiler counts several documents at a time and no sum runs across a register.
 """
 
 import numba
@@ -14,7 +14,7 @@ from numba.core import types
 from numba.extending import intrinsic
 from torch import Tensor
 
-BLOCK = 512  # documents at a time: 64 KB of 1024-bit codes, in the second-level cache
+BLOCK = 256  # documents at a time: 32 KB of 1024-bit codes, in the first-level cache
 
 
 @intrinsic
@@ -48,15 +48,24 @@ def _search(queries, documents, k, num_threads):  # type: ignore[no-untyped-def]
             for i in range(thread * num_queries // num_threads, (thread + 1) * num_queries // num_threads):
                 found[:] = 0
                 w = 0
-                while w + 4 <= num_words:
+                while w + 8 <= num_words:
                     a, b, c, d = queries[i, w], queries[i, w + 1], queries[i, w + 2], queries[i, w + 3]
+                    e, f, g, h = queries[i, w + 4], queries[i, w + 5], queries[i, w + 6], queries[i, w + 7]
                     block_a, block_b, block_c, block_d = block[w], block[w + 1], block[w + 2], block[w + 3]
+                    block_e, block_f, block_g, block_h = (
+                        block[w + 4],
+                        block[w + 5],
+                        block[w + 6],
+                        block[w + 7],
+                    )
                     for j in range(BLOCK):
                         found[j] += (
                             _popcount(a ^ block_a[j]) + _popcount(b ^ block_b[j])
                             + _popcount(c ^ block_c[j]) + _popcount(d ^ block_d[j])
+                            + _popcount(e ^ block_e[j]) + _popcount(f ^ block_f[j])
+                            + _popcount(g ^ block_g[j]) + _popcount(h ^ block_h[j])
                         )  # fmt: skip
-                    w += 4
+                    w += 8
                 while w < num_words:
                     a, block_a = queries[i, w], block[w]
                     for j in range(BLOCK):
@@ -91,7 +100,7 @@ def hamming_top_k(
 ) -> tuple[Int[Tensor, "Q K"], Int[Tensor, "Q K"]]:
     """Distances and numbers of the k nearest documents of each query; of equal distances the higher number first.
 
-    Exact. Beyond inputs and outputs it needs 24 k bytes a query and 64 KB, whatever M is (codes whose bytes are no
+    Exact. Beyond inputs and outputs it needs 24 k bytes a query and 32 KB, whatever M is (codes whose bytes are no
     multiple of 8 are copied, padded). k is cut to M.
 
     Raises:
