@@ -253,12 +253,23 @@ def subject(command: Measure) -> Subject:
     else:
         theirs = named_tasks(command.tasks)
     prompts = {name: prompt for name, prompt in encoder.model.prompts.items() if prompt}
-    tasks = [ours for task in theirs for ours in to_ours(task, prompts)]
+    tasks: list[Task] = []
+    had = []
+    for task in theirs:
+        try:
+            tasks += to_ours(task, prompts)
+            had.append(task)
+        except UserError as error:
+            if len(theirs) == 1:
+                raise
+            say(f"left out: {error}")  # a benchmark goes on without the tasks whose data cannot be had
+    if not tasks:
+        raise UserError("expected at least one task whose data can be had, got none of those above")
     name = re.sub(r"[^\w.-]+", "-", Path(command.model).name)
 
     def full_precision(folder: Path) -> dict[str, float]:
         say("mteb's own evaluation at full precision")
-        return mteb_scores(theirs, store, name=name, prompts=prompts, output=folder)
+        return mteb_scores(had, store, name=name, prompts=prompts, output=folder)
 
     return Subject(tasks, (), store, full_precision)
 

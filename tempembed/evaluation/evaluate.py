@@ -1,7 +1,7 @@
 """Measure a model: geometry, and every codec's score and retention, from embeddings that are made once."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
@@ -104,6 +104,7 @@ def evaluate(
         skipped += left_out
         replicates |= resampled
     first = tasks[0]
+    parts_of = {task.name: task.part_of or task.name for task in tasks}
     return Evaluation(
         {
             "model": model,
@@ -114,7 +115,7 @@ def evaluate(
             "width": full,
             "geometry": measures,
             "scores": scores,
-            "means": means_over_tasks(scores, replicates),
+            "means": means_over_tasks(scores, replicates, parts_of),
             "skipped": skipped,
         },
         replicates,
@@ -130,7 +131,11 @@ def merged(first: Evaluation, second: Evaluation) -> Evaluation:
         **a,
         "data": {**a["data"], "tasks": a["data"]["tasks"] | b["data"]["tasks"]},
         "scores": scores,
-        "means": means_over_tasks(scores, replicates),
+        "means": means_over_tasks(
+            scores,
+            replicates,
+            {name: task["part_of"] for name, task in (a["data"]["tasks"] | b["data"]["tasks"]).items()},
+        ),
         "skipped": a["skipped"] + b["skipped"],
     }
     return Evaluation(report, replicates)
@@ -202,11 +207,14 @@ def codec_name(spec: Spec) -> str:
     return name
 
 
-def means_over_tasks(scores: Sequence[dict[str, Any]], replicates: dict[str, Tensor]) -> list[dict[str, Any]]:
+def means_over_tasks(
+    scores: Sequence[dict[str, Any]], replicates: dict[str, Tensor], part_of: Mapping[str, str] | None = None
+) -> list[dict[str, Any]]:
     """The mean over the tasks of a kind, of each codec that all of them have.
 
     `retention_of_means` is mean score / mean full score, `mean_of_retentions` the mean over tasks of score / full
-    score; the paper does not say which it takes (paper.md 1.4). Intervals: every task resampled by itself.
+    score; the paper does not say which it takes (paper.md 1.4). Intervals: every task resampled by itself. Parts of a task
+    (`part_of`: name to task), such as the sub-forums of CQADupstack, share the weight of one.
     """
     kinds: dict[str, dict[str, list[dict[str, Any]]]] = {}
     for row in scores:
@@ -218,22 +226,32 @@ def means_over_tasks(scores: Sequence[dict[str, Any]], replicates: dict[str, Ten
         for spec, rows in specs.items():
             if len(rows) < num_tasks or any(row["retention"] is None for row in rows):
                 continue
-            parts = torch.stack([replicates[f"{row['task']}|{spec}"] for row in rows])
-            wholes = torch.stack([replicates[f"{row['task']}|{full[row['task']]['spec']}"] for row in rows])
-            score = sum(row["score"] for row in rows) / num_tasks
-            whole = sum(full[row["task"]]["score"] for row in rows) / num_tasks
-            of_means, of_ratios = ratio(parts.mean(0), wholes.mean(0)), ratio(parts, wholes).mean(0)
+            whole_of = [full[row["task"]] for row in rows]
+            weights = _weights([(part_of or {}).get(row["task"], row["task"]) for row in rows])
+            parts = weights @ torch.stack([replicates[f"{row['task']}|{spec}"] for row in rows]).double()
+            wholes = torch.stack([replicates[f"{row['task']}|{row['spec']}"] for row in whole_of]).double()
+            each = torch.stack([replicates[f"{row['task']}|{spec}"] for row in rows]).double()
+            score = float(weights @ torch.tensor([row["score"] for row in rows], dtype=torch.float64))
+            whole = float(weights @ torch.tensor([row["score"] for row in whole_of], dtype=torch.float64))
+            kept = float(weights @ torch.tensor([row["retention"] for row in rows], dtype=torch.float64))
+            of_means, of_ratios = ratio(parts, weights @ wholes), weights @ ratio(each, wholes)
             found.append(
                 {
                     "kind": kind, "spec": spec, "codec": rows[0]["codec"], "dim": rows[0]["dim"],
                     "bytes_per_vector": rows[0]["bytes_per_vector"], "num_tasks": num_tasks, "score": score,
-                    "ci": interval(parts.mean(0)),
+                    "ci": interval(parts),
                     "retention_of_means": score / whole, "retention_of_means_ci": interval(of_means),
-                    "mean_of_retentions": sum(row["retention"] for row in rows) / num_tasks,
+                    "mean_of_retentions": kept,
                     "mean_of_retentions_ci": interval(of_ratios),
                 }
             )  # fmt: skip
     return found
+
+
+def _weights(tasks: Sequence[str]) -> Float[Tensor, " T"]:
+    """Equal for all tasks, and within a task for its parts."""
+    num = len(set(tasks))
+    return torch.tensor([1 / (num * tasks.count(name)) for name in tasks], dtype=torch.float64)
 
 
 def _geometry(

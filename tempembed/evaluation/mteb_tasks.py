@@ -14,6 +14,7 @@ from mteb.abstasks import (
     AbsTaskPairClassification,
     AbsTaskRetrieval,
     AbsTaskSTS,
+    AbsTaskSummarization,
 )
 from mteb.abstasks.abstask import AbsTask
 from mteb.abstasks.aggregated_task import AbsTaskAggregate
@@ -28,6 +29,7 @@ from tempembed.evaluation.folder import FolderTask
 from tempembed.evaluation.pairs import STS, PairClassification
 from tempembed.evaluation.reranking import Reranking
 from tempembed.evaluation.retrieval import Retrieval
+from tempembed.evaluation.summarization import Summarization
 from tempembed.evaluation.task import Task
 
 CLUSTERING_BATCH = 500  # of mteb's older protocol (paper.md 4.8)
@@ -126,9 +128,11 @@ def _one(task: AbsTask, data: Any, split: str, common: dict[str, Any], prompts: 
         return PairClassification(**common, **pairs, positive=[bool(p) for p in rows[task.label_column_name]])
     if isinstance(task, AbsTaskClassification) and not task.is_cross_validation:
         return _classification(task, data, split, common)
+    if isinstance(task, AbsTaskSummarization):
+        return _summarization(task, data[split], common)
     raise UserError(
-        f"task {common['name']}: expected a retrieval, reranking, clustering, STS, pair classification or "
-        f"classification task, got {task.metadata.type}"
+        f"task {common['name']}: expected a retrieval, reranking, clustering, STS, pair classification, "
+        f"classification or summarization task, got {task.metadata.type}"
     )
 
 
@@ -210,6 +214,21 @@ def _paired(left: Sequence[str], right: Sequence[str]) -> dict[str, Any]:
     return {
         "queries": list(left), "documents": list(right), "left": range(len(left)), "right": range(len(right)),
     }  # fmt: skip
+
+
+def _summarization(task: Any, data: datasets.Dataset, common: dict[str, Any]) -> Summarization:
+    texts: list[str] = []
+
+    def rows(column: str) -> list[range]:
+        found = []
+        for summaries in data[column]:
+            found.append(range(len(texts), len(texts) + len(summaries)))
+            texts.extend(summaries)
+        return found
+
+    machine, human = rows(task.machine_summaries_column_name), rows(task.human_summaries_column_name)
+    ratings = [list(map(float, row)) for row in data[task.relevancy_column_name]]
+    return Summarization(**common, queries=(), documents=texts, machine=machine, human=human, ratings=ratings)
 
 
 def _classification(

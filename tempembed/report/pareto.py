@@ -133,6 +133,7 @@ def _plot(rows: Rows, front: Rows) -> str:
                     textcoords="offset points", ha="right",
                 )  # fmt: skip
         axes.set_xscale("log", base=2)
+        axes.set_xlim(left=min(row["bytes_per_vector"] for row in rows) / 5)  # room for the labels
         ticks = [2**i for i in range(2, 15) if min(r["bytes_per_vector"] for r in rows) <= 2**i <= max(r["bytes_per_vector"] for r in rows)]  # fmt: skip
         axes.set_xticks(ticks, [str(tick) for tick in ticks])
         axes.set_xlabel("bytes per vector")

@@ -241,6 +241,28 @@ def test_means_over_tasks_have_both_conventions():
     assert found["half"]["mean_of_retentions_ci"] == pytest.approx((0.7, 0.7))
 
 
+def test_parts_of_a_task_share_its_weight():
+    from tempembed.evaluation.evaluate import means_over_tasks
+
+    scores = [
+        dict(
+            task=task,
+            kind="k",
+            spec="full",
+            codec="float32",
+            dim=4,
+            bytes_per_vector=1,
+            score=score,
+            retention=1.0,
+        )
+        for task, score in (("a", 0.9), ("b/x", 0.2), ("b/y", 0.4))
+    ]
+    replicates = {f"{row['task']}|full": torch.full((10,), row["score"]) for row in scores}
+    parts = {"a": "a", "b/x": "b", "b/y": "b"}
+    assert means_over_tasks(scores, replicates, parts)[0]["score"] == pytest.approx(0.6)
+    assert means_over_tasks(scores, replicates)[0]["score"] == pytest.approx(0.5)
+
+
 def test_corpus_from_pairs():
     import pyarrow as pa
 

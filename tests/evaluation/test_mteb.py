@@ -6,7 +6,7 @@ import zlib
 import datasets
 import pytest
 import torch
-from mteb.abstasks import AbsTaskClustering, AbsTaskRetrieval
+from mteb.abstasks import AbsTaskClustering, AbsTaskRetrieval, AbsTaskSummarization
 
 from tempembed.compression.spec import Spec
 from tempembed.evaluation.evaluate import evaluate
@@ -207,6 +207,24 @@ def test_levels_fractions_and_identical_ids_as_mteb_has_them(tmp_path):
     want = mteb_scores(theirs, store, name="l", prompts={}, output=tmp_path / "mteb")
     assert found == pytest.approx(want, abs=1e-4)
     assert len(ours[0].samples) == 8
+
+
+def test_summaries_as_mteb_rates_them(tmp_path):
+    rows = [
+        {
+            "text": f"t {i}", "machine_summaries": [f"machine {i} {j} topic{(i + j) % 3}" for j in range(6)],
+            "human_summaries": [f"human {i} {j} topic{i % 3}" for j in range(3)],
+            "relevance": [float((j * 7 + i) % 5) for j in range(6)] if i else [1.0] * 6,
+        }
+        for i in range(12)
+    ]  # fmt: skip
+    data = datasets.DatasetDict({"test": datasets.Dataset.from_list(rows)})
+    scale = {"min_score": 0, "max_score": 5}
+    task = _local(AbsTaskSummarization, "summaries", "Summarization", "cosine_spearman", data, **scale)
+    store = EmbeddingStore(tmp_path, Counting())
+    row = evaluate(to_ours(task, {}), store.embed, model="m", specs=lambda full: []).report["scores"][0]
+    want = mteb_scores([task], store, name="s", prompts={}, output=tmp_path / "mteb")
+    assert row["score"] == pytest.approx(want["summaries"], abs=1e-4)
 
 
 def test_the_corpus_as_mtebs_tasks(tmp_path):
