@@ -1,10 +1,12 @@
-"""The main job on one machine: start a Ray head and MLflow, submit the sweep, show its results, stop both.
+"""The main job on one machine: start a Ray head and MLflow, submit the sweep, ask the registry for 128 bytes, search, stop both.
 
 `make demo` runs it. Uses RAY_ADDRESS (the Jobs server, http://host:8265) and MLFLOW_TRACKING_URI where they are set.
 """
 
 import json
 import os
+import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,6 +21,10 @@ import tyro
 from ray_jobs.local_stack import environment, start, stop
 from tempembed.cli import run, say
 from tempembed.errors import UserError
+from tempembed.settings import INSTALLED_CODE
+
+BYTES = 128
+QUERIES = ("parse a date from text", "largest eigenvalues of a sparse matrix", "retry a request that failed")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,8 +70,9 @@ def main() -> None:
         ray_url, mlflow_url = ray_url or stack.ray_url, mlflow_url or stack.mlflow_url
         say(f"Ray dashboard {ray_url}   MLflow {mlflow_url}")
         submit(ray_url, mlflow_url, output, demo.sweep, env)
-        say(f"finished in {time.monotonic() - began:.0f} s")
         say(f"report:  {output / 'report.html'}\ntrials:  {output / 'trials.json'}")
+        answer(output, mlflow_url)
+        say(f"finished in {time.monotonic() - began:.0f} s")
         keep = demo.keep and bool(stack.processes)
         if keep:
             say(f"still up: Ray dashboard {ray_url} (its token: {stack.token_path}), MLflow {mlflow_url}")
@@ -110,6 +117,24 @@ def submit(ray_url: str, mlflow_url: str, output: Path, flags: tuple[str, ...], 
         raise
     if code:
         raise UserError(f"expected the sweep to finish, it failed (job {name}); the reason stands above")
+
+
+def answer(output: Path, mlflow_url: str) -> None:
+    """The user's question, answered from the registry: what to take for 128 bytes, and a search with it."""
+    name = json.loads((output / "decisions.json").read_text())["name"]
+    registry = ("--name", name, "--mlflow-uri", mlflow_url)
+    model = output / f"model-{BYTES}"
+    shutil.rmtree(model, ignore_errors=True)
+    index = ("--texts", INSTALLED_CODE, "--index", str(output / f"index-{BYTES}"), "--top-k", "3")
+    for command in (
+        ("recommend", "--bytes", str(BYTES), *registry),
+        ("export", "--alias", f"bytes-{BYTES}", "--output", str(model), *registry),
+        ("search", str(model), *QUERIES, *index),
+    ):
+        say(f"\n$ tempembed {shlex.join(command)}")
+        done = subprocess.run([sys.executable, "-m", "tempembed.cli", *command], check=False)
+        if done.returncode:
+            raise UserError(f"expected tempembed {command[0]} to answer, it failed; the reason stands above")
 
 
 def stop_kept(folder: Path) -> None:

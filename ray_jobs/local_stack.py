@@ -85,7 +85,8 @@ def start(folder: Path, *, need_ray: bool = True, need_mlflow: bool = True, num_
             mlflow_url = f"http://127.0.0.1:{port}"
             command = ["-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
             command += ["--backend-store-uri", f"sqlite:///{folder / 'mlflow.db'}"]
-            command += ["--artifacts-destination", str(folder / "mlartifacts")]
+            # artifacts by path, not through the server: the registry can be read when it is down
+            command += ["--no-serve-artifacts", "--default-artifact-root", str(folder / "mlartifacts")]
             started.append(_spawn(command, env, folder / "mlflow.log"))
         if need_ray:
             gcs, dashboard = free_port(6379, taken), free_port(8265, taken)

@@ -1,6 +1,8 @@
 """One training run on Ray Train workers: what train.py and every trial of tune.py do."""
 
 import os
+import shutil
+import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -13,6 +15,7 @@ import ray.train
 from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 
+from tempembed.compression.spec import ALIAS_BUDGETS
 from tempembed.errors import UserError
 from tempembed.settings import TrainSettings
 
@@ -26,21 +29,39 @@ def worker(config: dict[str, Any]) -> None:
     """On each worker: train, then measure on rank 0. Writes the model and `evaluation.json` into the output."""
     import torch
 
+    from tempembed.evaluation.probe import Probe
     from tempembed.evaluation.trained import evaluate_trained
+    from tempembed.memory import peak_bytes
     from tempembed.prepare import Prepared
     from tempembed.training import train
 
     if torch.cuda.is_available() and config["use_gpu"]:
         torch.cuda.set_device(ray.train.torch.get_device())
     settings, output = TrainSettings.from_dict(config["settings"]), Path(config["output"])
-    prepared = Prepared(folder=Path(config["prepared"]))
-    train(settings, prepared, output, ray.train.report, resume=config["resume"])
-    context = ray.train.get_context()
-    if context.get_world_rank() != 0 or (test := prepared.evaluation()) is None:
+    prepared, context = Prepared(folder=Path(config["prepared"])), ray.train.get_context()
+    test = prepared.evaluation() if context.get_world_rank() == 0 else None
+    began, last = time.monotonic(), dict[str, Any]()
+
+    def report(metrics: dict[str, Any]) -> None:
+        last.update(metrics)
+        ray.train.report(metrics)
+
+    train(
+        settings, prepared, output, report,
+        resume=config["resume"],
+        probe=Probe(test, config["budgets"]) if test and config["probe_at"] else None,
+        probe_at=config["probe_at"],
+    )  # fmt: skip
+    if test is None:
         return
+    cost = {
+        "train_seconds": time.monotonic() - began,
+        "pairs_per_second": last.get("train/pairs_per_second", 0.0),
+        "peak_bytes": peak_bytes(),
+    }
     # the other workers of this machine are done: their cores are free for the measurement
     torch.set_num_threads(max(torch.get_num_threads(), context.get_local_world_size()))
-    evaluate_trained(output, test)
+    evaluate_trained(output, test, budgets=config["budgets"], cost=cost)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +74,8 @@ class PreparedData:
     has_test: bool
     width: int
     """Of the encoder before training."""
+    num_steps: int
+    """Of a run."""
 
 
 def prepare_apart(settings: TrainSettings) -> PreparedData:
@@ -67,6 +90,7 @@ def prepare_apart(settings: TrainSettings) -> PreparedData:
 
 def _prepare(settings: TrainSettings) -> PreparedData:
     from tempembed.prepare import initial_encoder, prepare
+    from tempembed.training import count_steps
 
     prepared = prepare(settings, lambda line: print(line, flush=True))
     return PreparedData(
@@ -74,7 +98,23 @@ def _prepare(settings: TrainSettings) -> PreparedData:
         meta=prepared.meta,
         has_test=prepared.has_test,
         width=initial_encoder(settings, prepared).width,
+        num_steps=count_steps(settings, prepared.meta["num_pairs"]),
     )
+
+
+def save_codecs_apart(prepared: Path, output: Path, specs: dict[str, str]) -> None:
+    """`save_codecs` in a process of its own, for the same reason."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        pool.submit(_save_codecs, prepared, output, specs).result()
+
+
+def _save_codecs(prepared: Path, output: Path, specs: dict[str, str]) -> None:
+    from tempembed.evaluation.trained import save_codecs
+    from tempembed.prepare import Prepared
+
+    test = Prepared(folder=prepared).evaluation()
+    assert test is not None
+    save_codecs(output, test, specs)
 
 
 def check_capacity(num_workers: int, cpus_per_worker: float, use_gpu: bool) -> int:
@@ -118,6 +158,8 @@ def fit(
     use_gpu: bool = False,
     resume: bool = False,
     max_failures: int = 0,
+    budgets: Sequence[int] = ALIAS_BUDGETS,
+    probe_at: Sequence[int] = (),
     callbacks: Sequence[Any] = (),
 ) -> None:
     """Run it to the end.
@@ -127,6 +169,10 @@ def fit(
     Raises:
         UserError: what went wrong on a worker, as one line.
     """
+    storage = output.parent / ".ray"
+    shutil.rmtree(
+        storage / output.name, ignore_errors=True
+    )  # what Ray keeps of an earlier attempt is not needed
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", REPORT_POLL_SECONDS)
     os.environ["RAY_TRAIN_RUN_CONTROLLER_AS_ACTOR"] = (
         "0"  # one process less to start; reports arrive in this one
@@ -139,6 +185,8 @@ def fit(
             "output": str(output),
             "resume": resume or max_failures != 0,
             "use_gpu": use_gpu,
+            "budgets": list(budgets),
+            "probe_at": list(probe_at),
         },
         torch_config=TorchConfig(timeout_s=COLLECTIVE_TIMEOUT_SECONDS),
         scaling_config=ScalingConfig(
@@ -146,7 +194,7 @@ def fit(
         ),
         run_config=RunConfig(
             name=output.name,
-            storage_path=str(output.parent / ".ray"),
+            storage_path=str(storage),
             failure_config=FailureConfig(  # mypy reads the V1 class
                 max_failures=max_failures,
                 controller_failure_limit=CONTROLLER_FAILURES,  # type: ignore[call-arg]

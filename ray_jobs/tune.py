@@ -1,56 +1,97 @@
-"""Sweep objectives and temperatures: each trial is a Ray Train run, tracked in MLflow and compared in a report.
+"""Search objectives: each trial is a Ray Train run, measured in full and at byte budgets, tracked in MLflow, compared in a report.
 
 ray job submit -- python -m ray_jobs.tune --output results/sweep --objectives infonce:0.06 tempaggmrl
+ray job submit -- python -m ray_jobs.tune --output results/search --search tpe --num-trials 30 --early-stop
+ray job submit -- python -m ray_jobs.tune --resume results/search
+
+A sweep is its settings and its folder: the same command again goes on where the last one ended, however it ended.
 """
 
 import dataclasses
-import json
 import logging
 import os
 import re
-import shutil
 import signal
-import time
+import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
+from itertools import chain
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, Literal
+from uuid import uuid4
 
 import ray
 import tyro
 from ray import tune
 from ray.tune.integration.ray_train import TuneReportCallback
+from ray.tune.schedulers import ASHAScheduler
 
-from ray_jobs.run import PreparedData, check_batch, check_capacity, fit, prepare_apart
-from tempembed.cli import progress_line, run
+from ray_jobs.board import Board, results
+from ray_jobs.queue import Queue, asked, grid, unfinished
+from ray_jobs.run import PreparedData, check_batch, check_capacity, fit, prepare_apart, save_codecs_apart
+from tempembed.atomic import write_json
+from tempembed.cli import run
+from tempembed.compression.spec import ALIAS_BUDGETS, sweep_specs
 from tempembed.errors import UserError
-from tempembed.objective import Terms
 from tempembed.report.html import write_html
 from tempembed.report.table import result_table
+from tempembed.search.goals import budget_of, check_goals
+from tempembed.search.ledger import Ledger
+from tempembed.search.pareto import pareto_ranks
+from tempembed.search.space import FAMILIES, Point, check_families
+from tempembed.search.study import Study
 from tempembed.settings import TrainSettings
 from tempembed.tracking.mlflow import MlflowRun, start_run
-from tempembed.tracking.points import evaluation_points, temperature_points
+from tempembed.tracking.registry import Registry
+from tempembed.tracking.winners import Candidate, promote
 
 OBJECTIVES = (
     "infonce:0.03", "infonce:0.06", "infonce:0.1", "infonce:0.2", "infonce:0.4",
     "mrl:0.06", "tempagg", "tempaggmrl", "tempspecmrl",
 )  # fmt: skip
+PLACES = ("output", "resume", "fresh", "mlflow_uri")
+"""Fields of a sweep that say where it runs, not what it is."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sweep(TrainSettings):
-    """Train and measure every objective with every seed, on the same data in the same order."""
+    """Train and measure a list of objectives, or search over objectives, on the same data in the same order."""
 
     hold_out: float = 0.1
     """Without --eval-data: share of --data that is kept from training as the test; shares no text with the rest."""
     batch_size: int = 1024
     """Global batch: pairs per step over all workers. Every other document in it is a negative."""
+    search: Literal["grid", "tpe", "nsga2"] = "grid"
+    """grid: --objectives x --seeds. tpe (multi-objective TPE) and nsga2 choose --num-trials objectives by what the earlier
+    ones gave."""
     objectives: tuple[str, ...] = OBJECTIVES
-    """One trial for each, with the spellings of --objective."""
+    """grid: one trial for each, with the spellings of --objective."""
     seeds: tuple[int, ...] = (0,)
-    """One trial for each objective and seed."""
+    """grid: one trial for each objective and seed."""
+    families: tuple[str, ...] = tuple(FAMILIES)
+    """tpe, nsga2: what is searched. Temperatures from 0.02 to 0.5, one per width (tempspecmrl), sets of two to four
+    (tempagg, tempaggmrl), weights of the widths, cosine schedules (schedule), learned, and beta (hard)."""
+    num_trials: int = 20
+    """tpe, nsga2: how many objectives are tried."""
+    goals: tuple[str, ...] = ("retrieval", "clustering", "bytes-128")
+    """What is maximised, all at once: retrieval and clustering of full embeddings, and bytes-N, retrieval by the best codec
+    of N bytes a vector."""
+    early_stop: bool = False
+    """Stop weak trials early (ASHA), by a cheap measurement of the score at --stop-bytes in mid-training."""
+    stop_bytes: int = 128
+    """The budget that --early-stop judges by."""
+    rungs: int = 2
+    """How often --early-stop judges a trial; at shares 1/F, 1/F^2 ... of its steps."""
+    reduction_factor: int = 3
+    """F: of the trials that reach a rung, the best 1/F go on."""
     output: str = "results/sweep"
-    """Folder for trials/, trials.json and report.html; trials of an earlier sweep in it are replaced."""
+    """Folder for trials/, trials.json and report.html; its last part is the sweep's name."""
+    resume: str | None = None
+    """Go on with the sweep in this folder (or of this name in results/), with the settings that it has."""
+    fresh: bool = False
+    """Throw away what an earlier sweep left in --output."""
     num_workers: int = 2
     """Ray Train workers of a trial."""
     cpus_per_worker: float = 1
@@ -61,17 +102,40 @@ class Sweep(TrainSettings):
     """MLflow tracking server; default: MLFLOW_TRACKING_URI, or mlflow.db in --output."""
     experiment: str = "tempembed"
     """MLflow experiment."""
-    model_name: str = "tempembed"
-    """Registered model that takes every trial's model as a version."""
 
-    def trial_settings(self) -> dict[str, TrainSettings]:
-        """The trials by name.
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_goals(self.goals)
+        check_families(self.families)
+        for name, least in (("num_trials", 1), ("rungs", 1), ("reduction_factor", 2), ("stop_bytes", 1)):
+            if getattr(self, name) < least:
+                raise UserError(f"--{name.replace('_', '-')}: expected >= {least}, got {getattr(self, name)}")
+
+    @property
+    def base(self) -> TrainSettings:
+        """What all trials share."""
+        return TrainSettings(
+            **{field.name: getattr(self, field.name) for field in dataclasses.fields(TrainSettings)}
+        )
+
+    @property
+    def budgets(self) -> list[int]:
+        """Bytes per vector that every trial measures, descending."""
+        wanted = [budget for goal in self.goals if (budget := budget_of(goal))]
+        return sorted(
+            {*ALIAS_BUDGETS, *wanted, *([self.stop_bytes] if self.early_stop else [])}, reverse=True
+        )
+
+    def identity(self) -> dict[str, Any]:
+        """What makes it this sweep."""
+        return {k: v for k, v in dataclasses.asdict(self).items() if k not in PLACES}
+
+    def grid(self) -> dict[str, TrainSettings]:
+        """The trials of a grid by name.
 
         Raises:
             UserError: two trials of the same name.
         """
-        names = [field.name for field in dataclasses.fields(TrainSettings)]
-        base = TrainSettings(**{name: getattr(self, name) for name in names})
         trials: dict[str, TrainSettings] = {}
         for objective in self.objectives:
             for seed in self.seeds:
@@ -80,26 +144,39 @@ class Sweep(TrainSettings):
                     raise UserError(
                         f"--objectives, --seeds: expected each pair once, got {objective} {seed} twice"
                     )
-                trials[name] = dataclasses.replace(base, objective=objective, terms=(), seed=seed)
+                trials[name] = dataclasses.replace(self.base, objective=objective, terms=(), seed=seed)
         return trials
 
+    def of_point(self, point: Point) -> TrainSettings:
+        """The trial of a point of the search space."""
+        return dataclasses.replace(self.base, terms=tuple(map(str, point.terms)), beta=point.beta)
 
-def trial(
-    config: dict[str, Any],
-    *,
-    settings: dict[str, dict[str, Any]],
-    prepared: str,
-    output: str,
-    sizes: dict[str, Any],
-) -> None:
+    def rung_steps(self, num_steps: int) -> list[int]:
+        """The steps at which --early-stop judges, ascending; none without it.
+
+        Raises:
+            UserError: a run too short for the rungs.
+        """
+        if not self.early_stop:
+            return []
+        first = num_steps // self.reduction_factor**self.rungs
+        if first < 1:
+            raise UserError(
+                f"--early-stop: expected at least {self.reduction_factor**self.rungs} steps for --rungs {self.rungs} and "
+                f"--reduction-factor {self.reduction_factor}, got {num_steps}; lower them, or train longer"
+            )
+        return [first * self.reduction_factor**i for i in range(self.rungs)]
+
+
+def trial(config: dict[str, Any], *, prepared: str, output: str, sizes: dict[str, Any]) -> None:
     """One trial, in its own process on the head node: drives a Ray Train run and leaves its files behind."""
     folder = Path(output) / "trials" / config["name"]
-    folder.mkdir(parents=True, exist_ok=True)
     try:
         fit(
-            TrainSettings.from_dict(settings[config["name"]]),
+            TrainSettings.from_dict(config["settings"]),
             prepared=Path(prepared),
             output=folder,
+            resume=config["resume"],
             callbacks=[TuneReportCallback()],
             **sizes,
         )
@@ -108,190 +185,234 @@ def trial(
         raise
 
 
-class Board(tune.Callback):
-    """Follows the trials: prints progress, feeds MLflow, collects the results. Lives in the sweep's driver."""
+def resumed(sweep: Sweep) -> Sweep:
+    """The sweep that `--resume` names, with its own settings.
 
-    def __init__(
-        self,
-        parent: MlflowRun,
-        output: Path,
-        settings: dict[str, TrainSettings],
-        terms: dict[str, Terms],
-        model_name: str,
-    ) -> None:
-        self._parent, self._output, self._settings = parent, output, settings
-        self._terms, self._model_name = terms, model_name
-        self._open: dict[str, MlflowRun] = {}
-        self._started: dict[str, float] = {}
-        self._seconds: list[float] = []
-        self.results: dict[str, dict[str, Any]] = {}
-
-    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """A trial's process starts."""
-        name = trial.config["name"]
-        self._started[name] = time.monotonic()
-        run = self._parent.child(name, self._settings[name].to_dict(), {"tempembed.trial": name})
-        run.points(temperature_points(self._terms[name]))
-        self._open[name] = run
-        self._say(name, "starting workers")
-
-    def on_trial_result(
-        self, iteration: int, trials: list[Any], trial: Any, result: dict, **info: Any
-    ) -> None:
-        """A report of rank 0."""
-        name = trial.config["name"]
-        if "num_steps" not in result:
-            return
-        self._open[name].log(result)
-        share = result["step"] / result["num_steps"]
-        left = len(self._settings) - len(self.results)
-        elapsed = time.monotonic() - self._started[name]
-        each = sum(self._seconds) / len(self._seconds) if self._seconds else elapsed / share
-        self._say(
-            name, f"{progress_line(result)} of the trial, {max(0, left * each - elapsed):.0f} s of the sweep"
+    Raises:
+        UserError: it is not there, or other flags ask for something else.
+    """
+    assert sweep.resume
+    places = [Path(sweep.resume), Path("results") / sweep.resume]
+    folder = next((place for place in places if (place / "sweep.json").exists()), None)
+    if folder is None:
+        raise UserError(
+            f"--resume {sweep.resume}: expected the folder of a sweep, or the name of one in results/, found no sweep.json "
+            f"in {' or '.join(map(str, places))}"
         )
-
-    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """A trial ended well: its report and its model go to MLflow."""
-        name = trial.config["name"]
-        folder, run = self._folder(name), self._open[name]
-        report = json.loads((folder / "evaluation.json").read_text())
-        run.points(evaluation_points(report))
-        run.file(folder / "evaluation.json")
-        tags = {"objective": self._settings[name].objective, "seed": str(self._settings[name].seed)}
-        version = run.register(folder, self._model_name, tags)
-        seconds = time.monotonic() - self._started[name]
-        self._seconds.append(seconds)
-        self._finish(name, "FINISHED", {**report, "seconds": seconds, "model_version": version})
-        full = {
-            row["metric"]: row["score"]
-            for row in report["scores"]
-            if row["codec"] == "float32" and row["retention"] == 1.0
-        }
-        scores = "  ".join(f"{metric} {score:.4f}" for metric, score in full.items())
-        self._say(name, f"done in {seconds:.0f} s: {scores}  PCA-95 {report['geometry']['pca95']}")
-
-    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """A trial failed: the others go on."""
-        name = trial.config["name"]
-        path = self._folder(name) / "error.txt"
-        error = path.read_text() if path.exists() else "its process died; see the Ray dashboard"
-        if name in self._open:
-            self._open[name].tag("tempembed.error", error[:4000])
-        self._finish(name, "FAILED", {"error": error})
-        self._say(name, f"FAILED: {error}")
-
-    def kill(self) -> None:
-        """Mark what is still running as KILLED."""
-        for name in list(self._open):
-            self._finish(name, "KILLED", {"error": "killed"})
-
-    def _finish(self, name: str, status: str, result: dict[str, Any]) -> None:
-        settings = self._settings[name]
-        run = self._open.pop(name, None)
-        if run:
-            run.finish(status)
-        self.results[name] = {
-            "name": name,
-            "status": status,
-            "objective": settings.objective,
-            "terms": [dataclasses.asdict(term) for term in self._terms[name]],
-            "seed": settings.seed,
-            "mlflow_run_id": run.run_id if run else None,
-            **result,
-        }
-
-    def _folder(self, name: str) -> Path:
-        return self._output / "trials" / name
-
-    def _say(self, name: str, line: str) -> None:
-        number = list(self._settings).index(name) + 1
-        print(f"[trial {number}/{len(self._settings)} {name}] {line}", flush=True)
+    there = Ledger(folder.absolute()).settings() or {}
+    defaults = Sweep().identity()
+    asked_for = {k: v for k, v in sweep.identity().items() if v != defaults[k]}
+    stored: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in there["settings"].items()}
+    if changed := [k for k, v in asked_for.items() if stored.get(k) != v]:
+        raise UserError(
+            f"--resume {sweep.resume}: expected no other settings than the sweep's own, got "
+            f"{', '.join('--' + k.replace('_', '-') for k in changed)}; leave them out, or start another sweep"
+        )
+    return Sweep(**stored, output=str(folder), mlflow_uri=sweep.mlflow_uri)
 
 
 def main() -> None:
     """Entry point."""
     sweep = tyro.cli(Sweep, description=__doc__)
-    settings = sweep.trial_settings()
-    first = next(iter(settings.values()))
-    for each in settings.values():
-        check_batch(each, sweep.num_workers)
-    output = Path(sweep.output).absolute()
+    sweep_trials(resumed(sweep) if sweep.resume else sweep)
+
+
+def connect() -> None:
+    """To the cluster of the job, once."""
     logging.getLogger("mlflow").setLevel(logging.WARNING)  # the board says what matters
-    ray.init(log_to_driver=False, logging_level=logging.WARNING)
+    if not ray.is_initialized():
+        ray.init(log_to_driver=False, logging_level=logging.WARNING)
+
+
+def sweep_trials(sweep: Sweep, settings: dict[str, TrainSettings] | None = None) -> list[dict[str, Any]]:
+    """Run a sweep to its end and report it.
+
+    Args:
+        sweep: its settings.
+        settings: trials by name, in place of those that the sweep names.
+
+    Returns:
+        The trials, as in trials.json.
+    """
+    output = Path(sweep.output).absolute()
+    listed = settings or (sweep.grid() if sweep.search == "grid" else {})
+    for each in listed.values() or [sweep.base]:
+        check_batch(each, sweep.num_workers)
+    ledger = Ledger(output)
+    ledger.lock()
+    there = ledger.settings()
+    if there and not sweep.fresh:  # refuse before the work of preparing
+        ledger.open({**there, "settings": sweep.identity()})
+    connect()
     concurrent = check_capacity(sweep.num_workers, sweep.cpus_per_worker, sweep.use_gpu)
-    prepared = prepare_apart(first)
+    prepared = prepare_apart(next(iter(listed.values()), sweep.base))
     if not prepared.has_test:
         raise UserError(
             "a sweep compares by a test: expected --eval-data, or --hold-out above 0, got neither"
         )
-    terms = {name: each.resolved_terms(prepared.width) for name, each in settings.items()}
-    for old in ("trials", ".tune"):
-        shutil.rmtree(output / old, ignore_errors=True)
-    output.mkdir(parents=True, exist_ok=True)
+    sweep_specs(prepared.width, sweep.budgets)  # a budget that no codec meets: now
+    for each in listed.values():
+        each.resolved_terms(prepared.width)
+    rung_steps = sweep.rung_steps(prepared.num_steps)
+    identity = there["id"] if there and not sweep.fresh else uuid4().hex
+    goes_on = ledger.open(
+        {"id": identity, "settings": sweep.identity(), "data": prepared.meta["fingerprint"],
+         "trials": {name: each.to_dict() for name, each in (settings or {}).items()}},
+        fresh=sweep.fresh,
+    )  # fmt: skip
+    study = None
+    trials: Iterator[dict[str, Any]] = grid(ledger, listed)
+    if not listed:
+        study = Study(
+            output / "study.db", num_goals=len(sweep.goals), families=sweep.families, width=prepared.width,
+            sampler=sweep.search, seed=sweep.seed,  # type: ignore[arg-type]
+        )  # fmt: skip
+        trials = asked(ledger, study, sweep.num_trials, sweep.of_point)
     uri = sweep.mlflow_uri or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{output / 'mlflow.db'}"
-    params = {"data": sweep.data, "num_trials": len(settings), "num_workers": sweep.num_workers}
-    parent = start_run(uri, sweep.experiment, f"sweep {output.name}", params)
-    board = Board(parent, output, settings, terms, sweep.model_name)
+    num_trials = len(listed) or sweep.num_trials
+    params = {
+        "data": sweep.data,
+        "num_trials": num_trials,
+        "num_workers": sweep.num_workers,
+        "search": sweep.search,
+    }
+    parent = start_run(uri, sweep.experiment, f"sweep {output.name}", params, identity)
+    board = Board(parent, ledger, num_trials=num_trials, width=prepared.width, goals=sweep.goals, study=study)
+    _leave_in_order(board, parent)
+    ended = sum(record["status"] != "RUNNING" for record in ledger.records())
+    print(
+        f"{num_trials} trials on {prepared.meta['num_pairs']} pairs, {concurrent} at a time"
+        + (f"; going on after {ended} that ended" if goes_on else ""),
+        flush=True,
+    )
+    status = "FAILED"
+    try:
+        if ended < num_trials:
+            queue = Queue(chain(unfinished(ledger), trials))
+            _tune(sweep, queue, num_trials - ended, prepared, output, board, concurrent, rung_steps)
+        found = results(ledger, prepared.width)
+        for result, rank in zip(
+            done := [r for r in found if r["status"] == "FINISHED"],
+            pareto_ranks([list(r["goals"].values()) for r in done]),
+            strict=True,
+        ):
+            result["pareto_rank"] = rank
+            parent.sibling(result["mlflow_run_id"]).points([("pareto_rank", rank, 0)])
+        _report(found, sweep, prepared, output, parent)
+        _promote(done, sweep, ledger, prepared, uri, parent)
+        status = "FINISHED"
+    finally:
+        board.leave()
+        parent.finish(status)
+    return found
 
+
+def _promote(
+    done: list[dict[str, Any]],
+    sweep: Sweep,
+    ledger: Ledger,
+    prepared: PreparedData,
+    uri: str,
+    parent: MlflowRun,
+) -> None:
+    """The registry's decisions, printed, kept as decisions.json, and in the parent run."""
+    candidates = [
+        Candidate(name=r["name"], folder=ledger.trial_folder(r["name"]), run_id=r["mlflow_run_id"], result=r)
+        for r in done
+    ]
+    aliases = ("full", *(f"bytes-{budget}" for budget in ALIAS_BUDGETS))
+    name, decisions = promote(
+        Registry(uri), candidates, aliases, sweep.data, prepared.meta["fingerprint"],
+        partial(save_codecs_apart, prepared.folder),
+    )  # fmt: skip
+    for decision in decisions:
+        print(f"registry: {decision.why}", flush=True)
+    kept = {"name": name, "decisions": [dataclasses.asdict(decision) for decision in decisions]}
+    write_json(ledger.folder / "decisions.json", kept)
+    parent.file(ledger.folder / "decisions.json")
+
+
+def _leave_in_order(board: Board, parent: MlflowRun) -> None:
     def stopped(number: int, frame: FrameType | None) -> None:
-        board.kill()
+        print("stopping; the same command goes on from here", flush=True)
+        board.leave()
         parent.finish("KILLED")
         os._exit(128 + number)  # Tune would catch anything that is raised here, and go on
 
     os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"
     signal.signal(signal.SIGTERM, stopped)
     signal.signal(signal.SIGINT, stopped)
-    print(f"{len(settings)} trials on {prepared.meta['num_pairs']} pairs, {concurrent} at a time", flush=True)
-    status = "FAILED"
-    try:
-        _tune(sweep, settings, prepared, output, board, concurrent)
-        results = [board.results[name] for name in settings if name in board.results]
-        (output / "trials.json").write_text(json.dumps(results, indent=1))
-        done = [r for r in results if r["status"] == "FINISHED" and r.get("scores")]
-        if done:
-            write_html(results, prepared.meta, output / "report.html")
-            parent.file(output / "report.html")
-            parent.file(output / "trials.json")
-            print(result_table(done))
-            print(f"report: {output / 'report.html'}", flush=True)
-        failed = [r for r in results if r["status"] != "FINISHED"]
-        for result in failed:
+
+
+def _report(
+    found: list[dict[str, Any]], sweep: Sweep, prepared: PreparedData, output: Path, parent: MlflowRun
+) -> None:
+    """Write trials.json and report.html, and say what failed.
+
+    Raises:
+        UserError: no trial finished, or none of a family.
+    """
+    write_json(output / "trials.json", found)
+    done = [r for r in found if r["status"] == "FINISHED"]
+    if done:
+        write_html(found, prepared.meta, output / "report.html")
+        for name in ("report.html", "trials.json"):
+            parent.file(output / name)
+        print(result_table(done))
+        print(f"report: {output / 'report.html'}", flush=True)
+    families: dict[str, list[dict[str, Any]]] = {}
+    for result in found:
+        families.setdefault(result.get("family") or result["objective"].split(":")[0], []).append(result)
+        if result["status"] == "FAILED":
             print(f"failed: {result['name']}: {result['error']}", flush=True)
-        if not done:
-            raise UserError("expected at least one trial to finish, got none; the reasons stand above")
-        status = "FINISHED"
-    finally:
-        board.kill()
-        parent.finish(status)
+    for family, members in families.items():
+        if all(r["status"] == "FAILED" for r in members):
+            raise UserError(
+                f"family {family}: expected at least one trial to finish, all {len(members)} failed, the first with: "
+                f"{members[0]['error']}"
+            )
 
 
 def _tune(
     sweep: Sweep,
-    settings: dict[str, TrainSettings],
+    queue: Queue,
+    num_trials: int,
     prepared: PreparedData,
     output: Path,
     board: Board,
     concurrent: int,
+    rung_steps: list[int],
 ) -> None:
     trainable = tune.with_parameters(
         trial,
-        settings={name: each.to_dict() for name, each in settings.items()},
         prepared=str(prepared.folder),
         output=str(output),
         sizes={
             "num_workers": sweep.num_workers,
             "cpus_per_worker": sweep.cpus_per_worker,
             "use_gpu": sweep.use_gpu,
+            "budgets": sweep.budgets,
+            "probe_at": rung_steps,
         },
     )
     # The trial's own process only waits for its workers. It must hold no CPU that they need (ray_mlflow.md 1.6),
     # so it takes a sliver of the resource that every head node has.
     resources = tune.PlacementGroupFactory([{"node:__internal_head__": 0.001}])
+    scheduler = None
+    if rung_steps:
+        os.environ["TUNE_DISABLE_STRICT_METRIC_CHECKING"] = (
+            "1"  # only the reports at the rungs carry the score
+        )
+        scheduler = ASHAScheduler(
+            time_attr="step",  # ours: Tune's own count starts again at 1 when a trial goes on
+            metric=f"probe/score_at_{sweep.stop_bytes}_bytes", mode="max",
+            grace_period=rung_steps[0], max_t=sys.maxsize, reduction_factor=sweep.reduction_factor,
+        )  # fmt: skip
     tune.Tuner(
         tune.with_resources(trainable, resources),
-        param_space={"name": tune.grid_search(list(settings))},
-        tune_config=tune.TuneConfig(max_concurrent_trials=concurrent),
+        tune_config=tune.TuneConfig(
+            search_alg=queue, num_samples=num_trials, max_concurrent_trials=concurrent, scheduler=scheduler
+        ),
         run_config=tune.RunConfig(name=".tune", storage_path=str(output), callbacks=[board], verbose=0),
     ).fit()
 

@@ -11,11 +11,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
+from tempembed.commands.export import Export, export_command
+from tempembed.commands.recommend import Recommend, recommend_command
+from tempembed.commands.search import Search, search_command
 from tempembed.errors import UserError
 from tempembed.objective import Direction
 from tempembed.settings import TrainSettings
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from tempembed.evaluation.store import EmbeddingStore
     from tempembed.evaluation.task import Task
 
@@ -75,8 +80,9 @@ class Evaluate(Measure):
     """Measure a model: every task under every codec, with intervals, and its geometry.
 
     Example: tempembed evaluate runs/one --data test.parquet --output report.json
-    Writes report.json, report.parquet (the scores as a table) and report.replicates.safetensors (for tempembed compare);
-    with --tasks or --task-folder also report.mteb/, mteb's own results at full precision.
+    Writes report.json, report.html (tables and pictures), report.parquet (the scores as a table) and
+    report.replicates.safetensors (for tempembed compare); with --tasks or --task-folder also report.mteb/, mteb's own
+    results at full precision.
     """
 
     codecs: tuple[str, ...] = ("paper",)
@@ -279,6 +285,7 @@ def evaluate_command(command: Evaluate) -> None:
     from tempembed.compression.spec import lab_specs, paper_specs, parse_spec
     from tempembed.evaluation.evaluate import evaluate
     from tempembed.evaluation.trained import write_report
+    from tempembed.report.model_page import write_model_page
 
     output = Path(command.output)
     if output.suffix != ".json":
@@ -296,7 +303,36 @@ def evaluate_command(command: Evaluate) -> None:
     )
     evaluation.report["mteb"] = it.full_precision(output.with_suffix(".mteb"))
     write_report(evaluation, output)
+    page = output.with_suffix(".html")
+    write_model_page(evaluation.report, page, document_map(it))
     print(score_table(evaluation.report))
+    say(f"report: {output}   pictures: {page}")
+
+
+def document_map(it: Subject) -> "tuple[Tensor, list[str]] | None":
+    """t-SNE points of documents that have labels, and these; None where none have."""
+    from tempembed.compression.basis import unit
+    from tempembed.geometry.tsne import frequent_rows, tsne
+
+    task, labels = labelled_documents(it)
+    rows = frequent_rows(labels)
+    texts = [task.documents[row] for row in rows]
+    points = tsne(unit(it.store.embed(texts, task.document_prompt)))
+    return None if points is None else (points, [str(labels[row]) for row in rows])
+
+
+def labelled_documents(it: Subject) -> "tuple[Task, Sequence[str | None]]":
+    """Those of --data, or of the first task that has labels."""
+    from tempembed.evaluation.classification import Classification
+    from tempembed.evaluation.clustering import Clustering
+
+    for task in it.tasks if not any(it.labels) else ():
+        if isinstance(task, Classification):
+            return task, task.labels
+        if isinstance(task, Clustering):
+            names = dict(zip(task.samples[0], task.labels[0], strict=True))
+            return task, [names.get(row) for row in range(len(task.documents))]
+    return it.tasks[0], it.labels
 
 
 def codecs_command(command: Codecs) -> None:
@@ -436,6 +472,9 @@ COMMANDS: dict[str, tuple[type, Callable[[Any], None]]] = {
     "compare": (Compare, compare_command),
     "selfcheck": (SelfCheck, selfcheck_command),
     "plan": (Plan, plan_command),
+    "recommend": (Recommend, recommend_command),
+    "export": (Export, export_command),
+    "search": (Search, search_command),
 }
 
 

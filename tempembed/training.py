@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from tempembed.checkpoint import load_checkpoint, save_checkpoint
 from tempembed.data.batches import BatchPlan
 from tempembed.data.tokens import Tokens
 from tempembed.encoders.encoder import Encoder
+from tempembed.geometry.negatives import training_influence
 from tempembed.geometry.streaming import SpectrumWatch
 from tempembed.losses.contrastive import Loss, TextIds, contrastive_loss
 from tempembed.losses.temperature import Temperatures
@@ -29,6 +30,11 @@ from tempembed.settings import TrainSettings
 
 Report = Callable[[dict[str, Any]], None]
 """Takes the metrics of a step; all ranks call it at the same steps."""
+
+
+def count_steps(settings: TrainSettings, num_pairs: int) -> int:
+    """Optimiser steps of a run on this many pairs of one source."""
+    return settings.steps or max(1, round(settings.epochs * (num_pairs // settings.batch_size)))
 
 
 class StepData:
@@ -106,6 +112,8 @@ def train(
     *,
     resume: bool = False,
     stop_after: int | None = None,
+    probe: Callable[[Encoder], dict[str, float]] | None = None,
+    probe_at: Collection[int] = (),
 ) -> Path:
     """Train and save a sentence-transformers model in `output`; a pure function of settings, data and world size.
 
@@ -121,6 +129,8 @@ def train(
         report: called every `log_every` steps and after the last with the step's metrics.
         resume: go on from the newest checkpoint in `output`, if there is one.
         stop_after: stop at this step as if interrupted, with a checkpoint and without a model.
+        probe: measures the encoder in mid-training; called on rank 0, its metrics join the step's report.
+        probe_at: the steps after which it does.
 
     Raises:
         NonFiniteLossError: names the step and the term.
@@ -190,12 +200,14 @@ def train(
         temperatures.clamp()
         done = step + 1
         at_checkpoint = done < num_steps and (done % checkpoint_every == 0 or done == stop_after)
-        at_report = done % settings.log_every == 0 or done == num_steps
+        at_probe = done in probe_at
+        at_report = done % settings.log_every == 0 or done == num_steps or at_probe
         if at_checkpoint or at_report:
             watch.check(lambda step, rank, text: data.describe(step, rank, text, world_size))
         if at_report:
             seconds = time.monotonic() - began
             global_T, masked_places = _over_ranks(loss, masked)
+            probed = probe(encoder) if probe and at_probe and rank == 0 else {}
             report(
                 {
                     "step": done,
@@ -211,6 +223,8 @@ def train(
                         for t in temperatures.moving
                     },
                     **spectrum.report(),
+                    **training_influence(queries_BD, documents_BD),
+                    **probed,
                     "train/masked_negatives_per_step": masked_places / (done - start),
                     "train/repeats_per_epoch": data.repeats(step),
                     "train/learning_rate": settings.resolved_learning_rate * slope,

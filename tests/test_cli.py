@@ -51,7 +51,12 @@ def test_evaluate(trained, data_dir, tmp_path):
     assert done.returncode == 0, done.stderr
     found = json.loads(report.read_text())
     at_training = json.loads((trained[0] / "evaluation.json").read_text())["scores"]
-    assert [row for row in found["scores"] if row["task"] in ("retrieval", "clustering")] == at_training
+    rows = {(row["task"], row["spec"]): row for row in found["scores"]}
+    both = [row for row in at_training if (row["task"], row["spec"]) in rows]
+    assert {(row["task"], row["codec"]) for row in both} >= {
+        ("retrieval", "float32"), ("retrieval", "binary_rerank"), ("clustering", "binary")
+    }  # fmt: skip
+    assert [rows[row["task"], row["spec"]] for row in both] == both
     assert {row["codec"] for row in found["scores"]} == {"float32", "random", "binary", "binary_rerank"}
     assert {row["task"] for row in found["scores"]} == {
         "retrieval",
@@ -61,6 +66,10 @@ def test_evaluate(trained, data_dir, tmp_path):
     }
     assert pq.read_table(tmp_path / "report.parquet").num_rows == len(found["scores"])
     assert "pca95" in done.stdout
+    page = (tmp_path / "report.html").read_text()
+    assert page.count("<svg") == 4  # what is kept, the spectrum, the influence of negatives, the map
+    for words in ("sign bits", "share of the variance", "τ = 0.03", "rank of the negative", "matrix ("):
+        assert f"<!-- {words}" in page, words
     # again: from the cache, and the difference of a model to itself is nothing
     again = tempembed(
         "evaluate", trained[0], *source, "--output", tmp_path / "again.json", "--codecs", "binary"

@@ -45,6 +45,13 @@ def test_two_runs_are_bit_identical_and_learn(settings, tmp_path):
     assert reports[-1]["train/loss"] < reports[0]["train/loss"]
     terms = [k for k in reports[0] if k.startswith("train/loss/")]
     assert terms == [f"train/loss/dim_{d}_temperature_{t}" for d, t in ((16, 0.03), (32, 0.06), (64, 0.1))]
+    for report in reports:
+        counting, hardest = (
+            [report[f"train/{name}/{tau}"] for tau in ("0.03", "0.1", "0.4")]
+            for name in ("effective_negatives", "hardest_tenth_share")
+        )
+        assert 1 <= counting[0] < counting[1] < counting[2] <= 31
+        assert 1 >= hardest[0] > hardest[1] > hardest[2] >= 3 / 31
     assert SentenceTransformer(str(tmp_path / "a")).encode("open the matrix").shape == (64,)
 
 

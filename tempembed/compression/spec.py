@@ -1,6 +1,7 @@
 """What a codec is, as text: `pca:128+int8`, `prefix:256+binary+rerank:bits:100`."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, cast, get_args
 
@@ -153,6 +154,8 @@ def paper_specs(full: int, draws: int = 3) -> list[Spec]:
 
 BUDGETS = (16, 32, 64, 128, 256, 512)
 """Bytes per vector at which codecs are compared."""
+ALIAS_BUDGETS = (512, 128, 32)
+"""Those that every trial of a sweep measures, and that the registry has an alias for."""
 
 
 def budget_specs(full: int, budgets: tuple[int, ...] = BUDGETS) -> list[Spec]:
@@ -176,6 +179,36 @@ def budget_specs(full: int, budgets: tuple[int, ...] = BUDGETS) -> list[Spec]:
         if 8 * budget <= full:
             specs.append(Spec(width=8 * budget, numbers="binary", rerank="bits"))
     return specs
+
+
+def sweep_specs(full: int, budgets: Sequence[int]) -> list[Spec]:
+    """The paper's, and for each budget the cheap ways to spend it that have won here: what every trial of a sweep measures.
+
+    Raises:
+        UserError: a budget that no codec meets.
+    """
+    specs = paper_specs(full)
+    for budget in budgets:
+        ways = (("prefix", budget, "int8"), ("pca", budget, "int8"), ("prefix", 2 * budget, "int4"), ("pca", 2 * budget, "int4"))  # fmt: skip
+        found = [Spec(method=m, width=w, numbers=n) for m, w, n in ways if w <= full]  # type: ignore[arg-type]
+        if 8 * budget <= full:
+            found += [Spec(method="pca", width=8 * budget, numbers="itq", rerank=how) for how in (None, "bits")]
+        specs += found
+        least = min(spec.bytes_per_vector for spec in specs)
+        if least > budget:
+            raise UserError(
+                f"budget of {budget} bytes: expected at least {least}, the smallest codec of {full} coordinates that is measured"
+            )
+    return list(dict.fromkeys(specs))
+
+
+def clustering_specs(full: int) -> list[Spec]:
+    """The paper's at the halvings down to a quarter, without those that order a search: k-means costs seconds a codec."""
+    return [
+        Spec(width=width, numbers=n)
+        for width in halvings(full, max(1, full // 4))
+        for n in ("float32", "binary")
+    ]
 
 
 def lab_specs(full: int) -> list[Spec]:

@@ -171,4 +171,5 @@ def load_encoder(name: str, max_tokens: int | None = None) -> Encoder:
             f"model {name!r}: expected a local model folder or the name of a model on the hub, and could not "
             f"load it as either ({type(error).__name__}: {str(error).splitlines()[0][:300]})"
         ) from error
+    model.truncate_dim = None  # the full embeddings are what is measured, whatever an export cuts
     return Encoder(model, max_tokens)

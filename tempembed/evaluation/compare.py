@@ -11,8 +11,11 @@ from torch import Tensor
 from tempembed.errors import UserError
 from tempembed.evaluation.statistics import interval
 
+Measured = tuple[dict[str, Any], Mapping[str, Tensor]]
+"""A report and its replicates."""
 
-def load_report(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+
+def load_report(path: Path) -> Measured:
     """A report and its replicates.
 
     Raises:
@@ -30,9 +33,7 @@ def load_report(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     return report, replicates
 
 
-def differences(
-    first: tuple[dict[str, Any], Mapping[str, Tensor]], second: tuple[dict[str, Any], Mapping[str, Tensor]]
-) -> list[dict[str, Any]]:
+def differences(first: Measured, second: Measured) -> list[dict[str, Any]]:
     """Second - first of each codec on each task that both have, with paired 95 % intervals, scores and retention.
 
     Raises:

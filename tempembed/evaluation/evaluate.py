@@ -22,6 +22,8 @@ from tempembed.geometry.measure import geometry
 
 Embed = Callable[[Sequence[str], str], Float[Tensor, "M D"]]
 """Texts and the prompt before each, to float32 embeddings."""
+Specs = Callable[[int], Sequence[Spec]]
+"""The codecs for a width."""
 ALONE = ("clustering", "classification")
 """Kinds whose fits leave half of the cores idle: they run beside the others."""
 
@@ -40,7 +42,8 @@ def evaluate(
     embed: Embed,
     *,
     model: str,
-    specs: Callable[[int], Sequence[Spec]] = paper_specs,
+    specs: Specs = paper_specs,
+    by_kind: Mapping[str, Specs] | None = None,
     labels: Sequence[str | None] = (),
     say: Callable[[str], None] = lambda _: None,
 ) -> Evaluation:
@@ -51,6 +54,7 @@ def evaluate(
         embed: called once for each list of texts; tasks that share a list share its embeddings.
         model: its name in the report.
         specs: the codecs for a width; float32 at full width is always among them.
+        by_kind: in their place for tasks of a kind.
         labels: of the first task's documents, for the geometry.
         say: takes lines of progress.
 
@@ -86,7 +90,7 @@ def evaluate(
             documents = corpora[key]
             queries = embedded(task.queries, task.query_prompt)
             full = documents.unit_MD.shape[1]
-            wanted = list(dict.fromkeys([Spec(width=full), *specs(full)]))
+            wanted = list(dict.fromkeys([Spec(width=full), *(by_kind or {}).get(task.kind, specs)(full)]))
             say(f"{task.name}: {len(wanted)} codecs")
             arguments = (task, queries, documents, wanted, say)
             if task.kind in ALONE:

@@ -1,7 +1,7 @@
 """Measure the model of a finished run on its own test, and keep the report beside it."""
 
-import json
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,9 @@ import pyarrow.parquet as pq
 from safetensors.torch import save_file
 from torch import Tensor
 
+from tempembed.atomic import write_json
+from tempembed.compression.codec import Codec
+from tempembed.compression.spec import ALIAS_BUDGETS, clustering_specs, parse_spec, sweep_specs
 from tempembed.data.tokens import Tokens
 from tempembed.encoders.encoder import load_encoder
 from tempembed.evaluation.corpus import Corpus
@@ -21,9 +24,23 @@ KINDS = ("retrieval", "clustering")
 
 
 def evaluate_trained(
-    output: Path, test: tuple[Corpus, Tokens, Tokens], say: Callable[[str], None] = lambda _: None
+    output: Path,
+    test: tuple[Corpus, Tokens, Tokens],
+    say: Callable[[str], None] = lambda _: None,
+    *,
+    budgets: Sequence[int] = ALIAS_BUDGETS,
+    cost: Mapping[str, float] | None = None,
 ) -> dict[str, Any]:
-    """The report of the model in `output` on `Prepared.evaluation()`; written there as well."""
+    """The report of the model in `output` on `Prepared.evaluation()`; written there as well.
+
+    Args:
+        output: the model's folder.
+        test: texts and their tokens.
+        say: takes lines of progress.
+        budgets: bytes per vector whose codecs are measured besides the paper's.
+        cost: of the training, for the report; the seconds of the measurement join it.
+    """
+    began = time.monotonic()
     corpus, query_tokens, document_tokens = test
     encoder = load_encoder(str(output))
 
@@ -31,9 +48,26 @@ def evaluate_trained(
         return encoder.embed(query_tokens if texts is corpus.queries else document_tokens)
 
     tasks = corpus.tasks(KINDS)
-    evaluation = evaluate(tasks, embed, model=str(output), labels=corpus.labels, say=say)
+    evaluation = evaluate(
+        tasks,
+        embed,
+        model=str(output),
+        specs=lambda full: sweep_specs(full, budgets),
+        by_kind={"clustering": clustering_specs},
+        labels=corpus.labels,
+        say=say,
+    )
+    evaluation.report["cost"] = {**(cost or {}), "evaluation_seconds": time.monotonic() - began}
     write_report(evaluation, output / REPORT)
     return evaluation.report
+
+
+def save_codecs(output: Path, test: tuple[Corpus, Tokens, Tokens], specs: Mapping[str, str]) -> None:
+    """Fit codecs of the model in `output` on the test documents, as its report had them, and keep them in `codecs/NAME`."""
+    encoder = load_encoder(str(output))
+    documents = encoder.embed(test[2])
+    for name, text in specs.items():
+        Codec.fit(parse_spec(text, encoder.width), documents).save(output / "codecs" / name)
 
 
 def write_report(evaluation: Evaluation, path: Path) -> None:
@@ -43,6 +77,4 @@ def write_report(evaluation: Evaluation, path: Path) -> None:
     rows = [{"model": report["model"], **row} for row in report["scores"]]
     pq.write_table(pa.Table.from_pylist(rows), path.with_suffix(".parquet"))
     save_file(evaluation.replicates, path.with_suffix(".replicates.safetensors"))
-    partial = path.with_name(f".{path.name}")
-    partial.write_text(json.dumps(report, indent=1))
-    partial.rename(path)
+    write_json(path, report)

@@ -9,9 +9,9 @@ from torch import Tensor
 
 from tempembed.geometry.alignment_uniformity import alignment, tolerance, uniformity
 from tempembed.geometry.bits import bit_balance, bit_correlation
-from tempembed.geometry.intrinsic_dimension import pca95_random
+from tempembed.geometry.intrinsic_dimension import pca95_random, random_spectrum
 from tempembed.geometry.moments import Moments
-from tempembed.geometry.negatives import influence
+from tempembed.geometry.negatives import influence, influence_curves, random_influence
 from tempembed.geometry.neighbours import levina_bickel, neighbour_distances, two_nn, two_nn_likelihood
 from tempembed.geometry.spectrum import (
     entropy_rank,
@@ -46,7 +46,8 @@ def geometry(
         `pca95`, its random baseline of the same n, `participation_ratio`, `isoscore`, `eigen_entropy_rank`, `rankme`,
         `stable_rank` (of the covariance's spectrum, the last two of the rows as they are), `twonn`, `twonn_mle`, `mle`,
         `alignment`, `uniformity`, `tolerance`, `bit_balance`, `bit_correlation`, by temperature `effective_negatives`
-        and `hardest_tenth_share`, and `spectrum`: pairs (rank, share of the variance).
+        and `hardest_tenth_share`; and for pictures `influence` (see influence_curves) and `spectrum`, `random_spectrum`,
+        `cumulative`, `random_cumulative`: pairs (rank, share of the variance that it, or all up to it, carry).
     """
     sample = documents_MD[:GEOMETRY_ROWS]
     found: dict[str, Any] = {"n": len(sample)}
@@ -75,13 +76,23 @@ def geometry(
     if positives:
         found["alignment"] = alignment(*positives)
         queries, right = (rows[:BATCH] for rows in positives)
-        for temperature in TEMPERATURES if len(queries) > 2 else ():
-            measured = influence(queries, right, temperature)
-            found[f"effective_negatives_{temperature:g}"] = measured.effective
-            found[f"hardest_tenth_share_{temperature:g}"] = measured.hardest_tenth
-    total = eigenvalues.sum().item() or 1.0
-    ranks = sorted({round(len(eigenvalues) ** (i / (POINTS - 1))) for i in range(POINTS)})
-    found["spectrum"] = [(rank, eigenvalues[rank - 1].item() / total) for rank in ranks]
+        if len(queries) > 2:
+            measured = influence(queries, right, TEMPERATURES)
+            for one in measured:
+                found[f"effective_negatives_{one.temperature:g}"] = one.effective
+                found[f"hardest_tenth_share_{one.temperature:g}"] = one.hardest_tenth
+            random = random_influence(len(queries), queries.shape[1], TEMPERATURES)
+            found["influence"] = influence_curves(measured, random)
+    for name, values in (("", eigenvalues), ("random_", random_spectrum(*sample.shape))):
+        shares = values / (values.sum().item() or 1.0)
+        found[f"{name}spectrum"] = _by_rank(shares)
+        found[f"{name}cumulative"] = _by_rank(shares.cumsum(0))
     return {
         name: value for name, value in found.items() if not isinstance(value, float) or math.isfinite(value)
     }
+
+
+def _by_rank(values_D: Float[Tensor, " D"]) -> list[tuple[int, float]]:
+    """Of 48 log-spaced ranks."""
+    ranks = sorted({round(len(values_D) ** (i / (POINTS - 1))) for i in range(POINTS)})
+    return [(rank, values_D[rank - 1].item()) for rank in ranks]

@@ -7,6 +7,7 @@ from typing import Any
 from tempembed.report import figures
 from tempembed.report.claims import directions
 from tempembed.report.predictors import predictors
+from tempembed.report.search import search_figures
 from tempembed.report.seeds import over_seeds
 from tempembed.report.style import STYLE
 from tempembed.report.table import COLUMNS, table_row
@@ -58,6 +59,8 @@ def write_html(results: list[dict[str, Any]], data: dict[str, Any], path: Path) 
         "<h2>All objectives: what truncation and binarisation keep</h2>",
         figures.retention_by_width(objectives, "binary"),
     ]
+    if len(done) > 1 and all(r.get("goals") for r in done):
+        parts += ["<h2>The search</h2>", search_figures(done)]
     if found := predictors(done):
         parts += [
             "<h2>Which geometry measure predicts what compression keeps?</h2>",

@@ -1,18 +1,12 @@
-"""MLflow: one parent run per sweep, one nested run per trial. The only file that imports mlflow.
+"""MLflow: one parent run per sweep, one nested run per trial. Only it and registry.py import mlflow.
 
 Only `MlflowClient` with explicit run ids: MLflow's active run is thread-local, and a metric logged from
 another thread would open a stray run.
 """
 
-import os
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
-
-os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")  # the default of 7 blocks for four minutes
-os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
 
 import mlflow
 from mlflow import MlflowClient
@@ -22,7 +16,7 @@ from mlflow.exceptions import MlflowException
 from tempembed.errors import UserError
 from tempembed.tracking.tracker import numbers
 
-PARENT = "mlflow.parentRunId"
+PARENT, IDENTITY = "mlflow.parentRunId", "tempembed.identity"
 
 
 class MlflowRun:
@@ -32,13 +26,25 @@ class MlflowRun:
         self._client, self.run_id, self._experiment_id = client, run_id, experiment_id
 
     def child(self, name: str, params: dict[str, Any], tags: dict[str, str] | None = None) -> "MlflowRun":
-        """A nested run."""
+        """The nested run of this name: the one that is there, running again, or a new one."""
+        chosen = f"tags.`{PARENT}` = '{self.run_id}' and attributes.run_name = '{name}'"
+        if found := self._client.search_runs([self._experiment_id], chosen, max_results=1):
+            self._client.update_run(found[0].info.run_id, "RUNNING")
+            return MlflowRun(self._client, found[0].info.run_id, self._experiment_id)
         run = self._client.create_run(
             self._experiment_id, run_name=name, tags={PARENT: self.run_id, **(tags or {})}
         )
         child = MlflowRun(self._client, run.info.run_id, self._experiment_id)
         child.params(params)
         return child
+
+    def sibling(self, run_id: str) -> "MlflowRun":
+        """Another run of the experiment."""
+        return MlflowRun(self._client, run_id, self._experiment_id)
+
+    def last_step(self, key: str) -> int:
+        """The newest step of a metric; 0 where it has none."""
+        return max((m.step for m in self._client.get_metric_history(self.run_id, key)), default=0)
 
     def params(self, params: dict[str, Any]) -> None:
         """Settings; a list becomes text, None is left out."""
@@ -69,40 +75,28 @@ class MlflowRun:
         """A file as an artifact."""
         self._client.log_artifact(self.run_id, str(path), folder)
 
-    def register(self, model: Path, name: str, tags: dict[str, str]) -> str:
-        """The model as an artifact in MLflow's sentence-transformers flavour, and a new version of `name`.
-
-        Returns:
-            The version.
-        """
-        import sentence_transformers
-        from sentence_transformers import SentenceTransformer
-
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "model"
-            mlflow.sentence_transformers.save_model(
-                SentenceTransformer(str(model), device="cpu"),
-                str(path),
-                pip_requirements=[f"sentence-transformers=={sentence_transformers.__version__}"],
-            )
-            self._client.log_artifacts(self.run_id, str(path), "model")
-        try:
-            self._client.create_registered_model(name)
-        except MlflowException as error:
-            if error.error_code != "RESOURCE_ALREADY_EXISTS":
-                raise
-        version = self._client.create_model_version(
-            name, source=f"runs:/{self.run_id}/model", run_id=self.run_id, tags=tags, await_creation_for=0
-        )
-        return str(version.version)
-
     def finish(self, status: str = "FINISHED") -> None:
         """FINISHED, FAILED or KILLED."""
         self._client.set_terminated(self.run_id, status)
 
 
-def start_run(uri: str, experiment: str, name: str, params: dict[str, Any]) -> MlflowRun:
-    """A new run in an experiment, which is made if it is not there.
+def _artifacts(uri: str) -> str | None:
+    """Beside a database of our own; MLflow would put them into the working folder of whoever starts the run."""
+    path = uri.removeprefix("sqlite:///")
+    return (Path(path).absolute().parent / "mlartifacts").as_uri() if path != uri else None
+
+
+def start_run(
+    uri: str, experiment: str, name: str, params: dict[str, Any], identity: str | None = None
+) -> MlflowRun:
+    """A run in an experiment, which is made if it is not there.
+
+    Args:
+        uri: of the tracking server.
+        experiment: its name.
+        name: of the run.
+        params: its settings.
+        identity: a run that was started with the same one goes on; default: the run is new.
 
     Raises:
         UserError: nothing answers at `uri`.
@@ -110,8 +104,12 @@ def start_run(uri: str, experiment: str, name: str, params: dict[str, Any]) -> M
     client = MlflowClient(uri)
     try:
         found = client.get_experiment_by_name(experiment)
-        experiment_id = found.experiment_id if found else client.create_experiment(experiment)
-        run = client.create_run(experiment_id, run_name=name)
+        experiment_id = found.experiment_id if found else client.create_experiment(experiment, _artifacts(uri))
+        same = f"tags.`{IDENTITY}` = '{identity}'"
+        if identity and (there := client.search_runs([experiment_id], same, max_results=1)):
+            client.update_run(there[0].info.run_id, "RUNNING")
+            return MlflowRun(client, there[0].info.run_id, experiment_id)
+        run = client.create_run(experiment_id, run_name=name, tags={IDENTITY: identity} if identity else {})
     except MlflowException as error:
         raise UserError(
             f"MLflow at {uri}: expected a tracking server, got {str(error).splitlines()[0][:200]}; "

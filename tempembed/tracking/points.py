@@ -2,14 +2,18 @@
 
 from typing import Any
 
+from tempembed.compression.spec import BUDGETS
 from tempembed.objective import Terms
+from tempembed.search.goals import best_row
 
 
 def evaluation_points(report: dict[str, Any]) -> list[tuple[str, float, int]]:
     """(key, value, step) of a report.
 
     Curves over the width have the width as their step, ascending, so that the compare view draws retention curves over
-    each other and tables show the full width; the spectrum has its rank as the step.
+    each other and tables show the full width; the spectrum has its rank as the step. `intrinsic_dimension`,
+    `retention_at_N_bytes` and `score_at_N_bytes` (the best codec within N bytes) have names that MLflow's search box takes:
+    `metrics.intrinsic_dimension < 600 and metrics.retention_at_128_bytes > 0.95`.
     """
     geometry = report["geometry"]
     points = []
@@ -25,7 +29,19 @@ def evaluation_points(report: dict[str, Any]) -> list[tuple[str, float, int]]:
             points.append((f"retention/{row['metric']}/{row['codec']}", row["retention"], row["dim"]))
             summary = f"retention_at_{row['bytes_per_vector']}_bytes/{row['metric']}/{row['codec']}"
             points.append((summary, row["retention"], 0))
+    if "pca95" in geometry:
+        points.append(("intrinsic_dimension", float(geometry["pca95"]), 0))
+    for budget in BUDGETS:
+        row = best_row(report, f"bytes-{budget}")
+        if row and row["retention"] is not None:
+            points.append((f"retention_at_{budget}_bytes", row["retention"], 0))
+            points.append((f"score_at_{budget}_bytes", row["score"], 0))
     return points
+
+
+def cost_points(cost: dict[str, float]) -> list[tuple[str, float, int]]:
+    """Pairs a second, seconds of each part, and bytes at the peak."""
+    return [(f"cost/{name}", float(value), 0) for name, value in cost.items()]
 
 
 def temperature_points(terms: Terms) -> list[tuple[str, float, int]]:

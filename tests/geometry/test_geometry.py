@@ -1,3 +1,4 @@
+import json
 import math
 
 import numpy as np
@@ -13,7 +14,7 @@ from tempembed.geometry.bits import bit_balance, bit_correlation
 from tempembed.geometry.intrinsic_dimension import pca95, pca95_random
 from tempembed.geometry.measure import geometry
 from tempembed.geometry.moments import Moments
-from tempembed.geometry.negatives import influence, random_influence
+from tempembed.geometry.negatives import influence, influence_curves, random_influence, training_influence
 from tempembed.geometry.neighbours import levina_bickel, neighbour_distances, two_nn, two_nn_likelihood
 from tempembed.geometry.spectrum import (
     entropy_rank,
@@ -152,15 +153,44 @@ def test_influence_by_loops():
         effective.append(math.exp(entropy(r.numpy())))
         hardest.append(r[0].item())
         tenth.append(r[:3].sum().item())
-    got = influence(q, d, 0.1)
+    (got,) = influence(q, d, (0.1,))
     assert got.effective == pytest.approx(np.mean(effective), rel=1e-5)
     assert got.hardest == pytest.approx(np.mean(hardest), rel=1e-5)
     assert got.hardest_tenth == pytest.approx(np.mean(tenth), rel=1e-5)
     assert got.curve_K.sum().item() == pytest.approx(1, abs=1e-6)
     # the paper: the smaller tau, the fewer negatives count
-    curve = [random_influence(200, 64, tau).effective for tau in (0.03, 0.06, 0.1, 0.4, 100)]
+    curve = [one.effective for one in random_influence(200, 64, (0.03, 0.06, 0.1, 0.4, 100))]
     assert curve == sorted(curve)
     assert curve[-1] == pytest.approx(199, rel=1e-3)
+
+
+def test_figure_1_as_values():
+    model, random = random_influence(200, 16, (0.03, 0.4)), random_influence(200, 64, (0.03, 0.4), seed=1)
+    found = influence_curves(model, random)
+    assert (found["ranks"][0], found["ranks"][-1]) == (1, 199)
+    assert found["ranks"] == sorted(set(found["ranks"]))
+    for name, measured in (("model", model), ("random", random)):
+        for one in measured:
+            curve = found[name][f"{one.temperature:g}"]
+            assert curve["shares"] == [one.curve_K[rank - 1].item() for rank in found["ranks"]]
+            assert curve["effective"] == one.effective
+    assert json.loads(json.dumps(found)) == found
+
+
+def test_influence_in_training_is_that_of_the_first_rows_of_any_length():
+    generator = torch.Generator().manual_seed(0)
+    q, d = (torch.randn(1500, 8, generator=generator, requires_grad=True) for _ in range(2))
+    unit_q, unit_d = (torch.nn.functional.normalize(rows.detach(), dim=1) for rows in (q, d))
+    want = influence(unit_q[:64], unit_d[:1024], (0.03, 0.1, 0.4))
+    found = training_influence(5 * q, 0.1 * d)
+    assert len(found) == 6
+    for one in want:
+        effective = found[f"train/effective_negatives/{one.temperature:g}"]
+        assert effective == pytest.approx(one.effective, rel=1e-4)
+        tenth = found[f"train/hardest_tenth_share/{one.temperature:g}"]
+        assert tenth == pytest.approx(one.hardest_tenth, rel=1e-4)
+    assert len(training_influence(q[:9].bfloat16(), d[:9].bfloat16())) == 6
+    assert training_influence(q[:2], d[:2]) == {}
 
 
 def test_bits():
@@ -181,8 +211,13 @@ def test_geometry_of_odd_spaces():
     )
     found = geometry(unit, (unit[:20], unit[:20]), ["a", "b"] * 30)
     assert {"pca95", "mle", "tolerance", "alignment", "effective_negatives_0.1", "spectrum"} <= set(found)
-    assert found["spectrum"][0][0] == 1
-    assert found["spectrum"][-1][0] == 16
+    values = spectrum(Moments.of(unit))
+    random_values = spectrum(Moments.of(torch.randn(60, 16, generator=torch.Generator().manual_seed(0))))
+    for name, want in (("", values / values.sum()), ("random_", random_values / random_values.sum())):
+        assert found[f"{name}spectrum"] == [(k, pytest.approx(want[k - 1].item())) for k in range(1, 17)]
+        assert found[f"{name}cumulative"] == [(k, pytest.approx(want[:k].sum().item())) for k in range(1, 17)]
+    assert found["influence"]["model"]["0.1"]["effective"] == found["effective_negatives_0.1"]
+    assert set(found["influence"]["random"]) == {"0.03", "0.06", "0.1", "0.2", "0.4"}
     odd = unit.clone()
     odd[3] = 0.0
     odd[:, 5] = 0.0

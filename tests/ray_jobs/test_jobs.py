@@ -61,9 +61,9 @@ def test_sweep_leaves_its_results(sweep):
     assert "step 1: expected a finite loss" in trials[1]["error"]
     assert [(t["dim"], t["temperature"]) for t in trials[2]["terms"]] == [(16, 0.03), (32, 0.06), (64, 0.1)]
     assert {"geometry", "scores", "seed", "objective"} <= trials[0].keys()
-    assert (output / "report.html").read_text().count(
-        "<svg"
-    ) == 2  # one single temperature: no curves over it
+    page = (output / "report.html").read_text()
+    assert page.count("<svg xmlns:xlink") == 2  # one single temperature: no curves over it
+    assert page.count("Plotly.newPlot(") == 2  # the front and the parallel coordinates
     assert re.search(r"\[trial 3/3 tempspecmrl-seed0\] step 20/20  loss .* pairs/s", log)
     assert "failed: infonce-1e-39-seed0" in log
 
@@ -85,10 +85,55 @@ def test_mlflow_holds_parent_and_nested_runs(sweep, stack):
     assert [m.step for m in client.get_metric_history(run.info.run_id, "train/loss")] == [5, 10, 15, 20]
     assert run.data.params["objective"] == "tempspecmrl"
     assert run.data.metrics["intrinsic_dimension/pca95"] > 0
-    assert {a.path for a in client.list_artifacts(run.info.run_id)} >= {"evaluation.json", "model"}
-    assert {a.path for a in client.list_artifacts(parent.info.run_id)} == {"report.html", "trials.json"}
-    versions = client.search_model_versions("name='tempembed'")
-    assert {v.run_id for v in versions} == {r.info.run_id for r in children if r.info.status == "FINISHED"}
+    assert {a.path for a in client.list_artifacts(run.info.run_id)} >= {"evaluation.json"}
+    assert {a.path for a in client.list_artifacts(parent.info.run_id)} == {
+        "report.html", "trials.json", "decisions.json",
+    }  # fmt: skip
+    found = client.search_runs(
+        [experiment.experiment_id],
+        "metrics.intrinsic_dimension < 600 and metrics.retention_at_128_bytes > 0.5 and tags.`tempembed.outcome` = 'FINISHED'",
+    )
+    assert {r.info.run_id for r in children if r.info.status == "FINISHED"} <= {r.info.run_id for r in found}
+    assert {run.data.metrics["pareto_rank"]} <= {1.0, 2.0}
+    assert run.data.metrics["cost/train_seconds"] > 0
+
+
+def test_the_registry_holds_the_winners(sweep, stack, tmp_path):
+    output, _ = sweep
+    decided = json.loads((output / "decisions.json").read_text())
+    assert [d["alias"] for d in decided["decisions"]] == ["full", "bytes-512", "bytes-128", "bytes-32"]
+    assert all(d["promote"] for d in decided["decisions"])
+    client = MlflowClient(stack.mlflow_url)
+    assert {*client.get_registered_model(decided["name"]).aliases} == {
+        "full",
+        "bytes-512",
+        "bytes-128",
+        "bytes-32",
+    }
+    cli = [sys.executable, "-m", "tempembed.cli"]
+    registry = ("--name", decided["name"], "--mlflow-uri", stack.mlflow_url)
+    asked = subprocess.run(
+        [*cli, "recommend", "--bytes", "32", *registry], capture_output=True, text=True, check=True
+    )
+    assert "For 32 bytes: version" in asked.stdout
+    assert "you lose" in asked.stdout
+    model = tmp_path / "model"
+    subprocess.run([*cli, "export", "--alias", "bytes-32", "--output", model, *registry], check=True)
+    texts = tmp_path / "texts.txt"
+    texts.write_text(
+        "\n".join(f"def open_{topic}(): return {topic}.open()" for topic in ("matrix", "socket", "parser"))
+    )
+    search = (
+        "search",
+        model,
+        "open the socket named a1 and return it",
+        "--texts",
+        texts,
+        "--index",
+        tmp_path / "index",
+    )
+    hits = subprocess.run([*cli, *search], capture_output=True, text=True, check=True).stdout
+    assert "def open_socket()" in hits.splitlines()[2]
 
 
 def test_a_run_on_two_workers(stack, data_dir, tmp_path):
@@ -112,6 +157,8 @@ def test_demo_uses_a_ray_and_mlflow_that_are_already_there(stack, data_dir, tmp_
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
     assert "starting nothing" in done.stdout + done.stderr
+    assert "For 128 bytes: version 1 (infonce:0.07)" in done.stdout
+    assert "parse a date from text\n  rank" in done.stdout
     assert [t["status"] for t in json.loads((tmp_path / "theirs" / "trials.json").read_text())] == [
         "FINISHED"
     ]

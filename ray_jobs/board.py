@@ -1,0 +1,163 @@
+"""Follows the trials of a sweep: prints progress, feeds MLflow, keeps the ledger. Lives in the sweep's driver."""
+
+import json
+import shutil
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from ray import tune
+
+from tempembed.cli import progress_line
+from tempembed.evaluation.trained import REPORT
+from tempembed.objective import parse_objective, parse_terms
+from tempembed.search.goals import goal_values
+from tempembed.search.ledger import Ledger
+from tempembed.search.study import Study
+from tempembed.settings import TrainSettings
+from tempembed.tracking.mlflow import MlflowRun
+from tempembed.tracking.points import cost_points, evaluation_points, temperature_points
+
+
+class Board(tune.Callback):
+    """One row of it is one trial."""
+
+    def __init__(
+        self,
+        parent: MlflowRun,
+        ledger: Ledger,
+        *,
+        num_trials: int,
+        width: int,
+        goals: Sequence[str],
+        study: Study | None,
+    ) -> None:
+        self._parent, self._ledger, self._num_trials, self._width = parent, ledger, num_trials, width
+        self._goals, self._study = goals, study
+        self._open: dict[str, MlflowRun] = {}
+        self._since: dict[str, float] = {}
+        self._steps: dict[str, tuple[int, int]] = {}
+        """The newest step of an open trial, and the newest that MLflow had of it before."""
+        self._seconds: list[float] = []
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Tune pickles its callbacks; what this one knows is in the ledger."""
+        return {}
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """A trial's process starts, for the first time or again."""
+        name, settings = trial.config["name"], TrainSettings.from_dict(trial.config["settings"])
+        self._since[name] = time.monotonic()
+        run = self._parent.child(
+            name,
+            settings.to_dict(),
+            {"tempembed.trial": name, "tempembed.objective": settings.objective_name},
+        )
+        run.points(temperature_points(settings.resolved_terms(self._width)))
+        self._open[name], self._steps[name] = run, (0, run.last_step("train/loss"))
+        self._ledger.record(name, mlflow_run_id=run.run_id)
+        self._say(name, "going on" if trial.config["resume"] else "starting workers")
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: dict, **info: Any
+    ) -> None:
+        """A report of rank 0."""
+        name = trial.config["name"]
+        if "num_steps" not in result or name not in self._open:
+            return
+        step, known = result["step"], self._steps[name][1]
+        self._steps[name] = step, known
+        if step > known:  # a resumed trial repeats the steps since its checkpoint
+            self._open[name].log(result)
+        left = self._num_trials - sum(r["status"] != "RUNNING" for r in self._ledger.records())
+        elapsed = time.monotonic() - self._since[name]
+        each = (
+            sum(self._seconds) / len(self._seconds) if self._seconds else elapsed * result["num_steps"] / step
+        )
+        self._say(
+            name, f"{progress_line(result)} of the trial, {max(0, left * each - elapsed):.0f} s of the sweep"
+        )
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """A trial ended well, or was stopped early: then it has no report."""
+        name = trial.config["name"]
+        path = self._ledger.trial_folder(name) / REPORT
+        seconds = time.monotonic() - self._since.get(name, time.monotonic())
+        self._seconds.append(seconds)
+        if not path.exists():
+            step = self._steps[name][0]
+            self._end(name, "STOPPED", "stopped", stopped_at=step, seconds=seconds)
+            self._say(name, f"stopped early after step {step}, {seconds:.0f} s")
+            return
+        report = json.loads(path.read_text())
+        values = goal_values(report, self._goals)
+        cost = report["cost"]
+        cost["overhead_seconds"] = seconds - cost["train_seconds"] - cost["evaluation_seconds"]
+        run = self._open[name]
+        run.points(evaluation_points(report) + cost_points(cost | {"seconds": seconds}))
+        for file in (path, path.with_suffix(".replicates.safetensors"), path.parent / "settings.json"):
+            run.file(file)
+        goals = dict(zip(self._goals, values, strict=True))
+        self._end(name, "FINISHED", "finished", values, goals=goals, seconds=seconds, cost=cost)
+        shutil.rmtree(path.parent / "checkpoints", ignore_errors=True)
+        scores = "  ".join(f"{goal} {value:.4f}" for goal, value in goals.items())
+        self._say(name, f"done in {seconds:.0f} s: {scores}  PCA-95 {report['geometry'].get('pca95')}")
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """A trial failed: the others go on."""
+        name = trial.config["name"]
+        path = self._ledger.trial_folder(name) / "error.txt"
+        error = path.read_text() if path.exists() else "its process died; see the Ray dashboard"
+        if name in self._open:
+            self._open[name].tag("tempembed.error", error[:4000])
+        self._end(name, "FAILED", "failed", error=error)
+        self._say(name, f"FAILED: {error}")
+
+    def leave(self) -> None:
+        """Mark what is still running as KILLED in MLflow; in the ledger it stays unfinished, so that the sweep can go on."""
+        for run in self._open.values():
+            run.finish("KILLED")
+        self._open.clear()
+
+    def _end(
+        self, name: str, status: str, outcome: Any, values: Sequence[float] | None = None, **facts: Any
+    ) -> None:
+        record = self._ledger.record(name, status=status, **facts)
+        if self._study and "family" in record:
+            self._study.tell(record["number"], outcome, values)
+        if run := self._open.pop(name, None):
+            run.tag("tempembed.outcome", status)
+            run.finish("FAILED" if status == "FAILED" else "FINISHED")
+
+    def _say(self, name: str, line: str) -> None:
+        number = next(i for i, r in enumerate(self._ledger.records(), 1) if r["name"] == name)
+        print(f"[trial {number}/{self._num_trials} {name}] {line}", flush=True)
+
+
+def results(ledger: Ledger, width: int) -> list[dict[str, Any]]:
+    """All trials as trials.json has them: what the ledger knows, and the report of those that finished."""
+    found = []
+    for record in ledger.records():
+        settings = TrainSettings.from_dict(record.pop("settings"))
+        path = ledger.trial_folder(record["name"]) / REPORT
+        report = json.loads(path.read_text()) if record["status"] == "FINISHED" else {}
+        terms = (
+            parse_terms(settings.terms, width)
+            if settings.terms
+            else parse_objective(settings.objective, width)
+        )
+        found.append(
+            {
+                "objective": settings.objective_name,
+                "terms": [
+                    {"dim": t.dim, "temperature": t.temperature, "weight": t.weight, "course": t.course and str(t.course)}
+                    for t in terms
+                ],
+                "seed": settings.seed,
+                "beta": settings.beta,
+                "encoder": settings.encoder,
+                **report,
+                **record,
+            }
+        )  # fmt: skip
+    return found

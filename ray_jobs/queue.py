@@ -1,0 +1,69 @@
+"""What Tune trains next: first what an earlier attempt left unfinished, then new trials."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from ray.tune.search import Searcher
+
+from tempembed.search.ledger import Ledger
+from tempembed.search.study import Study
+from tempembed.settings import TrainSettings
+
+
+class Queue(Searcher):
+    """Hands out trials by name. All state is in the ledger and the study, so Tune's own snapshots hold none."""
+
+    def __init__(self, trials: Iterator[dict[str, Any]]) -> None:
+        super().__init__()
+        self._trials = trials
+
+    def suggest(self, trial_id: str) -> Any:
+        """The configuration of the next trial."""
+        return next(self._trials, Searcher.FINISHED)
+
+    def on_trial_complete(self, trial_id: str, result: dict | None = None, error: bool = False) -> None:
+        """The board has told the study."""
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing to save."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing to restore."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {key: value for key, value in self.__dict__.items() if key != "_trials"}
+
+
+def unfinished(ledger: Ledger) -> Iterator[dict[str, Any]]:
+    """Trials that an earlier attempt began; they go on from their newest checkpoints."""
+    for record in ledger.records():
+        if record["status"] == "RUNNING":
+            yield {"name": record["name"], "settings": record["settings"], "resume": True}
+
+
+def grid(ledger: Ledger, settings: dict[str, TrainSettings]) -> Iterator[dict[str, Any]]:
+    """The trials of a list, those aside that the ledger has."""
+    known = {record["name"] for record in ledger.records()}
+    for number, (name, each) in enumerate(settings.items()):
+        if name not in known:
+            ledger.record(name, number=number, status="RUNNING", settings=each.to_dict())
+            yield {"name": name, "settings": each.to_dict(), "resume": False}
+
+
+def asked(
+    ledger: Ledger, study: Study, num_trials: int, build: Callable[[Any], TrainSettings]
+) -> Iterator[dict[str, Any]]:
+    """New trials that a study proposes, until there are `num_trials` in all.
+
+    A trial that was asked for and whose record was not yet written when the driver died counts as failed, and another
+    takes its place.
+    """
+    known = {record["number"] for record in ledger.records()}
+    for number in range(study.num_asked):
+        if number not in known:
+            study.tell(number, "failed")
+    while len(ledger.records()) < num_trials:
+        number, point = study.ask()
+        settings, name = build(point), f"{number:04d}-{point.family}"
+        ledger.record(name, number=number, status="RUNNING", settings=settings.to_dict(), family=point.family)
+        yield {"name": name, "settings": settings.to_dict(), "resume": False}

@@ -1,0 +1,155 @@
+"""`tempembed export`."""
+
+import json
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tempembed.errors import UserError
+from tempembed.settings import INSTALLED_CODE, TrainSettings
+
+if TYPE_CHECKING:
+    from tempembed.handover.export import FitOn, Source
+
+
+def say(line: str) -> None:
+    """A line of progress, on standard error."""
+    print(line, file=sys.stderr, flush=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Export:
+    """Hand a model over as a folder that plain sentence-transformers loads, with its codec, a model card and an example.
+
+    Writes model files, codec/ (tempembed.compression.codec.Codec.load), README.md and example.py. A prefix is cut by
+    sentence-transformers itself; example.py needs tempembed only for codecs that sentence-transformers does not have.
+
+    Example: tempembed export --alias bytes-128 --output model-128
+
+    Then: tempembed search model-128 "how to parse a date" --texts notes.txt --index notes.index
+
+    Without a registry: tempembed codecs runs/one --bytes 128 --output codecs, then tempembed export --model runs/one
+    --codec codecs --output model-128
+    """
+
+    output: str
+    """A new or empty folder."""
+    alias: str | None = None
+    """From the registry: full, bytes-512, bytes-128 or bytes-32, the best version for that budget."""
+    version: str | None = None
+    """From the registry: this version of the registered model."""
+    name: str | None = None
+    """The registered model; needed where there are several."""
+    mlflow_uri: str | None = None
+    """The tracking server or store; default: $MLFLOW_TRACKING_URI."""
+    model: str | None = None
+    """Instead of the registry: the folder of a trained model."""
+    codec: str | None = None
+    """With --model: a codec such as pca:128+int8, or the folder that tempembed codecs wrote."""
+    data: str | None = None
+    """Documents for a codec that is fitted here: a source as in tempembed evaluate; default: the model's own test data."""
+
+
+def export_command(command: Export) -> None:
+    """`tempembed export`."""
+    from tempembed.handover.export import check_target, export
+
+    if sum(value is not None for value in (command.alias, command.version, command.model)) != 1:
+        raise UserError("export: expected exactly one of --alias, --version and --model")
+    output = Path(command.output)
+    check_target(output)
+    with tempfile.TemporaryDirectory() as scratch:
+        source = _local(command) if command.model else _registered(command, Path(scratch))
+        if command.data and source.codec:
+            raise UserError("export: the codec is fitted already; leave --data out")
+        export(source, output, _documents(command.data, source), say)
+    say(f"model, codec, card and example: {output}")
+
+
+def _registered(command: Export, folder: Path) -> "Source":
+    if command.codec is not None:
+        raise UserError("export: a registered version has a codec of its own; leave --codec out")
+    from tempembed.handover.export import Source
+    from tempembed.handover.provenance import Provenance
+    from tempembed.tracking.registry import fetch_version
+
+    fields = fetch_version(command.mlflow_uri, command.name, command.alias, command.version, folder)
+    return Source.of_folder(folder, Provenance(**fields))
+
+
+def _local(command: Export) -> "Source":
+    from tempembed.compression.codec import Codec
+    from tempembed.encoders.encoder import load_encoder
+    from tempembed.handover.export import REPORT, Source, read_report
+    from tempembed.handover.exported import CODEC
+    from tempembed.handover.provenance import Provenance
+
+    if command.name is not None or command.mlflow_uri is not None:
+        raise UserError(
+            "export: --name and --mlflow-uri belong to the registry, not to --model; leave them out"
+        )
+    if not command.codec:
+        raise UserError(
+            "export: --model needs --codec, such as pca:128+int8; tempembed codecs recommends one"
+        )
+    folder, codec, fitted = Path(str(command.model)), command.codec, None
+    report = read_report(folder / REPORT)
+    if Path(codec).is_dir():  # of tempembed codecs: it measured more than the run did
+        fitted = Path(codec) / CODEC
+        report = read_report(Path(codec) / "report.json") or report
+        codec = str(Codec.load(fitted).spec)
+        if report and Path(report["model"]).name != folder.resolve().name:
+            raise UserError(
+                f"--codec {command.codec}: expected that of {folder}, got that of {report['model']}"
+            )
+    provenance = Provenance(codec=codec)
+    if settings := _settings(folder):
+        provenance = Provenance.of_settings(settings, load_encoder(str(folder)).width, codec)
+        if fitted:  # measured on what tempembed codecs was given
+            provenance = replace(provenance, test_data="")
+    return Source(model=folder, provenance=provenance, report=report, codec=fitted)
+
+
+def _settings(folder: Path) -> TrainSettings | None:
+    """Of the run that trained the model, if it was one of ours."""
+    path = folder / "settings.json"
+    if not path.exists():
+        return None
+    try:
+        return TrainSettings.from_dict(json.loads(path.read_text()))
+    except (ValueError, TypeError) as error:
+        raise UserError(f"{path}: expected the settings of a run ({error}); mend it or remove it") from error
+
+
+def _documents(data: str | None, source: "Source") -> "Callable[[], FitOn] | None":
+    """Those that the codec was measured on, unless others are named."""
+    from tempembed.handover.export import FitOn
+    from tempembed.prepare import evaluation_task, prepare
+
+    if data:
+        return lambda: FitOn(texts=evaluation_task(data, say=say).documents, what=f"documents of {data}")
+    settings = _settings(source.model)
+    if settings is None:
+        return None
+    named = settings.eval_data or (INSTALLED_CODE if settings.data == INSTALLED_CODE else None)
+
+    def own() -> FitOn:
+        if named:
+            corpus = evaluation_task(named, skip_bad_rows=settings.skip_bad_rows, say=say)
+        elif test := prepare(settings, say).evaluation():
+            corpus = test[0]
+        else:
+            raise UserError(
+                "export: the run had no test data to fit the codec on; name documents with --data"
+            )
+        known = (source.report or {}).get("data", {}).get("tasks", {}).get("retrieval", {}).get("fingerprint")
+        if not known or known == corpus.retrieval().fingerprint:
+            return FitOn(texts=corpus.documents)
+        changed = "the test data as it is now; it has changed since the model was measured"
+        say(f"the codec is fitted on {changed}")
+        return FitOn(texts=corpus.documents, what=changed)
+
+    return own

@@ -1,0 +1,34 @@
+"""`tempembed recommend`."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recommend:
+    """Which registered model and codec for N bytes a vector, what is lost, and what comes next.
+
+    For a budget that has an alias (512, 128, 32) the answer is who holds it; for others the best of all versions.
+
+    Example: tempembed recommend --bytes 128
+    Then:    tempembed export --alias bytes-128 --output model-128
+    """
+
+    bytes: int = 128
+    """A document's, all that is stored counted."""
+    name: str | None = None
+    """The registered model; default: the one that changed last."""
+    mlflow_uri: str | None = None
+    """MLflow's tracking server or database; default: MLFLOW_TRACKING_URI, or the database that `make demo` left."""
+
+
+def recommend_command(command: Recommend) -> None:
+    """`tempembed recommend`."""
+    from tempembed.search.recommend import recommend
+    from tempembed.tracking.registry import Registry, default_uri
+
+    registry = Registry(default_uri(command.mlflow_uri))
+    name = registry.name(command.name)
+    versions = [version for version in registry.versions(name) if version.aliases]
+    holder = next((v.label for v in versions if f"bytes-{command.bytes}" in v.aliases), None)
+    found = recommend({v.label: registry.measured(v) for v in versions}, command.bytes, holder)
+    print(f"{name}\n{found.text()}")

@@ -1,0 +1,87 @@
+"""`tempembed search`."""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import tyro
+
+from tempembed.errors import UserError
+
+if TYPE_CHECKING:
+    from tempembed.handover.search import Hit
+
+SHOWN = 100  # characters of a text
+
+
+def say(line: str) -> None:
+    """A line of progress, on standard error."""
+    print(line, file=sys.stderr, flush=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Search:
+    """Search in a file of texts with an exported model; the index is compressed by the model's codec.
+
+    The index is built when there is none, or when the model, the codec or the texts are others than it was made of.
+
+    Example: tempembed search model-128 "how to parse a date" --texts notes.txt --index notes.index
+
+    Again: tempembed search model-128 "read an image" "close a socket" --index notes.index --top-k 3
+
+    Piped: tempembed search model-128 - --index notes.index < queries.txt
+    """
+
+    model: Annotated[str, tyro.conf.Positional]
+    """A folder that tempembed export wrote."""
+    queries: Annotated[tuple[str, ...], tyro.conf.Positional]
+    """What to look for; - reads queries from standard input, one a line."""
+    index: str
+    """The index's folder."""
+    texts: str | None = None
+    """The texts: .txt (one a line), JSON Lines, CSV or Parquet (a column text or document), or installed-code. May be left
+    out once the index is built."""
+    top_k: int = 5
+    """Answers to a query."""
+
+
+def search_command(command: Search) -> None:
+    """`tempembed search`."""
+    queries = _queries(command.queries)
+
+    from tempembed.handover.exported import load_exported
+    from tempembed.handover.index import build_index, mismatch, open_index
+    from tempembed.handover.search import search_index
+    from tempembed.handover.texts import open_texts
+
+    folder = Path(command.index)
+    exported = load_exported(Path(command.model))
+    texts = open_texts(command.texts, say) if command.texts else None
+    if why := mismatch(folder, exported, texts):
+        if texts is None:
+            raise UserError(
+                f"index {folder}: expected one of {command.model}; {why}; name the texts with --texts"
+            )
+        say(f"building the index: {why}")
+        build_index(exported, texts, folder, say)
+    for query, hits in zip(
+        queries, search_index(open_index(folder, exported), queries, command.top_k), strict=True
+    ):
+        print(answer(query, hits))
+
+
+def _queries(given: tuple[str, ...]) -> list[str]:
+    queries = [line.strip() for line in sys.stdin] if given == ("-",) else list(given)
+    if not (queries := [query for query in queries if query.strip()]):
+        raise UserError("search: expected at least one query, got none")
+    return queries
+
+
+def answer(query: str, hits: "list[Hit]") -> str:
+    """Rank, score, row and the beginning of each text."""
+    lines = [query, f"{'rank':>6}{'score':>11}{'row':>9}  text"]
+    for rank, hit in enumerate(hits, start=1):
+        text = " ".join(hit.text[: 8 * SHOWN].split())[:SHOWN]
+        lines.append(f"{rank:>6}{hit.score:>11.4f}{hit.row + 1:>9}  {text}")
+    return "\n".join(lines) + "\n"

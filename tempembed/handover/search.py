@@ -1,0 +1,84 @@
+"""Answers from a compressed index: by Hamming distance and re-ranking for bits, by blocks of products for the rest."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from tempembed.compression.bits import SignBits
+from tempembed.compression.hamming import hamming_top_k
+from tempembed.compression.search import top_k
+from tempembed.errors import UserError
+from tempembed.handover.index import Index
+
+BLOCK_FLOATS = 2**22
+"""Coordinates that are decoded at a time: 16 MB."""
+
+Found = tuple[Float[Tensor, "Q K"], Int[Tensor, "Q K"]]
+"""Scores and rows, best first; of equal scores the higher row first, as everywhere."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hit:
+    """A text that answers a query."""
+
+    row: int
+    """In the file of texts, from 0."""
+    score: float
+    """As `Codec.score` has it; of a re-ranked hit the re-ranking's."""
+    text: str
+
+
+def search_index(index: Index, queries: Sequence[str], num: int) -> list[list[Hit]]:
+    """The best `num` texts of each query, best first.
+
+    Raises:
+        UserError: an empty query, or num < 1.
+    """
+    if num < 1:
+        raise UserError(f"--top-k: expected at least 1, got {num}")
+    if not queries or not all(query.strip() for query in queries):
+        raise UserError("query: expected text, got none")
+    codec = index.exported.codec
+    queries_QK = codec.cut(index.exported.embed(queries))
+    scores, rows = (_by_bits if codec.spec.is_bits else _by_products)(index, queries_QK, min(num, len(index)))
+    return [
+        [Hit(row=row, score=score, text=index.text(row)) for score, row in zip(*answers, strict=True)]
+        for answers in zip(scores.tolist(), rows.tolist(), strict=True)
+    ]
+
+
+def _by_bits(index: Index, queries_QK: Tensor, num: int) -> Found:
+    spec, bits = index.exported.codec.spec, cast(SignBits, index.exported.codec.numbers)
+    depth = max(num, spec.depth) if spec.rerank else num
+    distances, rows = hamming_top_k(bits.encode(queries_QK), index.codes_MB, depth)
+    if not spec.rerank:
+        return spec.width - 2.0 * distances, rows
+    rows = rows.sort(dim=1).values  # so that of equal scores top_k has the higher row first
+    queries = bits.project(queries_QK) if spec.rerank in ("bits", "unbiased") else queries_QK
+    scores = torch.stack([index.vectors(c) @ q for c, q in zip(rows, queries, strict=True)])
+    return _best(scores, rows, num)
+
+
+def _by_products(index: Index, queries_QK: Tensor, num: int) -> Found:
+    codec = index.exported.codec
+    queries = codec.numbers.query(queries_QK)
+    scores, rows = torch.empty(len(queries), 0), torch.empty(len(queries), 0, dtype=torch.int64)
+    size = max(1, BLOCK_FLOATS // codec.spec.width)
+    for start in range(0, len(index), size):
+        products = queries @ codec.numbers.decode(index.codes_MB[start : start + size]).T
+        there = top_k(products, num).sort(dim=1).values
+        # rows stay ascending, so that of equal scores top_k has the higher one first
+        scores = torch.cat([scores, products.gather(1, there)], dim=1)
+        rows = torch.cat([rows, there + start], dim=1)
+        kept = top_k(scores, num).sort(dim=1).values
+        scores, rows = scores.gather(1, kept), rows.gather(1, kept)
+    return _best(scores, rows, num)
+
+
+def _best(scores_QC: Tensor, rows_QC: Tensor, num: int) -> Found:
+    order = top_k(scores_QC, num)
+    return scores_QC.gather(1, order), rows_QC.gather(1, order)

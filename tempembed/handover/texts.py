@@ -1,0 +1,180 @@
+"""Texts to search in: one file, read in chunks, never held whole."""
+
+import csv
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tempembed.data.columns import _one_spelling, is_text
+from tempembed.data.faults import BadRow
+from tempembed.data.files import _BOM, _csv_records, _json_object
+from tempembed.data.rows import _python_values, _text
+from tempembed.data.wording import first_line, quoted
+from tempembed.errors import UserError
+from tempembed.settings import INSTALLED_CODE
+
+COLUMNS = ("text", "document")
+SUFFIXES = (".txt", ".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")
+CHUNK_TEXTS = 4096
+
+
+@dataclass(frozen=True, kw_only=True)
+class Texts:
+    """A file of texts. A row's number counts from 1, header and blank lines left out."""
+
+    source: str
+    """What the user gave."""
+    path: Path
+    fingerprint: str
+    """16 hex digits of the file's bytes."""
+
+    def chunks(self) -> Iterator[list[str]]:
+        """All texts in order, 4,096 at a time.
+
+        Raises:
+            UserError: a row without text, by file and row; no column of texts; no texts at all.
+        """
+        suffix = self.path.suffix.lower()
+        if suffix == ".parquet":
+            rows = _parquet_rows(self.path)
+        elif suffix in (".csv", ".tsv"):
+            rows = _csv_rows(self.path, "\t" if suffix == ".tsv" else ",")
+        else:
+            rows = _line_rows(self.path, as_json=suffix != ".txt")
+        num = 0
+        while chunk := list(islice(rows, CHUNK_TEXTS)):
+            num += len(chunk)
+            yield chunk
+        if not num:
+            raise UserError(f"{self.path}: expected texts, got none; give a file with at least one")
+
+
+def open_texts(source: str, say: Callable[[str], None] = lambda _: None) -> Texts:
+    """A file whose name says what it is: .txt (a text a line), JSON Lines, CSV or Parquet (a column text or document).
+
+    Args:
+        source: the file; or installed-code, the test documents of the embedded corpus.
+        say: takes lines of progress.
+
+    Raises:
+        UserError: no such file, or of another kind.
+    """
+    if source == INSTALLED_CODE:
+        from tempembed.data.installed_code import installed_code
+
+        path = installed_code(progress=say).test
+    else:
+        path = Path(source)
+    if path.suffix.lower() not in SUFFIXES:
+        raise UserError(
+            f"{source}: expected {INSTALLED_CODE} or a file that ends in {', '.join(SUFFIXES)}, got "
+            f"{path.suffix!r}; convert it"
+        )
+    if not path.is_file():
+        raise UserError(f"{source}: expected a file of texts, found no such file; check the path")
+    with path.open("rb") as file:
+        if file.read(2) in (b"\xff\xfe", b"\xfe\xff"):
+            raise UserError(f"{source}: expected UTF-8 text, got UTF-16; save it again as UTF-8")
+        file.seek(0)
+        digest = hashlib.file_digest(file, "sha256").hexdigest()[:16]
+    return Texts(source=source, path=path, fingerprint=digest)
+
+
+def _line_rows(path: Path, *, as_json: bool) -> Iterator[str]:
+    row = 0
+    with path.open("rb") as lines:
+        for line, content in enumerate(lines, start=1):
+            content = content.removeprefix(_BOM) if line == 1 else content
+            if not content.strip():
+                continue
+            row += 1
+            try:
+                if not as_json:
+                    yield _text(content.decode("utf-8", "surrogateescape").rstrip("\r\n"), "text")
+                    continue
+                values = _json_object(content)
+                column = _column(list(values))
+                yield _text(values[column], column)
+            except BadRow as bad:
+                raise _at(path, row, bad, line) from bad
+
+
+def _csv_rows(path: Path, delimiter: str) -> Iterator[str]:
+    limit = csv.field_size_limit(2**31 - 1)  # texts may be longer than the module's 128 KiB
+    try:
+        with path.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as lines:
+            records = _csv_records(csv.reader(lines, delimiter=delimiter, strict=True), path)
+            _, header = next(records, (1, []))
+            column = _file_column(header, path)
+            place = header.index(column)
+            for row, (line, cells) in enumerate(records, start=1):
+                try:
+                    if len(cells) != len(header):
+                        expected = f"{len(header)} cells as in the header"
+                        raise BadRow("", expected, f"{len(cells)}", "quote cells that hold the separator")
+                    yield _text(cells[place], column)
+                except BadRow as bad:
+                    raise _at(path, row, bad, line) from bad
+    finally:
+        csv.field_size_limit(limit)
+
+
+def _parquet_rows(path: Path) -> Iterator[str]:
+    try:
+        file = pq.ParquetFile(path, page_checksum_verification=True)
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        raise UserError(
+            f"{path}: expected a whole Parquet file ({first_line(error)}); write it again"
+        ) from error
+    with file:
+        column = _file_column(file.schema_arrow.names, path)
+        kind = file.schema_arrow.field(column).type
+        if not is_text(kind):
+            raise UserError(f"{path}, column {column!r}: expected text, got {kind}; write the column as text")
+        row = 0
+        for values in _parquet_batches(file, column, path):
+            for value in values:
+                row += 1
+                try:
+                    yield _text(value, column)
+                except BadRow as bad:
+                    raise _at(path, row, bad) from bad
+
+
+def _parquet_batches(file: pq.ParquetFile, column: str, path: Path) -> Iterator[list[Any]]:
+    try:
+        for batch in file.iter_batches(CHUNK_TEXTS, columns=[column]):
+            yield _python_values(pa.chunked_array([batch.column(0)]))
+    except (pa.ArrowException, OSError) as error:
+        raise UserError(
+            f"{path}: expected a readable Parquet file, it is damaged ({first_line(error)})"
+        ) from error
+
+
+def _column(names: Sequence[str]) -> str:
+    """The one of the names that holds the texts, or BadRow."""
+    found = _one_spelling(names, *COLUMNS)
+    if found is None:
+        raise BadRow(
+            "", f"a column {' or '.join(map(repr, COLUMNS))}", quoted(names), "rename the one with the texts"
+        )
+    return found
+
+
+def _file_column(names: Sequence[str], path: Path) -> str:
+    try:
+        return _column(names)
+    except BadRow as bad:
+        raise UserError(f"{path}: {bad.message}") from bad
+
+
+def _at(path: Path, row: int, bad: BadRow, line: int = 0) -> UserError:
+    where = f" (line {line})" if line else ""
+    column = f", column {bad.column!r}" if bad.column else ""
+    return UserError(f"{path}, row {row}{where}{column}: {bad.message}")

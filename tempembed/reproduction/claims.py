@@ -1,0 +1,16 @@
+"""The paper's claims (paper.md 1.7), each a paired comparison of trials.
+
+A difference is that of the same seed (same data in the same order, same first weights) on the same resample of the queries.
+"""
+
+from tempembed.reproduction.finding import Finding, attempted
+from tempembed.reproduction.prefix_claims import prefix_claims
+from tempembed.reproduction.results import Results
+from tempembed.reproduction.set_claims import set_claims
+from tempembed.reproduction.temperature_claims import temperature_claims
+
+
+def claims(results: Results) -> list[Finding]:
+    """All claims, judged on the lines of one encoder."""
+    tests = [*temperature_claims(results), *prefix_claims(results), *set_claims(results)]
+    return [attempted(key, claim, test) for key, claim, test in tests]

@@ -1,0 +1,142 @@
+"""What the paper's reviewers missed (paper.md 1.8): comparisons with baselines, the spread over seeds, cost."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from statistics import fmean
+
+from tempembed.reproduction.finding import Finding, Unit, attempted
+from tempembed.reproduction.quantities import BINARY, BOTH, COMPARED, TRUNCATED, Quantity, kept
+from tempembed.reproduction.results import CLUSTERING, Line, NotMeasured, Results
+from tempembed.reproduction.sample import Interval, Sample, difference
+from tempembed.reproduction.temperature_claims import ends
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """A paired difference in one quantity."""
+
+    effect: float
+    interval: Interval | None
+    unit: Unit
+
+    @property
+    def is_there(self) -> bool:
+        """Whether the interval leaves zero out."""
+        return self.interval is not None and (self.interval[0] > 0 or self.interval[1] < 0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """An entry against its baseline."""
+
+    question: str
+    label: str
+    baseline: str
+    cells: tuple[Cell | None, ...]
+    """In the order of COMPARED; None: not measured."""
+
+
+def comparisons(results: Results) -> list[Comparison]:
+    """Those of the entries that name a baseline, where both were measured."""
+    found = []
+    for line in results.lines:
+        if not line.entry.against:
+            continue
+        try:
+            baseline = results.line(line.entry.against)
+        except NotMeasured:
+            continue
+        found.append(
+            Comparison(
+                question=line.entry.question, label=line.entry.label, baseline=baseline.entry.label,
+                cells=tuple(_cell(quantity, line, baseline) for quantity in COMPARED),
+            )
+        )  # fmt: skip
+    return found
+
+
+def _cell(quantity: Quantity, line: Line, baseline: Line) -> Cell | None:
+    try:
+        sample = difference(quantity.of(line), quantity.of(baseline))
+    except NotMeasured:
+        return None
+    return Cell(effect=sample.mean, interval=sample.interval, unit=quantity.unit)
+
+
+def clustering_claims(results: Results) -> list[Finding]:
+    """Claim 3 on clustering, which the paper did not compress."""
+    forms = {"3a": (TRUNCATED, "truncation keeps"), "3b": (BINARY, "binarisation keeps"), "3c": (BOTH, "both together keep")}  # fmt: skip
+    found = []
+    for key, (form, what) in forms.items():
+        claim = f"Clustering: {what} more as τ rises"
+        found.append(attempted(key, claim, partial(ends, results, key, claim, kept(CLUSTERING, form), 1)))
+    return found
+
+
+def measured(quantity: Quantity, lines: Sequence[Line]) -> dict[str, Sample]:
+    """A quantity by label, of the lines that have it."""
+    found = {}
+    for line in lines:
+        try:
+            found[line.entry.label] = quantity.of(line)
+        except NotMeasured:
+            continue
+    return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spread:
+    """How far the seeds of an objective lie apart."""
+
+    quantity: Quantity
+    typical: float
+    """The mean over objectives of the standard deviation over seeds."""
+    widest: float
+    """The largest distance between two seeds."""
+    where: str
+    """Label of that objective."""
+
+
+def spreads(results: Results) -> list[Spread]:
+    """Of each quantity that objectives are compared in; empty with one seed."""
+    found = []
+    for quantity in COMPARED:
+        samples = {k: v for k, v in measured(quantity, results.lines).items() if len(v.seeds) > 1}
+        if not samples:
+            continue
+        ranges = {k: (v.values_S.max() - v.values_S.min()).item() for k, v in samples.items()}
+        where = max(ranges, key=lambda label: ranges[label])
+        typical = fmean(sample.values_S.std().item() for sample in samples.values())
+        found.append(Spread(quantity=quantity, typical=typical, widest=ranges[where], where=where))
+    return found
+
+
+COSTS = ("train_seconds", "pairs_per_second", "peak_bytes", "evaluation_seconds", "overhead_seconds")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cost:
+    """Of a run, mean over the seeds; what was not recorded is None."""
+
+    label: str
+    encoder: str
+    num_terms: int
+    values: tuple[float | None, ...]
+    """In the order of COSTS."""
+
+
+def costs(results: Results) -> list[Cost]:
+    """Of every objective."""
+    return [
+        Cost(
+            label=line.entry.label, encoder=line.entry.encoder, num_terms=len(line.trials[0].record["terms"]),
+            values=tuple(_mean([t.record.get("cost", {}).get(name) for t in line.trials]) for name in COSTS),
+        )
+        for line in results.lines
+    ]  # fmt: skip
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    there = [value for value in values if value is not None]
+    return fmean(there) if there else None

@@ -1,0 +1,191 @@
+"""Which runs reproduce the paper: entries, each an objective under the paper's name, trained with every seed."""
+
+import dataclasses
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from tempembed.errors import UserError
+from tempembed.settings import TrainSettings
+
+Role = Literal["single", "mrl", "multi", "extra"]
+"""single and mrl: one temperature, without and with prefixes; multi: the paper's sets; extra: what its reviewers missed."""
+STATIC, TRANSFORMER = "static", "transformer"
+BEST_SINGLE, BEST_MRL = "best single τ", "best MRL τ"
+"""Baselines that the results choose: of the entries of a role, the one with the best retrieval."""
+LOWEST, HIGHEST = 0.04, 0.4
+"""The paper's range of temperatures: claims about a rising temperature are judged on it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """One line of the paper's tables."""
+
+    label: str
+    role: Role
+    objective: str = ""
+    """As in --objective."""
+    terms: tuple[str, ...] = ()
+    """In its place: explicit terms, with W for the full width."""
+    temperature: float | None = None
+    """Of an entry with one."""
+    beta: float = 0.0
+    encoder: str = STATIC
+    against: str = ""
+    """Label of what it is compared with, of the same encoder, besides the claims."""
+    question: str = ""
+    """What that comparison asks."""
+
+    @property
+    def slug(self) -> str:
+        """The label, safe for a file name."""
+        text = re.sub(r"[^a-z0-9.]+", "-", self.label.lower()).strip("-")
+        return text if self.encoder == STATIC else f"{self.encoder}-{text}"
+
+    def name(self, seed: int) -> str:
+        """Of its trial."""
+        return f"{self.slug}-seed{seed}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preset:
+    """A reproduction."""
+
+    name: str
+    seeds: tuple[int, ...]
+    entries: tuple[Entry, ...]
+    encoders: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """By encoder: what its runs set of TrainSettings. Runs of unlike encoders need data that is tokenised apart."""
+
+    def of(self, encoder: str) -> "Preset":
+        """The part with one encoder."""
+        return dataclasses.replace(
+            self,
+            entries=tuple(entry for entry in self.entries if entry.encoder == encoder),
+            encoders={encoder: self.encoders[encoder]},
+        )
+
+
+def settings(preset: Preset, base: TrainSettings) -> dict[str, TrainSettings]:
+    """The runs by name; those of a seed see the same data in the same order.
+
+    Args:
+        preset: what is run.
+        base: everything that the preset does not set, such as the data.
+
+    Raises:
+        UserError: two runs of one name.
+    """
+    runs: dict[str, TrainSettings] = {}
+    for entry in preset.entries:
+        common = dataclasses.replace(base, encoder=entry.encoder, **preset.encoders[entry.encoder])
+        terms = tuple(term.replace("W", str(common.width)) for term in entry.terms)
+        chosen = {"terms": terms} if terms else {"objective": entry.objective, "terms": ()}
+        for seed in preset.seeds:
+            if entry.name(seed) in runs:
+                raise UserError(
+                    f"preset {preset.name}: expected each label and seed once, got {entry.name(seed)} twice"
+                )
+            runs[entry.name(seed)] = dataclasses.replace(common, **chosen, beta=entry.beta, seed=seed)
+    return runs
+
+
+def single(tau: float, encoder: str = STATIC) -> Entry:
+    """Plain InfoNCE."""
+    return Entry(
+        label=f"InfoNCE τ={tau:g}", role="single", objective=f"infonce:{tau:g}", temperature=tau, encoder=encoder,
+    )  # fmt: skip
+
+
+def mrl(tau: float, encoder: str = STATIC) -> Entry:
+    """InfoNCE on three prefixes."""
+    return Entry(
+        label=f"MRL τ={tau:g}", role="mrl", objective=f"mrl:{tau:g}", temperature=tau, encoder=encoder
+    )
+
+
+def multi(encoder: str = STATIC) -> tuple[Entry, ...]:
+    """The paper's sets of temperatures."""
+    return (
+        Entry(label="TempAgg", role="multi", objective="tempagg", encoder=encoder),
+        Entry(
+            label="TempAggMRL", role="multi", objective="tempaggmrl", encoder=encoder, against=BEST_MRL,
+            question="What does the sum over temperatures add to prefixes at one temperature?",
+        ),
+        Entry(label="TempSpecMRL", role="multi", objective="tempspecmrl", encoder=encoder),
+    )  # fmt: skip
+
+
+BETA = 1.0
+
+
+def extras() -> tuple[Entry, ...]:
+    """What the paper's reviewers missed (paper.md 1.8), each with its natural baseline."""
+    taus = (0.03, 0.06, 0.1)
+    mean = sum(taus) / len(taus)
+    scaled = tuple(f"W@{tau:g}*{tau / mean:.4g}" for tau in taus)
+    return (
+        Entry(
+            label="InfoNCE, learned τ", role="extra", objective="infonce:learned(0.06)", against=BEST_SINGLE,
+            question="Does a learned temperature find the best fixed one?",
+        ),
+        Entry(
+            label="InfoNCE, cosine τ 0.03-0.1", role="extra", objective="infonce:cosine(0.03,0.1)", against="TempAgg",
+            question="Does a schedule over the same temperatures (Kukleva et al. 2023) do what their sum does?",
+        ),
+        Entry(
+            label="TempAgg, 5 temperatures", role="extra", objective="tempagg:0.03,0.04,0.06,0.08,0.1", against="TempAgg",
+            question="Do more temperatures in the same range help?",
+        ),
+        Entry(
+            label="TempAgg, terms scaled by τ", role="extra", terms=scaled, against="TempAgg",
+            question="Does it matter that the gradient of L_τ carries 1/τ? Weights proportional to τ undo it.",
+        ),
+        Entry(
+            label="TempSpecMRL reversed", role="extra", objective="tempspecmrl:0.1,0.06,0.03", against="TempSpecMRL",
+            question="Does the direction matter? Here the shortest prefix has the largest temperature.",
+        ),
+        Entry(
+            label=f"InfoNCE τ=0.1, β={BETA:g}", role="extra", objective="infonce:0.1", beta=BETA, against="InfoNCE τ=0.1",
+            question="Do hard-negative weights (Robinson et al. 2021) change what a temperature gives?",
+        ),
+    )  # fmt: skip
+
+
+def quick() -> Preset:
+    """At most 25 minutes on 2 cores: half the width, one pass over the data; the transformer only for the directions."""
+    return Preset(
+        name="quick", seeds=(0, 1, 2),
+        entries=(
+            *map(single, (0.04, 0.06, 0.1, 0.2, 0.4)), *map(mrl, (0.04, 0.1, 0.4)), *multi(), *extras(),
+            single(0.04, TRANSFORMER), single(0.4, TRANSFORMER),
+        ),
+        encoders={
+            STATIC: {"width": 512, "epochs": 1.0, "batch_size": 1024},
+            TRANSFORMER: {"width": 128, "layers": 2, "max_tokens": 64, "steps": 60, "batch_size": 512},
+        },
+    )  # fmt: skip
+
+
+def full() -> Preset:
+    """About an hour on 2 cores: the width of the paper, two passes, all temperatures with and without prefixes."""
+    schedule = Entry(
+        label="MRL, cosine τ 0.03-0.1", role="extra", objective="mrl:cosine(0.03,0.1)", against="TempAggMRL",
+        question="Does a schedule with prefixes do what TempAggMRL does?",
+    )  # fmt: skip
+    return Preset(
+        name="full", seeds=(0, 1, 2),
+        entries=(
+            *map(single, (0.03, 0.04, 0.06, 0.1, 0.2, 0.4)), *map(mrl, (0.04, 0.06, 0.1, 0.2, 0.4)),
+            *multi(), *extras(), schedule,
+            *(single(tau, TRANSFORMER) for tau in (0.04, 0.1, 0.4)), mrl(0.04, TRANSFORMER), *multi(TRANSFORMER),
+        ),
+        encoders={
+            STATIC: {"width": 1024, "epochs": 2.0, "batch_size": 1024},
+            TRANSFORMER: {"width": 128, "layers": 2, "max_tokens": 64, "steps": 250, "batch_size": 512},
+        },
+    )  # fmt: skip
+
+
+PRESETS = {"quick": quick, "full": full}

@@ -1,0 +1,85 @@
+"""What is read off a line of the results: scores and kept shares in the forms of the paper's Table 2, and dimensions."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from scipy import stats
+
+from tempembed.compression.spec import Spec
+from tempembed.reproduction.finding import Unit
+from tempembed.reproduction.results import CLUSTERING, METRICS, RETRIEVAL, Line
+from tempembed.reproduction.sample import Sample
+
+
+@dataclass(frozen=True, kw_only=True)
+class Form:
+    """A way to store an embedding, for any width."""
+
+    name: str
+    times: str
+    """How much smaller."""
+    spec: Callable[[int], Spec]
+
+
+FULL = Form(name="full", times="1x", spec=lambda width: Spec(width=width))
+TRUNCATED = Form(name="a quarter of the width", times="4x", spec=lambda width: Spec(width=width // 4))
+BINARY = Form(name="binary", times="32x", spec=lambda width: Spec(width=width, numbers="binary"))
+RERANKED = Form(
+    name="binary, re-ranked",
+    times="32x",
+    spec=lambda width: Spec(width=width, numbers="binary", rerank="bits"),
+)
+BOTH = Form(
+    name="a quarter, binary", times="128x", spec=lambda width: Spec(width=width // 4, numbers="binary")
+)
+BOTH_RERANKED = Form(
+    name="a quarter, binary, re-ranked", times="128x",
+    spec=lambda width: Spec(width=width // 4, numbers="binary", rerank="bits"),
+)  # fmt: skip
+EQUAL = Form(name="float32 prefix of as many bytes", times="32x", spec=lambda width: Spec(width=width // 32))
+FORMS = (FULL, TRUNCATED, BINARY, RERANKED, BOTH)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quantity:
+    """A number of a line."""
+
+    name: str
+    unit: Unit
+    """Of its differences."""
+    of: Callable[[Line], Sample]
+
+    def text(self, value: float) -> str:
+        """The number itself, without a sign."""
+        return {"score": f"{value:.3f}", "share": f"{100 * value:.1f} %"}.get(self.unit, f"{value:.0f}")
+
+
+def score(task: str, form: Form = FULL) -> Quantity:
+    """A task's score."""
+    name = METRICS[task] if form is FULL else f"{METRICS[task]}, {form.name}"
+    return Quantity(name=name, unit="score", of=lambda line: line.score(task, form.spec(line.width)))
+
+
+def kept(task: str, form: Form) -> Quantity:
+    """Share of the full score that a form keeps."""
+    name = f"{METRICS[task]} kept, {form.name} ({form.times})"
+    return Quantity(name=name, unit="share", of=lambda line: line.kept(task, form.spec(line.width)))
+
+
+DIMENSION = Quantity(name="PCA-95", unit="components", of=lambda line: line.measure("pca95"))
+COMPARED = (
+    score(RETRIEVAL), score(CLUSTERING), DIMENSION, kept(RETRIEVAL, TRUNCATED), kept(RETRIEVAL, BINARY),
+    kept(RETRIEVAL, RERANKED), kept(RETRIEVAL, BOTH),
+)  # fmt: skip
+"""What two objectives are compared in."""
+
+
+def curve(lines: Sequence[Line], quantity: Quantity) -> str:
+    """A quantity over the temperatures, with Spearman's rank correlation of its means with them."""
+    means = [quantity.of(line).mean for line in lines]
+    temperatures = [line.tau for line in lines]
+    taus = ", ".join(f"{tau:g}" for tau in temperatures)
+    text = f"{', '.join(map(quantity.text, means))} at τ = {taus}"
+    if len(set(means)) < 2 or len(lines) < 3:
+        return text
+    return f"{text}; Spearman's ρ with τ {stats.spearmanr(temperatures, means).statistic:+.2f}"

@@ -1,0 +1,96 @@
+"""Claims 6 to 8: several temperatures at once, against the best single one and against each other."""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+
+from tempembed.reproduction.finding import Finding, Test, all_of, concluded, judge
+from tempembed.reproduction.presets import BEST_SINGLE
+from tempembed.reproduction.quantities import BINARY, RERANKED, TRUNCATED, Form, Quantity, kept, score
+from tempembed.reproduction.results import CLUSTERING, METRICS, RETRIEVAL, Results
+from tempembed.reproduction.sample import combine, difference, share
+
+CLOSE = 0.01
+"""A score that is at most 1 % below another is close to it."""
+ABOUT_99 = 0.985
+"""What rounds to 99 %."""
+MATCHES = 'models of several τ "slightly below best" [S]'
+ABOUT = "about 99 % [R]"
+"""Numbers 17 and 16 of paper.md section 2, with their tags."""
+
+
+def set_claims(results: Results) -> Iterator[Test]:
+    """Claims 6 to 8."""
+    for label in ("TempAgg", "TempAggMRL"):
+        for key, claim, test in (
+            ("6a", f"{label}: retrieval is close to the best single τ", _close),
+            ("6b", f"{label}: clustering is above that of the τ that is best in retrieval", _above),
+            ("6c", f"{label}: and by a large margin", _far_above),
+        ):
+            yield key, claim, partial(test, results, key, claim, label)
+    for form in (TRUNCATED, BINARY, RERANKED):
+        claim = f"TempAggMRL has the best score: {form.name} ({form.times})"
+        yield "7a", claim, partial(_best_of_all, results, "7a", claim, "TempAggMRL", form, score)
+    for form in (TRUNCATED, BINARY, RERANKED):
+        claim = f"TempSpecMRL keeps most: {form.name} ({form.times})"
+        yield "7b", claim, partial(_best_of_all, results, "7b", claim, "TempSpecMRL", form, kept)
+    claim = "TempSpecMRL keeps about 99 % at 32x with re-ranking"
+    yield "8", claim, partial(_about_99, results, claim)
+
+
+def _close(results: Results, key: str, claim: str, label: str) -> Finding:
+    best, line = results.line(BEST_SINGLE), results.line(label)
+    a, b = line.score(RETRIEVAL), best.score(RETRIEVAL)
+    return concluded(
+        key, claim, f"nDCG@10, relative: {label} over {best.entry.label}, minus 1; close is above {-CLOSE:.0%}",
+        combine(lambda r: r - 1, share(a, b)), sign=1, margin=-CLOSE, unit="share",
+        detail=f"{a.mean:.4f} against {b.mean:.4f}", paper=MATCHES,
+    )  # fmt: skip
+
+
+def _above(results: Results, key: str, claim: str, label: str) -> Finding:
+    best, line = results.line(BEST_SINGLE), results.line(label)
+    a, b = line.score(CLUSTERING), best.score(CLUSTERING)
+    return concluded(
+        key, claim, f"V-measure: {label} minus {best.entry.label}", difference(a, b), sign=1,
+        detail=f"{a.mean:.4f} against {b.mean:.4f}",
+    )  # fmt: skip
+
+
+def _far_above(results: Results, key: str, claim: str, label: str) -> Finding:
+    best, line = results.line(BEST_SINGLE), results.line(label)
+    top = results.best("single", CLUSTERING)
+    a, b, c = (each.score(CLUSTERING) for each in (line, best, top))
+    gap = c.mean - b.mean
+    way = f", {(a.mean - b.mean) / gap:.0%} of the way" if gap > 0 else ""
+    return concluded(
+        key, claim,
+        f"V-measure: {label} minus the middle between {best.entry.label} and {top.entry.label}, the best in clustering "
+        "(large: at least half of the way, our reading)",
+        combine(lambda x, y, z: x - (y + z) / 2, a, b, c), sign=1,
+        detail=f"{a.mean:.4f} between {b.mean:.4f} and {c.mean:.4f}{way}",
+    )  # fmt: skip
+
+
+def _best_of_all(
+    results: Results, key: str, claim: str, label: str, form: Form, kind: Callable[[str, Form], Quantity]
+) -> Finding:
+    """Against each model of the paper's Table 2; shown is the strongest rival."""
+    quantity, line = kind(RETRIEVAL, form), results.line(label)
+    names = [BEST_SINGLE, *(name for name in ("TempAgg", "TempAggMRL", "TempSpecMRL") if name != label)]
+    rivals = [results.line(name) for name in names]
+    differences = {rival.entry.label: difference(quantity.of(line), quantity.of(rival)) for rival in rivals}
+    strongest = min(differences, key=lambda name: differences[name].mean)
+    values = [f"{rival.entry.label} {quantity.text(quantity.of(rival).mean)}" for rival in (line, *rivals)]
+    return concluded(
+        key, claim, f"{METRICS[RETRIEVAL]}{' kept' if kind is kept else ''}: {label} minus {strongest}, the strongest rival",
+        differences[strongest], sign=1, unit=quantity.unit, detail=", ".join(values),
+        verdict=all_of([judge(each.interval, 1) for each in differences.values()]),
+    )  # fmt: skip
+
+
+def _about_99(results: Results, claim: str) -> Finding:
+    return concluded(
+        "8", claim, "nDCG@10 kept by TempSpecMRL, binary, top 100 re-ranked; about 99 % is above 98.5 %",
+        kept(RETRIEVAL, RERANKED).of(results.line("TempSpecMRL")), sign=1, margin=ABOUT_99, unit="kept",
+        paper=ABOUT,
+    )  # fmt: skip

@@ -1,0 +1,116 @@
+"""Claims 1 to 4: what a rising temperature does to quality, to the intrinsic dimension, and to what compression keeps."""
+
+import math
+from functools import partial
+from itertools import pairwise
+
+from tempembed.reproduction.finding import Finding, Test, all_of, concluded, judge
+from tempembed.reproduction.presets import HIGHEST, LOWEST
+from tempembed.reproduction.quantities import (
+    BINARY,
+    BOTH,
+    DIMENSION,
+    EQUAL,
+    TRUNCATED,
+    Quantity,
+    curve,
+    kept,
+    score,
+)
+from tempembed.reproduction.results import CLUSTERING, RETRIEVAL, Line, NotMeasured, Results
+from tempembed.reproduction.sample import Sample, average, combine, difference
+
+PAPER = {
+    "3a": "93 % at τ = 0.04, 99 % at 0.4 [R]; at most 97.5 % with a high dimension, up to 99 % with a low one [H]",
+    "3b": "at most 97.5 % with a high dimension, up to 99 % with a low one [H]",
+    "3c": "87 %, τ not stated [S]",
+}
+"""Numbers 7, 8 and 10 of paper.md section 2, with their tags."""
+
+
+def sweep(results: Results) -> list[Line]:
+    """Plain InfoNCE over the paper's range of temperatures.
+
+    Raises:
+        NotMeasured: fewer than two.
+    """
+    lines = [line for line in results.role("single") if LOWEST <= line.tau <= HIGHEST]
+    if len(lines) < 2:
+        raise NotMeasured("InfoNCE at two temperatures")
+    return lines
+
+
+def temperature_claims(results: Results) -> list[Test]:
+    """Claims 1 to 4."""
+    directions: list[tuple[str, str, Quantity, int]] = [
+        ("1a", "Retrieval falls as τ rises", score(RETRIEVAL), -1),
+        ("1b", "Clustering rises with τ", score(CLUSTERING), 1),
+        ("2a", "The intrinsic dimension falls as τ rises", DIMENSION, -1),
+        ("3a", "Truncation keeps more as τ rises", kept(RETRIEVAL, TRUNCATED), 1),
+        ("3b", "Binarisation keeps more as τ rises", kept(RETRIEVAL, BINARY), 1),
+        ("3c", "Both together keep more as τ rises", kept(RETRIEVAL, BOTH), 1),
+    ]
+    found: list[Test] = [
+        (key, claim, partial(ends, results, key, claim, quantity, sign))
+        for key, claim, quantity, sign in directions
+    ]
+    levels, falls = "The rise of clustering levels off", "The intrinsic dimension falls at every step of τ"
+    equal = "At equal bytes binarisation keeps more than truncation"
+    found += [
+        ("1c", levels, partial(_levels_off, results, levels)),
+        ("2b", falls, partial(_every_step, results, falls)),
+        ("4", equal, partial(_equal_bytes, results, equal)),
+    ]
+    return sorted(found, key=lambda test: test[0])
+
+
+def ends(results: Results, key: str, claim: str, quantity: Quantity, sign: int) -> Finding:
+    """A direction over τ, judged on the two ends of the sweep."""
+    lines = sweep(results)
+    first, last = lines[0], lines[-1]
+    return concluded(
+        key, claim, f"{quantity.name}: τ = {last.tau:g} minus τ = {first.tau:g}",
+        difference(quantity.of(last), quantity.of(first)), sign=sign, unit=quantity.unit,
+        detail=curve(lines, quantity), paper=PAPER.get(key, ""),
+    )  # fmt: skip
+
+
+def _levels_off(results: Results, claim: str) -> Finding:
+    lines, quantity = sweep(results), score(CLUSTERING)
+    if len(lines) < 3:
+        raise NotMeasured("InfoNCE at three temperatures")
+
+    def per_doubling(low: Line, high: Line) -> Sample:
+        octaves = math.log2(high.tau / low.tau)
+        return combine(lambda a, b: (a - b) / octaves, quantity.of(high), quantity.of(low))
+
+    first, last = per_doubling(*lines[:2]), per_doubling(*lines[-2:])
+    steps = [f"{a.tau:g} to {b.tau:g}" for a, b in (lines[:2], lines[-2:])]
+    return concluded(
+        "1c", claim, f"V-measure gained per doubling of τ: from {steps[1]} minus from {steps[0]}",
+        difference(last, first), sign=-1, detail=f"{first.mean:+.4f} at first, {last.mean:+.4f} at last",
+    )  # fmt: skip
+
+
+def _every_step(results: Results, claim: str) -> Finding:
+    lines = sweep(results)
+    steps = {(a, b): difference(DIMENSION.of(b), DIMENSION.of(a)) for a, b in pairwise(lines)}
+    (low, high), least = max(steps.items(), key=lambda step: step[1].mean)
+    falls = sum(step.mean < 0 for step in steps.values())
+    return concluded(
+        "2b", claim, f"{DIMENSION.name}: the smallest step, τ = {high.tau:g} minus τ = {low.tau:g}", least,
+        sign=-1, unit="components", detail=f"falls in {falls} of {len(steps)} steps",
+        verdict=all_of([judge(step.interval, -1) for step in steps.values()]),
+    )  # fmt: skip
+
+
+def _equal_bytes(results: Results, claim: str) -> Finding:
+    lines, binary, prefix = sweep(results), kept(RETRIEVAL, BINARY), kept(RETRIEVAL, EQUAL)
+    each = [difference(binary.of(line), prefix.of(line)) for line in lines]
+    width = lines[0].width
+    return concluded(
+        "4", claim,
+        f"nDCG@10 kept in {width // 8} bytes: {width} bits minus {width // 32} float32 coordinates, mean over τ",
+        average(*each), sign=1, unit="share",
+        detail=f"{', '.join(f'{100 * one.mean:+.1f} pp' for one in each)} at τ = {', '.join(f'{line.tau:g}' for line in lines)}",
+    )  # fmt: skip

@@ -1,0 +1,105 @@
+"""The winners of a sweep go to the registry: each alias to the trial that is best at it, if it beats who holds it."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tempembed.evaluation.compare import load_report
+from tempembed.evaluation.trained import REPORT
+from tempembed.search.promotion import Decision, Standing, decide, standing
+from tempembed.tracking.registry import Registry, registered_name
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """A finished trial."""
+
+    name: str
+    folder: Path
+    run_id: str
+    result: dict[str, Any]
+    """As in trials.json."""
+
+
+def promote(
+    registry: Registry,
+    candidates: Sequence[Candidate],
+    aliases: Sequence[str],
+    data: str,
+    training_fingerprint: str,
+    save_codecs: Callable[[Path, dict[str, str]], None],
+) -> tuple[str, list[Decision]]:
+    """Decide every alias, register each trial that takes one, once, and let the aliases point at it.
+
+    Args:
+        registry: where.
+        candidates: the trials, all measured on one test.
+        aliases: `full` and bytes-N.
+        data: name of the data set.
+        training_fingerprint: of the training pairs.
+        save_codecs: writes the fitted codecs of a model's folder, specs by alias, to its `codecs/`.
+
+    Returns:
+        The registered model, and the decisions in the order of the aliases.
+    """
+    fingerprint = candidates[0].result["data"]["tasks"]["retrieval"]["fingerprint"]
+    name = registered_name(data, fingerprint)
+    best = {alias: standings for alias in aliases if (standings := _best(candidates, alias))}
+    decisions = []
+    taken: dict[str, dict[str, Standing]] = {}
+    for alias, (candidate, new) in best.items():
+        decision = decide(alias, new, _holder(registry, name, alias))
+        decisions.append(decision)
+        if decision.promote:
+            taken.setdefault(candidate.name, {})[alias] = new
+    for candidate in candidates:
+        if won := taken.get(candidate.name):
+            save_codecs(candidate.folder, {alias: new.row["spec"] for alias, new in won.items()})
+            number = registry.register(
+                candidate.run_id,
+                candidate.folder,
+                name,
+                _tags(candidate, aliases, data, fingerprint, training_fingerprint),
+            )
+            for alias in won:
+                registry.point(name, alias, number)
+    return name, decisions
+
+
+def _best(candidates: Sequence[Candidate], alias: str) -> tuple[Candidate, Standing] | None:
+    found = []
+    for candidate in candidates:
+        report, replicates = load_report(candidate.folder / REPORT)
+        if new := standing(candidate.name, report, replicates, alias):
+            found.append((candidate, new))
+    return max(found, key=lambda pair: pair[1].row["score"], default=None)
+
+
+def _holder(registry: Registry, name: str, alias: str) -> Standing | None:
+    for version in registry.versions(name):
+        if alias in version.aliases:
+            return standing(version.label, *registry.measured(version), alias)
+    return None
+
+
+def _tags(
+    candidate: Candidate, aliases: Sequence[str], data: str, fingerprint: str, training_fingerprint: str
+) -> dict[str, str]:
+    """Scores, intervals and codecs by alias, and where the version comes from."""
+    result = candidate.result
+    tags = {
+        "objective": result["objective"], "seed": str(result["seed"]), "trial": candidate.name, "data": data,
+        "data_fingerprint": fingerprint, "training_fingerprint": training_fingerprint,
+        "terms": " ".join(f"{t['dim']}@{t['course'] or format(t['temperature'], 'g')}*{t['weight']:g}" for t in result["terms"]),
+        "encoder": result["encoder"], "intrinsic_dimension": str(result["geometry"].get("pca95")),
+    }  # fmt: skip
+    for alias in aliases:
+        if new := standing(candidate.name, *load_report(candidate.folder / REPORT), alias):
+            row = new.row
+            tags |= {
+                f"{alias}.codec": row["spec"], f"{alias}.score": f"{row['score']:.4f}",
+                f"{alias}.interval": f"{row['ci_low']:.4f} to {row['ci_high']:.4f}",
+                f"{alias}.retention": f"{row['retention']:.4f}",
+            }  # fmt: skip
+    return tags

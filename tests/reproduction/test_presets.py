@@ -1,0 +1,60 @@
+import dataclasses
+
+import pytest
+
+from tempembed.errors import UserError
+from tempembed.reproduction.presets import PRESETS, STATIC, TRANSFORMER, settings, single
+from tempembed.search.ledger import NAME
+from tempembed.settings import TrainSettings
+
+
+@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("width", [512, 1024])
+def test_every_run_is_valid_and_has_a_name_of_its_own(name, width):
+    preset = PRESETS[name]()
+    encoders = {**preset.encoders, STATIC: {**preset.encoders[STATIC], "width": width}}
+    preset = dataclasses.replace(preset, encoders=encoders)
+    runs = settings(preset, TrainSettings(data="x.parquet", hold_out=0.1))
+    assert len(runs) == len(preset.entries) * len(preset.seeds) >= 3 * 15
+    assert all(NAME.fullmatch(run) for run in runs)
+    objectives = set()
+    for run in runs.values():
+        own = width if run.encoder == STATIC else run.width
+        terms = run.resolved_terms(own)
+        assert max(term.dim for term in terms) == own
+        assert run.data == "x.parquet"
+        objectives.add((run.encoder, terms, run.beta, run.seed))
+    assert len(objectives) == len(runs)
+    # of one seed, nothing but the objective differs: the same data in the same order
+    for encoder in (STATIC, TRANSFORMER):
+        same = {
+            dataclasses.replace(run, objective="infonce:1", terms=(), beta=0.0)
+            for run in runs.values()
+            if run.encoder == encoder and run.seed == 0
+        }
+        assert len(same) == 1
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_what_the_claims_need_is_run(name):
+    preset = PRESETS[name]()
+    taus = {e.temperature for e in preset.entries if e.role == "single" and e.encoder == STATIC}
+    assert taus >= {0.04, 0.06, 0.1, 0.2, 0.4}
+    prefixes = {e.temperature for e in preset.entries if e.role == "mrl" and e.encoder == STATIC}
+    assert len(prefixes) >= 3
+    assert prefixes <= taus
+    assert len(preset.seeds) >= 3
+    labels = {e.label for e in preset.entries if e.encoder == STATIC}
+    assert {e.against for e in preset.entries} - {""} <= labels | {"best single τ", "best MRL τ"}
+
+
+def test_terms_scaled_by_tau_have_equal_prefactors():
+    runs = settings(PRESETS["quick"](), TrainSettings())
+    terms = runs["tempagg-terms-scaled-by-seed0"].resolved_terms(512)
+    assert [term.weight / term.temperature for term in terms] == pytest.approx([3 / 0.19] * 3, rel=1e-3)
+
+
+def test_a_name_twice_is_refused():
+    preset = dataclasses.replace(PRESETS["quick"](), entries=(single(0.1), single(0.1)))
+    with pytest.raises(UserError, match=r"expected each label and seed once, got infonce-0\.1-seed0 twice"):
+        settings(preset, TrainSettings())

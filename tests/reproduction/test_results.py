@@ -1,0 +1,93 @@
+import json
+import shutil
+
+import pytest
+import torch
+
+from tempembed.compression.spec import Spec
+from tempembed.errors import UserError
+from tempembed.evaluation.compare import differences, load_report
+from tempembed.reproduction.presets import BEST_SINGLE
+from tempembed.reproduction.results import RETRIEVAL, NotMeasured, load_results
+from tempembed.reproduction.sample import difference
+
+
+@pytest.fixture
+def copy(sweep_folder, tmp_path):
+    return shutil.copytree(sweep_folder, tmp_path / "sweep")
+
+
+def test_a_sweep_is_read(sweep_folder, tiny):
+    results = load_results([sweep_folder], tiny)
+    assert [line.entry for line in results.lines] == list(tiny.entries)
+    assert [r["name"] for r in results.failed] == ["infonce-learned-seed1"]
+    assert results.line("InfoNCE, learned τ").seeds == (0,)
+    main = results.of("static")
+    assert [line.tau for line in main.role("single")] == [0.04, 0.1, 0.4]
+    assert main.line(BEST_SINGLE).entry.role == "single"
+    line = main.lines[0]
+    rows = json.loads((line.trials[0].folder / "evaluation.json").read_text())["scores"]
+    want = next(r for r in rows if r["task"] == "retrieval" and r["spec"] == "prefix:32+float32")
+    found = line.kept(RETRIEVAL, Spec(width=32))
+    assert found.values_S[0].item() == pytest.approx(want["retention"])
+    assert found.replicates_SR.shape == (2, 1000)
+    assert line.measure("pca95").values_S[0].item() == line.trials[0].record["geometry"]["pca95"]
+    with pytest.raises(NotMeasured, match=r"InfoNCE τ=0\.04: retrieval under prefix:7"):
+        line.score(RETRIEVAL, Spec(width=7))
+    with pytest.raises(NotMeasured, match="no such label"):
+        main.line("no such label")
+
+
+def test_one_seed_gives_the_interval_of_compare(sweep_folder, tiny):
+    results = load_results([sweep_folder], tiny).of("static")
+    low, high = results.role("single")[0], results.role("single")[-1]
+    reports = [load_report(line.trials[0].folder / "evaluation.json") for line in (low, high)]
+    spec = f"prefix:{low.width}+float32"
+    want = next(r for r in differences(*reports) if (r["task"], r["spec"]) == ("retrieval", spec))
+    found = difference(high.score(RETRIEVAL), low.score(RETRIEVAL))
+    assert found.values_S[0].item() == pytest.approx(want["difference"])
+    first = torch.quantile(found.replicates_SR[0], torch.tensor([0.025, 0.975], dtype=torch.float64)).tolist()
+    assert first == pytest.approx(want["ci"], abs=1e-6)
+
+
+def test_what_is_not_there_is_refused(copy, tiny, tmp_path):
+    with pytest.raises(UserError, match="expected the trials of a sweep and could not read them"):
+        load_results([tmp_path], tiny)
+    records = json.loads((copy / "trials.json").read_text())
+    (copy / "trials.json").write_text(json.dumps(records[2:]))
+    with pytest.raises(
+        UserError, match=r"2 are missing, the first is infonce-0\.04-seed0; run it to its end"
+    ):
+        load_results([copy], tiny)
+    # the trials of a preset may lie in two sweeps
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "trials.json").write_text(json.dumps(records[:2]))
+    shutil.move(copy / "trials" / "infonce-0.04-seed0", tmp_path / "other/trials/infonce-0.04-seed0")
+    shutil.move(copy / "trials" / "infonce-0.04-seed1", tmp_path / "other/trials/infonce-0.04-seed1")
+    assert len(load_results([copy, tmp_path / "other"], tiny).lines) == len(tiny.entries)
+
+
+def test_damaged_replicates_are_refused(copy, tiny):
+    path = copy / "trials" / "mrl-0.4-seed1" / "evaluation.replicates.safetensors"
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(UserError, match=r"mrl-0\.4-seed1.*could not read it"):
+        load_results([copy], tiny)
+
+
+def test_trials_on_other_data_are_refused(copy, tiny):
+    path = copy / "trials" / "tempagg-seed0" / "evaluation.json"
+    report = json.loads(path.read_text())
+    records = json.loads((copy / "trials.json").read_text())
+    for record in (report, next(r for r in records if r["name"] == "tempagg-seed0")):
+        record["data"]["tasks"]["retrieval"]["fingerprint"] = "0123"
+    path.write_text(json.dumps(report))
+    (copy / "trials.json").write_text(json.dumps(records))
+    with pytest.raises(UserError, match=r"task retrieval: expected the same queries.*0123 \(tempagg-seed0"):
+        load_results([copy], tiny)
+
+
+def test_no_trial_that_ended_well(copy, tiny):
+    records = json.loads((copy / "trials.json").read_text())
+    (copy / "trials.json").write_text(json.dumps([{**r, "status": "FAILED"} for r in records]))
+    with pytest.raises(UserError, match="expected at least one trial that ended well, all 24 failed"):
+        load_results([copy], tiny)

@@ -1,0 +1,114 @@
+"""The registry on a local MLflow store: versions, aliases, and what comes back."""
+
+import json
+
+import pytest
+from sentence_transformers import SentenceTransformer
+
+from tempembed.data.tokens import Tokens
+from tempembed.encoders.static import static_encoder
+from tempembed.encoders.tokenizer import train_tokenizer
+from tempembed.errors import UserError
+from tempembed.evaluation.corpus import Corpus
+from tempembed.evaluation.trained import evaluate_trained, save_codecs
+from tempembed.settings import TrainSettings
+from tempembed.tracking.mlflow import start_run
+from tempembed.tracking.registry import Registry, default_uri, fetch_version
+from tempembed.tracking.winners import Candidate, promote
+
+pytestmark = pytest.mark.mlflow
+ALIASES = ("full", "bytes-32", "bytes-8")
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    """Two trained-looking models on one test, a good and a bad one, as a sweep leaves them."""
+    root = tmp_path_factory.mktemp("registry")
+    words = [f"word{i} thing{i % 7} group{i % 5}" for i in range(120)]
+    corpus = Corpus(
+        queries=[f"word{i} thing{i % 7}" for i in range(120)], documents=words, relevant=[[i] for i in range(120)]
+    )  # fmt: skip
+    tokenizer = train_tokenizer(words, 200)
+    uri = f"sqlite:///{root / 'mlflow.db'}"
+    parent = start_run(uri, "tests", "sweep", {}, "identity")
+    candidates = {}
+    for seed, name in enumerate(("bad", "good")):
+        encoder = static_encoder(tokenizer, width=64, max_tokens=16, seed=seed)
+        if name == "bad":
+            encoder.model[0].embedding.weight.data[::2] = 0  # half of the tokens mean nothing
+        folder = root / name
+        encoder.save(folder)
+        test = corpus, encoder.tokenize(corpus.queries), encoder.tokenize(corpus.documents)
+        assert isinstance(test[1], Tokens)
+        report = evaluate_trained(folder, test, budgets=(32, 8))
+        run = parent.child(name, {"seed": seed})
+        (folder / "settings.json").write_text(json.dumps(TrainSettings().to_dict()))
+        for file in ("evaluation.json", "evaluation.replicates.safetensors", "settings.json"):
+            run.file(folder / file)
+        result = {"objective": f"infonce:0.0{seed + 1}", "seed": seed, "encoder": "static", **report,
+                  "terms": [{"dim": 64, "temperature": 0.05, "weight": 1.0, "course": None}]}  # fmt: skip
+        candidates[name] = Candidate(name=name, folder=folder, run_id=run.run_id, result=result)
+    return uri, candidates, lambda folder, specs: save_codecs(folder, test, specs)
+
+
+def test_aliases_go_to_the_better_and_stay_there(store, tmp_path, monkeypatch):
+    uri, candidates, save = store
+    registry = Registry(uri)
+    _, first = promote(registry, [candidates["bad"]], ALIASES, "my data", "f" * 16, save)
+    assert [d.promote for d in first] == [True] * 3
+    _, second = promote(registry, [candidates["bad"], candidates["good"]], ALIASES, "my data", "f" * 16, save)
+    assert [d.promote for d in second] == [True] * 3
+    assert all(d.ci[0] > 0 for d in second)
+    _, third = promote(registry, list(candidates.values()), ALIASES, "my data", "f" * 16, save)
+    assert [d.promote for d in third] == [False] * 3
+    assert "cannot be told from it" in third[0].why
+    name = registry.name(None)
+    assert name.startswith("tempembed-my-data-")
+    versions = registry.versions(name)
+    assert [(v.number, v.aliases) for v in versions] == [("1", ()), ("2", tuple(sorted(ALIASES)))]
+    tags = versions[1].tags
+    assert tags["objective"] == "infonce:0.02"
+    assert 0.5 < float(tags["bytes-32.score"]) < 1
+    assert tags["bytes-8.codec"].startswith(("prefix:", "pca:"))
+    # what comes back is what was trained, and the codec that was measured
+    fields = fetch_version(uri, None, "bytes-8", None, tmp_path / "back")
+    assert fields["version"] == "2"
+    assert fields["codec"] == tags["bytes-8.codec"]
+    text = ["word3 thing3"]
+    there = SentenceTransformer(str(candidates["good"].folder)).encode(text)
+    assert (SentenceTransformer(str(tmp_path / "back")).encode(text) == there).all()
+    assert json.loads((tmp_path / "back" / "codec" / "codec.json").read_text())["codec"] == fields["codec"]
+    # the default address
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    assert default_uri(None) == uri
+
+
+def test_what_is_not_there(store, tmp_path, monkeypatch):
+    uri, *_ = store
+    registry = Registry(uri)
+    with pytest.raises(UserError, match=r"expected the registered model nothing, it has tempembed-my-data-"):
+        registry.name("nothing")
+    with pytest.raises(UserError, match=r"expected alias bytes-64, it has version 1 \(no alias\), version 2"):
+        registry.version(registry.name(None), alias="bytes-64")
+    with pytest.raises(UserError, match="found no file; run a sweep first"):
+        Registry(f"sqlite:///{tmp_path / 'none.db'}")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    with pytest.raises(UserError, match="expected MLflow to answer"):
+        Registry("http://127.0.0.1:9").name(None)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match="expected --mlflow-uri or MLFLOW_TRACKING_URI"):
+        default_uri(None)
+
+
+def test_a_run_with_the_same_identity_goes_on(store, tmp_path):
+    uri = f"sqlite:///{tmp_path / 'other.db'}"
+    first = start_run(uri, "tests", "sweep", {"a": 1}, "id-1")
+    child = first.child("trial", {"b": 2})
+    child.log({"step": 5, "train/loss": 1.0})
+    first.finish("KILLED")
+    again = start_run(uri, "tests", "sweep", {"a": 1}, "id-1")
+    assert again.run_id == first.run_id
+    assert again.child("trial", {"b": 2}).run_id == child.run_id
+    assert again.child("trial", {"b": 2}).last_step("train/loss") == 5
+    assert start_run(uri, "tests", "sweep", {"a": 1}, "id-2").run_id != first.run_id
