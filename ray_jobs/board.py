@@ -39,6 +39,9 @@ class Board(tune.Callback):
         self._steps: dict[str, tuple[int, int]] = {}
         """The newest step of an open trial, and the newest that MLflow had of it before."""
         self._seconds: list[float] = []
+        records = ledger.records()
+        self._places = {record["name"]: i for i, record in enumerate(records, 1)}
+        self._ended = sum(record["status"] != "RUNNING" for record in records)
 
     def __getstate__(self) -> dict[str, Any]:
         """Tune pickles its callbacks; what this one knows is in the ledger."""
@@ -69,7 +72,7 @@ class Board(tune.Callback):
         self._steps[name] = step, known
         if step > known:  # a resumed trial repeats the steps since its checkpoint
             self._open[name].log(result)
-        left = self._num_trials - sum(r["status"] != "RUNNING" for r in self._ledger.records())
+        left = self._num_trials - self._ended
         elapsed = time.monotonic() - self._since[name]
         each = (
             sum(self._seconds) / len(self._seconds) if self._seconds else elapsed * result["num_steps"] / step
@@ -123,6 +126,7 @@ class Board(tune.Callback):
         self, name: str, status: str, outcome: Any, values: Sequence[float] | None = None, **facts: Any
     ) -> None:
         record = self._ledger.record(name, status=status, **facts)
+        self._ended += 1
         if self._study and "family" in record:
             self._study.tell(record["number"], outcome, values)
         if run := self._open.pop(name, None):
@@ -130,8 +134,8 @@ class Board(tune.Callback):
             run.finish("FAILED" if status == "FAILED" else "FINISHED")
 
     def _say(self, name: str, line: str) -> None:
-        number = next(i for i, r in enumerate(self._ledger.records(), 1) if r["name"] == name)
-        print(f"[trial {number}/{self._num_trials} {name}] {line}", flush=True)
+        place = self._places.setdefault(name, len(self._places) + 1)
+        print(f"[trial {place}/{self._num_trials} {name}] {line}", flush=True)
 
 
 def results(ledger: Ledger, width: int) -> list[dict[str, Any]]:

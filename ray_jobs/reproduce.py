@@ -5,17 +5,22 @@ ray job submit -- python -m ray_jobs.reproduce --preset quick --output results/r
 
 import os
 import platform
+import subprocess
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from datetime import date
 from importlib.metadata import version
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Literal
 
 import tyro
 
-from ray_jobs.run import reproduction_report_apart
+from ray_jobs.run import PreparedData
 from ray_jobs.tune import Sweep, connect, sweep_trials
 from tempembed.cli import run
-from tempembed.reproduction.presets import PRESETS, settings
+from tempembed.reproduction.presets import PRESETS, Preset, settings
 from tempembed.settings import INSTALLED_CODE
 
 
@@ -36,7 +41,7 @@ class Reproduce:
     hold_out: float = 0.1
     """Without --eval-data: share of --data that is kept from training as the test."""
     output: str = "results/reproduction"
-    """Folder for the sweeps, report.html, claims.md and figures/."""
+    """Folder for the sweeps, report.html, and figures/ with the report's tables as Markdown."""
     num_workers: int = 1
     """Ray Train workers of a trial; with one each, as many trials run at once as there are CPUs."""
     use_gpu: bool = False
@@ -52,7 +57,7 @@ def main() -> None:
     command = tyro.cli(Reproduce, description=__doc__)
     preset, output = PRESETS[command.preset](), Path(command.output).absolute()
     connect()
-    folders = []
+    folders, prepared = [], []
     for encoder, overrides in preset.encoders.items():
         sweep = Sweep(
             **overrides, encoder=encoder, data=command.data, eval_data=command.eval_data, hold_out=command.hold_out,
@@ -60,16 +65,54 @@ def main() -> None:
             mlflow_uri=command.mlflow_uri, fresh=command.fresh, goals=("retrieval", "bytes-128"),
         )  # fmt: skip
         print(f"{preset.name}, {encoder}", flush=True)
-        sweep_trials(sweep, settings(preset.of(encoder), sweep.base))
+        prepared.append(sweep_trials(sweep, settings(preset.of(encoder), sweep.base)))
         folders.append(output / encoder)
-    reproduction_report_apart(command.preset, folders, output, machine())
-    print(f"report: {output / 'report.html'}   claims: {output / 'claims.md'}", flush=True)
+    with ProcessPoolExecutor(
+        1, mp_context=get_context("spawn")
+    ) as pool:  # its libraries would stay in the driver
+        print(pool.submit(report, preset, folders, prepared[0], output).result(), flush=True)
+    print(f"report: {output / 'report.html'}", flush=True)
 
 
-def machine() -> str:
-    """Hardware and versions, in one line."""
-    versions = ", ".join(f"{name} {version(name)}" for name in ("torch", "ray", "sentence-transformers"))
-    return f"{os.cpu_count()} CPU cores ({platform.machine()}), {versions}, Python {platform.python_version()}"
+def report(preset: Preset, folders: Sequence[Path], prepared: PreparedData, output: Path) -> str:
+    """Write report.html, report.md and its figures; returns the claims as a table."""
+    import torch
+
+    from tempembed.encoders.encoder import load_encoder
+    from tempembed.prepare import Prepared
+    from tempembed.report.reproduction import (
+        Setup,
+        claims_markdown,
+        figures_to,
+        report_markdown,
+        write_reproduction,
+    )
+    from tempembed.reproduction.maps import document_maps
+    from tempembed.reproduction.results import load_results
+
+    results = load_results(folders, preset)
+    test = Prepared(folder=prepared.folder).evaluation()
+    assert test is not None
+    corpus, _, documents = test
+    first = results.of(next(iter(preset.encoders)))
+    maps = document_maps(first, lambda folder: load_encoder(str(folder)).embed(documents), corpus.labels)
+    names = ("torch", "ray", "mlflow", "sentence-transformers", "mteb")
+    setup = Setup(
+        data=prepared.meta, maps=maps, date=str(date.today()), commit=commit(),
+        hardware=f"{os.cpu_count()} CPU cores ({torch.backends.cpu.get_cpu_capability()})",
+        versions={"Python": platform.python_version()} | {name: version(name) for name in names},
+    )  # fmt: skip
+    write_reproduction(results, setup, output / "report.html")
+    figures = figures_to(output / "figures", results, maps)
+    (output / "figures" / "README.md").write_text(report_markdown(results, setup, figures))
+    return claims_markdown(results)
+
+
+def commit() -> str:
+    """Of this code; empty outside a checkout."""
+    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short", "HEAD"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return done.stdout.strip()
 
 
 if __name__ == "__main__":

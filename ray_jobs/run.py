@@ -174,6 +174,9 @@ def fit(
         storage / output.name, ignore_errors=True
     )  # what Ray keeps of an earlier attempt is not needed
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", REPORT_POLL_SECONDS)
+    os.environ.setdefault(
+        "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0"
+    )  # a process that watches for what we do not use
     os.environ["RAY_TRAIN_RUN_CONTROLLER_AS_ACTOR"] = (
         "0"  # one process less to start; reports arrive in this one
     )

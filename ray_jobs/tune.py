@@ -224,7 +224,7 @@ def connect() -> None:
         ray.init(log_to_driver=False, logging_level=logging.WARNING)
 
 
-def sweep_trials(sweep: Sweep, settings: dict[str, TrainSettings] | None = None) -> list[dict[str, Any]]:
+def sweep_trials(sweep: Sweep, settings: dict[str, TrainSettings] | None = None) -> PreparedData:
     """Run a sweep to its end and report it.
 
     Args:
@@ -232,7 +232,7 @@ def sweep_trials(sweep: Sweep, settings: dict[str, TrainSettings] | None = None)
         settings: trials by name, in place of those that the sweep names.
 
     Returns:
-        The trials, as in trials.json.
+        The data that they were trained and measured on.
     """
     output = Path(sweep.output).absolute()
     listed = settings or (sweep.grid() if sweep.search == "grid" else {})
@@ -304,7 +304,7 @@ def sweep_trials(sweep: Sweep, settings: dict[str, TrainSettings] | None = None)
     finally:
         board.leave()
         parent.finish(status)
-    return found
+    return prepared
 
 
 def _promote(

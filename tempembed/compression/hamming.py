@@ -119,7 +119,9 @@ def hamming_top_k(
         shape = len(queries_QB), k
         return torch.zeros(shape, dtype=torch.int32), torch.zeros(shape, dtype=torch.int64)
     before = numba.get_num_threads()
-    num_threads = min(torch.get_num_threads(), before, len(queries_QB))  # waking more costs more than a search
+    num_threads = min(
+        torch.get_num_threads(), before, len(queries_QB)
+    )  # waking more costs more than a search
     numba.set_num_threads(num_threads)
     try:
         distances, ids = _search(_words(queries_QB), _words(documents_MB), k, num_threads)

@@ -192,7 +192,9 @@ def sweep_specs(full: int, budgets: Sequence[int]) -> list[Spec]:
         ways = (("prefix", budget, "int8"), ("pca", budget, "int8"), ("prefix", 2 * budget, "int4"), ("pca", 2 * budget, "int4"))  # fmt: skip
         found = [Spec(method=m, width=w, numbers=n) for m, w, n in ways if w <= full]  # type: ignore[arg-type]
         if 8 * budget <= full:
-            found += [Spec(method="pca", width=8 * budget, numbers="itq", rerank=how) for how in (None, "bits")]
+            found += [
+                Spec(method="pca", width=8 * budget, numbers="itq", rerank=how) for how in (None, "bits")
+            ]
         specs += found
         least = min(spec.bytes_per_vector for spec in specs)
         if least > budget:

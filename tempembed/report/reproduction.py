@@ -28,7 +28,7 @@ PAGE_STYLE = """
 body{max-width:78rem}p{max-width:60rem}figure{margin:1.2rem 0}figcaption{color:#5a6772;font-size:.87rem;max-width:60rem}
 table{width:auto}td,th{vertical-align:top}td.text,th.text{text-align:left}small{color:#5a6772}
 td.yes{color:#1d7a4f;font-weight:700;white-space:nowrap}td.no{color:#a3212f;font-weight:700;white-space:nowrap}
-td.open{color:#8a6d1a;white-space:nowrap}.wide{overflow-x:auto}
+td.open{color:#8a6d1a;white-space:nowrap}td:not(.text) small{white-space:nowrap}.wide{overflow-x:auto}
 """
 METHOD = (
     "A run and its baseline share the seed: the first weights, the data and their order. They are measured on the same queries, "
@@ -38,7 +38,8 @@ METHOD = (
     "effect stands beside them. The intrinsic dimension has no queries: its intervals are Student's t over the seeds. Clustering is "
     "measured on three samples of the documents, and its intervals rest on these. A claim holds if its interval lies beyond zero "
     "(or beyond the margin that is named) in the claimed direction, does not hold if it lies beyond in the other, and "
-    "is undecided otherwise; a claim about several differences holds if all of them do. No correction is made for the number of "
+    "is undecided otherwise; a claim about several differences holds if all of them do. The best single τ is chosen by the "
+    "means on this same test, which favours it. No correction is made for the number of "
     "claims. Figures of the paper are quoted where they are known, with the tag of their source in paper.md ([S] a "
     "detailed review, [R] a machine-written review, [H] the reviewers); they are of another model, other data and other "
     "tasks."
@@ -94,8 +95,8 @@ def abstract(findings: Sequence[Finding]) -> str:
     counts = {verdict: sum(f.verdict == verdict for f in findings) for verdict in ("holds", "does not hold", "undecided", "not measured")}  # fmt: skip
     judged = len(findings) - counts["not measured"]
     text = (
-        f"Of {judged} tests of what Dinu et al. (ICLR 2025) claim, {counts['holds']} hold here, {counts['does not hold']} do not "
-        f"and {counts['undecided']} are undecided."
+        f"Of {judged} tests of what Dinu et al. (ICLR 2025) claim, {counts['holds']} end with: holds, {counts['does not hold']} "
+        f"with: does not hold, and {counts['undecided']} with: undecided."
     )
     for verdict, start in (("holds", "What holds"), ("does not hold", "What does not hold"), ("undecided", "Undecided")):  # fmt: skip
         if sentences := _sentences(findings, verdict):
@@ -107,15 +108,19 @@ def abstract(findings: Sequence[Finding]) -> str:
 
 def _sentences(findings: Sequence[Finding], verdict: str) -> list[str]:
     """Claims with that verdict; of those with several tests, in how many."""
-    found = {}
+    found = []
     for claim in dict.fromkeys(f.claim for f in findings):
         verdicts = [f.verdict for f in findings if f.claim == claim]
+        first = claim.split()[0]
+        start = first.lower() if first.istitle() else first  # TempAgg and MRL keep theirs
+        count = (
+            f" (in {sum(v == verdict for v in verdicts)} of {len(verdicts)} tests)"
+            if len(verdicts) > 1
+            else ""
+        )
         if verdict in verdicts:
-            count = (
-                "" if len(verdicts) == 1 else f" ({verdicts.count(verdict)} of {len(verdicts)} temperatures)"
-            )
-            found[claim] = claim + count
-    return list(found.values())
+            found.append(start + claim[len(first) :] + count)
+    return found
 
 
 def claims_markdown(results: Results) -> str:
@@ -187,4 +192,4 @@ def _setup(results: Results, setup: Setup) -> Table:
         ("versions", ", ".join(f"{name} {version}" for name, version in setup.versions.items())),
         ("date", setup.date + (f", commit {setup.commit}" if setup.commit else "")),
     ]  # fmt: skip
-    return Table(title="Set-up", head=("", ""), rows=tuple(rows), text_columns=2)
+    return Table(title="Set-up", head=("", ""), rows=tuple(rows), prose=frozenset({0, 1}))

@@ -162,9 +162,12 @@ def _dimension(figure: Figure, results: Results) -> None:
     geometry = line.trials[0].record["geometry"]
     baseline = geometry["pca95_random"]
     axes.axhline(baseline, linestyle="--", color="#888888")
-    axes.annotate(f"random vectors: {baseline}", (line.tau, baseline), (0, -12), textcoords="offset points", fontsize=9)  # fmt: skip
+    axes.annotate(
+        f"random vectors: {baseline}", (0.99, baseline), (0, 3), xycoords=("axes fraction", "data"), fontsize=9,
+        textcoords="offset points", ha="right",
+    )  # fmt: skip
     axes.set_ylabel(f"components for 95 %, n = {geometry['n']:,}")
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(0, 1.12 * max(baseline, axes.get_ylim()[1]))
     axes.legend(fontsize=8)
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from html import escape
 
 from tempembed.reproduction.extras import comparisons, costs, spreads
-from tempembed.reproduction.finding import Finding, amount
+from tempembed.reproduction.finding import Finding, amount, span
 from tempembed.reproduction.presets import BEST_SINGLE
 from tempembed.reproduction.quantities import (
     BINARY,
@@ -35,8 +35,8 @@ class Table:
     note: str = ""
     best: frozenset[tuple[int, int]] = frozenset()
     """Row and column of the cells in bold."""
-    text_columns: int = 1
-    """Leading columns that hold text."""
+    prose: frozenset[int] = frozenset({0})
+    """Columns that hold text."""
 
     def html(self) -> str:
         """On the page."""
@@ -44,14 +44,14 @@ class Table:
         def cell(text: str, row: int, column: int) -> str:
             classes = ["best"] if (row, column) in self.best else []
             classes += [MARKS[text]] if text in MARKS else []
-            classes += ["text"] if column < self.text_columns else []
+            classes += ["text"] if column in self.prose else []
             mark = f" class='{' '.join(classes)}'" if classes else ""
             first, *rest = (escape(line) for line in text.split("\n"))
             small = "".join(f"<br><small>{line}</small>" for line in rest)
             return f"<td{mark}>{first}{small}</td>"
 
         head = "".join(
-            f"<th{' class=text' if i < self.text_columns else ''}>{escape(name)}</th>"
+            f"<th{' class=text' if i in self.prose else ''}>{escape(name)}</th>"
             for i, name in enumerate(self.head)
         )
         body = "".join(
@@ -84,7 +84,7 @@ def claims_table(findings: Sequence[Finding], title: str) -> Table:
     )  # fmt: skip
     return Table(
         title=title, head=("", "claim, and what is compared", "here", "effect (95 %)", "of each seed", "values", "the paper"),
-        rows=rows, text_columns=3,
+        rows=rows, prose=frozenset({0, 1, 2, 5, 6}),
     )  # fmt: skip
 
 
@@ -164,7 +164,7 @@ def comparison_table(results: Results) -> Table:
         cells = [
             "" if cell is None else
             f"{amount(cell.effect, cell.unit)}{'*' if cell.is_there else ''}"
-            + (f"\n{amount(cell.interval[0], cell.unit)} to {amount(cell.interval[1], cell.unit)}" if cell.interval else "")
+            + f"\n{span(cell.interval, cell.unit)}"
             for cell in found.cells
         ]  # fmt: skip
         rows.append((f"{found.question}\n{found.label} minus {found.baseline}", *cells))

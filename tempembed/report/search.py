@@ -65,7 +65,8 @@ def search_figures(results: Results) -> str:
 
 def _hover(result: dict[str, Any]) -> str:
     terms = "<br>".join(
-        f"{t['dim']} @ {t['course'] or format(t['temperature'], 'g')} * {t['weight']:g}" for t in result["terms"]
+        f"{t['dim']} @ {t['course'] or format(t['temperature'], 'g')} * {t['weight']:g}"
+        for t in result["terms"]
     )
     scores = "<br>".join(f"{goal}: {value:.4f}" for goal, value in result["goals"].items())
     return f"<b>{result['name']}</b> (Pareto rank {result['pareto_rank']})<br>{scores}<br>{terms}"
@@ -111,7 +112,12 @@ def _parallel(results: Results, goals: Sequence[str]) -> go.Figure:
     figure = go.Figure(
         go.Parcoords(
             dimensions=dimensions,
-            line={"color": colours, "colorscale": "Viridis", "showscale": True, "colorbar": {"title": goals[-1]}},
+            line={
+                "color": colours,
+                "colorscale": "Viridis",
+                "showscale": True,
+                "colorbar": {"title": goals[-1]},
+            },
         )
     )
     return figure.update_layout(title="Terms against scores; drag along an axis to choose trials", height=420)

@@ -8,8 +8,8 @@ from tempembed.reproduction.results import NotMeasured
 from tempembed.reproduction.sample import Interval, Sample
 
 Verdict = Literal["holds", "does not hold", "undecided", "not measured"]
-Unit = Literal["score", "share", "kept", "components"]
-"""score: a difference of scores; share: a difference of shares; kept: a share itself; components: of principal ones."""
+Unit = Literal["score", "share", "kept", "relative", "components"]
+"""score: a difference of scores; share: a difference of shares; kept: a share itself; relative: a difference over the value; components: of principal ones."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,25 +36,30 @@ class Finding:
         """The effect with its interval."""
         if self.effect is None:
             return ""
-        text = amount(self.effect, self.unit)
-        if self.interval is None:
-            return f"{text} (one seed: no interval)"
-        low, high = (amount(end, self.unit) for end in self.interval)
-        return f"{text} ({low} to {high})"
+        return f"{amount(self.effect, self.unit)} ({span(self.interval, self.unit)})"
 
     @property
     def seeds_text(self) -> str:
         """The effect of each seed."""
-        return ", ".join(amount(value, self.unit) for value in self.by_seed)
+        return ", ".join(_number(value, self.unit) for value in self.by_seed)
 
 
 def amount(value: float, unit: Unit) -> str:
     """As text: differences with their sign, those of shares in percentage points."""
-    if unit == "kept":
-        return f"{100 * value:.1f} %"
-    if unit == "share":
-        return f"{100 * value:+.1f} pp"
-    return f"{value:+.4f}" if unit == "score" else f"{value:+.1f}"
+    return _number(value, unit) + {"kept": " %", "share": " pp", "relative": " %"}.get(unit, "")
+
+
+def span(interval: Interval | None, unit: Unit) -> str:
+    """An interval as text, without the unit."""
+    if interval is None:
+        return "one seed: no interval"
+    return " to ".join(_number(end, unit) for end in interval)
+
+
+def _number(value: float, unit: Unit) -> str:
+    return {
+        "kept": f"{100 * value:.1f}", "share": f"{100 * value:+.1f}", "relative": f"{100 * value:+.1f}", "score": f"{value:+.4f}", "components": f"{value:+.1f}",
+    }[unit]  # fmt: skip
 
 
 def judge(interval: Interval | None, sign: int, margin: float = 0.0) -> Verdict:

@@ -40,7 +40,8 @@ class Entry:
     @property
     def slug(self) -> str:
         """The label, safe for a file name."""
-        text = re.sub(r"[^a-z0-9.]+", "-", self.label.lower()).strip("-")
+        words = self.label.lower().replace("τ=", "").replace("τ", "tau").replace("β", "beta")
+        text = re.sub(r"[^a-z0-9.]+", "-", words).strip("-")
         return text if self.encoder == STATIC else f"{self.encoder}-{text}"
 
     def name(self, seed: int) -> str:
@@ -153,6 +154,10 @@ def extras() -> tuple[Entry, ...]:
     )  # fmt: skip
 
 
+SMALL = {"width": 128, "max_tokens": 32, "batch_size": 256, "learning_rate": 2e-3}
+"""A transformer that learns something in a minute on a CPU."""
+
+
 def quick() -> Preset:
     """At most 25 minutes on 2 cores: half the width, one pass over the data; the transformer only for the directions."""
     return Preset(
@@ -163,7 +168,7 @@ def quick() -> Preset:
         ),
         encoders={
             STATIC: {"width": 512, "epochs": 1.0, "batch_size": 1024},
-            TRANSFORMER: {"width": 128, "layers": 2, "max_tokens": 64, "steps": 60, "batch_size": 512},
+            TRANSFORMER: {**SMALL, "layers": 1, "steps": 60},
         },
     )  # fmt: skip
 
@@ -179,11 +184,11 @@ def full() -> Preset:
         entries=(
             *map(single, (0.03, 0.04, 0.06, 0.1, 0.2, 0.4)), *map(mrl, (0.04, 0.06, 0.1, 0.2, 0.4)),
             *multi(), *extras(), schedule,
-            *(single(tau, TRANSFORMER) for tau in (0.04, 0.1, 0.4)), mrl(0.04, TRANSFORMER), *multi(TRANSFORMER),
+            *(single(tau, TRANSFORMER) for tau in (0.04, 0.1, 0.4)), *multi(TRANSFORMER),
         ),
         encoders={
             STATIC: {"width": 1024, "epochs": 2.0, "batch_size": 1024},
-            TRANSFORMER: {"width": 128, "layers": 2, "max_tokens": 64, "steps": 250, "batch_size": 512},
+            TRANSFORMER: {**SMALL, "layers": 2, "steps": 120},
         },
     )  # fmt: skip
 

@@ -6,7 +6,7 @@ from functools import partial
 from tempembed.reproduction.finding import Finding, Test, all_of, concluded, judge
 from tempembed.reproduction.presets import BEST_SINGLE
 from tempembed.reproduction.quantities import BINARY, RERANKED, TRUNCATED, Form, Quantity, kept, score
-from tempembed.reproduction.results import CLUSTERING, METRICS, RETRIEVAL, Results
+from tempembed.reproduction.results import CLUSTERING, RETRIEVAL, Results
 from tempembed.reproduction.sample import combine, difference, share
 
 CLOSE = 0.01
@@ -20,19 +20,19 @@ ABOUT = "about 99 % [R]"
 
 def set_claims(results: Results) -> Iterator[Test]:
     """Claims 6 to 8."""
-    for label in ("TempAgg", "TempAggMRL"):
-        for key, claim, test in (
-            ("6a", f"{label}: retrieval is close to the best single τ", _close),
-            ("6b", f"{label}: clustering is above that of the τ that is best in retrieval", _above),
-            ("6c", f"{label}: and by a large margin", _far_above),
-        ):
+    for key, claim, test in (
+        ("6a", "Several temperatures: retrieval is close to the best single τ", _close),
+        ("6b", "Several temperatures: clustering is above that of the τ that is best in retrieval", _above),
+        ("6c", "Several temperatures: clustering is above it by a large margin", _far_above),
+    ):
+        for label in ("TempAgg", "TempAggMRL"):
             yield key, claim, partial(test, results, key, claim, label)
-    for form in (TRUNCATED, BINARY, RERANKED):
-        claim = f"TempAggMRL has the best score: {form.name} ({form.times})"
-        yield "7a", claim, partial(_best_of_all, results, "7a", claim, "TempAggMRL", form, score)
-    for form in (TRUNCATED, BINARY, RERANKED):
-        claim = f"TempSpecMRL keeps most: {form.name} ({form.times})"
-        yield "7b", claim, partial(_best_of_all, results, "7b", claim, "TempSpecMRL", form, kept)
+    for key, claim, label, kind in (
+        ("7a", "TempAggMRL has the best score after compression", "TempAggMRL", score),
+        ("7b", "TempSpecMRL keeps most under compression", "TempSpecMRL", kept),
+    ):
+        for form in (TRUNCATED, BINARY, RERANKED):
+            yield key, claim, partial(_best_of_all, results, key, claim, label, form, kind)
     claim = "TempSpecMRL keeps about 99 % at 32x with re-ranking"
     yield "8", claim, partial(_about_99, results, claim)
 
@@ -41,8 +41,8 @@ def _close(results: Results, key: str, claim: str, label: str) -> Finding:
     best, line = results.line(BEST_SINGLE), results.line(label)
     a, b = line.score(RETRIEVAL), best.score(RETRIEVAL)
     return concluded(
-        key, claim, f"nDCG@10, relative: {label} over {best.entry.label}, minus 1; close is above {-CLOSE:.0%}",
-        combine(lambda r: r - 1, share(a, b)), sign=1, margin=-CLOSE, unit="share",
+        key, claim, f"nDCG@10: {label} against {best.entry.label}, relative; close is above {-CLOSE:.0%}",
+        combine(lambda r: r - 1, share(a, b)), sign=1, margin=-CLOSE, unit="relative",
         detail=f"{a.mean:.4f} against {b.mean:.4f}", paper=MATCHES,
     )  # fmt: skip
 
@@ -82,7 +82,7 @@ def _best_of_all(
     strongest = min(differences, key=lambda name: differences[name].mean)
     values = [f"{rival.entry.label} {quantity.text(quantity.of(rival).mean)}" for rival in (line, *rivals)]
     return concluded(
-        key, claim, f"{METRICS[RETRIEVAL]}{' kept' if kind is kept else ''}: {label} minus {strongest}, the strongest rival",
+        key, claim, f"{quantity.name}: {label} minus {strongest}, the strongest rival",
         differences[strongest], sign=1, unit=quantity.unit, detail=", ".join(values),
         verdict=all_of([judge(each.interval, 1) for each in differences.values()]),
     )  # fmt: skip

@@ -51,7 +51,7 @@ def temperature_claims(results: Results) -> list[Test]:
         ("3c", "Both together keep more as τ rises", kept(RETRIEVAL, BOTH), 1),
     ]
     found: list[Test] = [
-        (key, claim, partial(ends, results, key, claim, quantity, sign))
+        (key, claim, partial(ends, results, key, claim, quantity, sign, PAPER.get(key, "")))
         for key, claim, quantity, sign in directions
     ]
     levels, falls = "The rise of clustering levels off", "The intrinsic dimension falls at every step of τ"
@@ -64,14 +64,14 @@ def temperature_claims(results: Results) -> list[Test]:
     return sorted(found, key=lambda test: test[0])
 
 
-def ends(results: Results, key: str, claim: str, quantity: Quantity, sign: int) -> Finding:
+def ends(results: Results, key: str, claim: str, quantity: Quantity, sign: int, paper: str = "") -> Finding:
     """A direction over τ, judged on the two ends of the sweep."""
     lines = sweep(results)
     first, last = lines[0], lines[-1]
     return concluded(
         key, claim, f"{quantity.name}: τ = {last.tau:g} minus τ = {first.tau:g}",
         difference(quantity.of(last), quantity.of(first)), sign=sign, unit=quantity.unit,
-        detail=curve(lines, quantity), paper=PAPER.get(key, ""),
+        detail=curve(lines, quantity), paper=paper,
     )  # fmt: skip
 
 

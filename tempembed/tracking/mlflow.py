@@ -104,7 +104,9 @@ def start_run(
     client = MlflowClient(uri)
     try:
         found = client.get_experiment_by_name(experiment)
-        experiment_id = found.experiment_id if found else client.create_experiment(experiment, _artifacts(uri))
+        experiment_id = (
+            found.experiment_id if found else client.create_experiment(experiment, _artifacts(uri))
+        )
         same = f"tags.`{IDENTITY}` = '{identity}'"
         if identity and (there := client.search_runs([experiment_id], same, max_results=1)):
             client.update_run(there[0].info.run_id, "RUNNING")

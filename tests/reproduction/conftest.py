@@ -60,7 +60,7 @@ def random_model(texts: Corpus, tau: float, seed: int) -> Callable[..., torch.Te
     generator = torch.Generator().manual_seed(seed)
     centres = torch.randn(5, WIDTH, generator=generator) * 2 * tau**0.5
     documents = centres[torch.arange(M) % 5] + torch.randn(M, WIDTH, generator=generator)
-    queries = documents[:Q] + (0.8 + 2 * tau) * torch.randn(Q, WIDTH, generator=generator)
+    queries = documents[:Q] + (2.2 + 2 * tau) * torch.randn(Q, WIDTH, generator=generator)
     return lambda asked, prompt: queries if asked is texts.queries else documents
 
 
@@ -79,7 +79,7 @@ def sweep_folder(tmp_path_factory):
                 "name": name, "objective": run.objective_name, "seed": seed, "beta": run.beta,
                 "terms": [dataclasses.asdict(term) for term in run.resolved_terms(WIDTH)],
             }  # fmt: skip
-            if name == "infonce-learned-seed1":
+            if name == "infonce-learned-tau-seed1":
                 records.append({**record, "status": "FAILED", "error": "step 3: <nan>"})
                 continue
             model = random_model(texts, entry.temperature or 0.06, seed)

@@ -204,6 +204,6 @@ def test_comparisons_and_clustering(planted):
     cells = rows["InfoNCE, learned τ"].cells
     assert cells[0].effect == pytest.approx(-0.3 * 0.02, abs=0.002)
     assert cells[0].is_there
-    assert [f.verdict for f in clustering_claims(results)] == ["holds"] * 3
+    assert [(f.verdict, f.paper) for f in clustering_claims(results)] == [("holds", "")] * 3
     spread = {s.quantity.name: s for s in spreads(results)}["PCA-95"]
     assert (spread.typical, spread.widest) == (pytest.approx(1.0), pytest.approx(2.0))

@@ -50,7 +50,7 @@ def test_what_the_claims_need_is_run(name):
 
 def test_terms_scaled_by_tau_have_equal_prefactors():
     runs = settings(PRESETS["quick"](), TrainSettings())
-    terms = runs["tempagg-terms-scaled-by-seed0"].resolved_terms(512)
+    terms = runs["tempagg-terms-scaled-by-tau-seed0"].resolved_terms(512)
     assert [term.weight / term.temperature for term in terms] == pytest.approx([3 / 0.19] * 3, rel=1e-3)
 
 

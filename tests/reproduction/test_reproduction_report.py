@@ -71,9 +71,9 @@ def test_the_first_paragraph_counts_the_verdicts(planted):
     text = abstract(findings)
     holds = sum(f.verdict == "holds" for f in findings)
     assert text.startswith(
-        f"Of {len(findings)} tests of what Dinu et al. (ICLR 2025) claim, {holds} hold here"
+        f"Of {len(findings)} tests of what Dinu et al. (ICLR 2025) claim, {holds} end with: holds, "
     )
-    assert "MRL raises the full-width score (2 of 2 temperatures)" in text
+    assert "MRL raises the full-width score (in 2 of 2 tests)" in text
 
 
 def test_markdown(results, setup):

@@ -20,7 +20,7 @@ def copy(sweep_folder, tmp_path):
 def test_a_sweep_is_read(sweep_folder, tiny):
     results = load_results([sweep_folder], tiny)
     assert [line.entry for line in results.lines] == list(tiny.entries)
-    assert [r["name"] for r in results.failed] == ["infonce-learned-seed1"]
+    assert [r["name"] for r in results.failed] == ["infonce-learned-tau-seed1"]
     assert results.line("InfoNCE, learned τ").seeds == (0,)
     main = results.of("static")
     assert [line.tau for line in main.role("single")] == [0.04, 0.1, 0.4]
