@@ -177,9 +177,6 @@ def fit(
     os.environ.setdefault(
         "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0"
     )  # a process that watches for what we do not use
-    os.environ["RAY_TRAIN_RUN_CONTROLLER_AS_ACTOR"] = (
-        "0"  # one process less to start; reports arrive in this one
-    )
     trainer = TorchTrainer(
         worker,
         train_loop_config={

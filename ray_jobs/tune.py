@@ -411,7 +411,11 @@ def _tune(
     tune.Tuner(
         tune.with_resources(trainable, resources),
         tune_config=tune.TuneConfig(
-            search_alg=queue, num_samples=num_trials, max_concurrent_trials=concurrent, scheduler=scheduler
+            search_alg=queue,
+            num_samples=num_trials,
+            max_concurrent_trials=concurrent,
+            scheduler=scheduler,
+            reuse_actors=True,
         ),
         run_config=tune.RunConfig(name=".tune", storage_path=str(output), callbacks=[board], verbose=0),
     ).fit()

@@ -187,15 +187,16 @@ def sweep_specs(full: int, budgets: Sequence[int]) -> list[Spec]:
     Raises:
         UserError: a budget that no codec meets.
     """
-    specs = paper_specs(full)
+    specs = paper_specs(full, draws=1)
     for budget in budgets:
-        ways = (("prefix", budget, "int8"), ("pca", budget, "int8"), ("prefix", 2 * budget, "int4"), ("pca", 2 * budget, "int4"))  # fmt: skip
-        found = [Spec(method=m, width=w, numbers=n) for m, w, n in ways if w <= full]  # type: ignore[arg-type]
-        if 8 * budget <= full:
-            found += [
+        ways = (("int8", budget), ("int4", 2 * budget))
+        specs += [Spec(width=w, numbers=n) for n, w in ways if w <= full]  # type: ignore[arg-type]
+        # a rotation of all coordinates is worth less here than its seconds: only where it leaves some out
+        specs += [Spec(method="pca", width=w, numbers=n) for n, w in ways if w < full]  # type: ignore[arg-type]
+        if 8 * budget < full:
+            specs += [
                 Spec(method="pca", width=8 * budget, numbers="itq", rerank=how) for how in (None, "bits")
             ]
-        specs += found
         least = min(spec.bytes_per_vector for spec in specs)
         if least > budget:
             raise UserError(

@@ -36,7 +36,7 @@ def choose(rows: Sequence[Row], replicates: Mapping[str, Float[Tensor, " R"]], b
         budget: bytes.
 
     Raises:
-        UserError: no codec is that small.
+        UserError: no codec is that small, or the model scores nothing even in full.
     """
     able = sorted(
         (row for row in rows if row["bytes_per_vector"] <= budget),
@@ -48,6 +48,11 @@ def choose(rows: Sequence[Row], replicates: Mapping[str, Float[Tensor, " R"]], b
             f"--bytes {budget}: expected a budget of at least {least} bytes, the smallest codec that was measured"
         )
     best = able[0]
+    if best["retention"] is None:
+        raise UserError(
+            f"task {best['task']}: expected a score above 0 in full float32, of which a codec could keep a share, got none: "
+            "train the model further, or let another task decide"
+        )
 
     def difference(row: Row) -> tuple[float, float]:
         key = "{task}|{spec}"

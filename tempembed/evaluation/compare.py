@@ -36,6 +36,8 @@ def load_report(path: Path) -> Measured:
 def differences(first: Measured, second: Measured) -> list[dict[str, Any]]:
     """Second - first of each codec on each task that both have, with paired 95 % intervals, scores and retention.
 
+    A codec at full width is compared with the same at the other model's full width.
+
     Raises:
         UserError: they share no task, or tasks of one name hold different data.
     """
@@ -48,7 +50,7 @@ def differences(first: Measured, second: Measured) -> list[dict[str, Any]]:
                 f"task {name}: expected the same queries, documents and answers in both reports, got fingerprints "
                 f"{prints[0]} ({a['model']}) and {prints[1]} ({b['model']}); measure both on the same data"
             )
-    rows_b = {(row["task"], row["spec"]): row for row in b["scores"]}
+    rows_b = {_key(row, b): row for row in b["scores"]}
     full = {
         row["task"]: row["spec"]
         for row in a["scores"]
@@ -61,16 +63,18 @@ def differences(first: Measured, second: Measured) -> list[dict[str, Any]]:
     }
     found = []
     for row in a["scores"]:
-        key, other = f"{row['task']}|{row['spec']}", rows_b.get((row["task"], row["spec"]))
+        other = rows_b.get(_key(row, a))
         if other is None or row["task"] not in tasks:
             continue
-        kept_a = of_a[key] / of_a[f"{row['task']}|{full[row['task']]}"].clamp_min(1e-12)
-        kept_b = of_b[key] / of_b[f"{row['task']}|{full_b[row['task']]}"].clamp_min(1e-12)
+        one, two = of_a[f"{row['task']}|{row['spec']}"], of_b[f"{row['task']}|{other['spec']}"]
+        kept_a = one / of_a[f"{row['task']}|{full[row['task']]}"].clamp_min(1e-12)
+        kept_b = two / of_b[f"{row['task']}|{full_b[row['task']]}"].clamp_min(1e-12)
         found.append(
             {
-                "task": row["task"], "spec": row["spec"], "bytes_per_vector": row["bytes_per_vector"],
+                "task": row["task"], "spec": row["spec"], "other_spec": other["spec"],
+                "bytes_per_vector": row["bytes_per_vector"],
                 "scores": (row["score"], other["score"]),
-                "difference": other["score"] - row["score"], "ci": interval(of_b[key] - of_a[key]),
+                "difference": other["score"] - row["score"], "ci": interval(two - one),
                 "retention_difference": (other["retention"] or 0) - (row["retention"] or 0),
                 "retention_ci": interval(kept_b - kept_a),
             }
@@ -80,3 +84,8 @@ def differences(first: Measured, second: Measured) -> list[dict[str, Any]]:
             f"expected reports that share tasks and codecs, {a['model']} and {b['model']} share none"
         )
     return found
+
+
+def _key(row: Mapping[str, Any], report: Mapping[str, Any]) -> tuple[str, str, int]:
+    """A row's task, codec and width; 0 for the full one."""
+    return row["task"], row["codec"], 0 if row["dim"] == report["width"] else row["dim"]

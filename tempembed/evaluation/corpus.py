@@ -54,12 +54,22 @@ class Corpus:
         return Corpus(queries=queries, documents=documents, relevant=relevant, labels=labels)
 
     def tasks(self, kinds: Sequence[str] = KINDS) -> list[Task]:
-        """Those of the kinds that the corpus allows; all but retrieval need labels. Tasks share their lists of texts."""
+        """Those of the kinds that the corpus allows; they share their lists of texts.
+
+        All but retrieval need labels: clustering no more of them than a sample has documents, reranking and pair
+        classification a wrong document that has the label of a right one.
+        """
         makers = {
             "retrieval": self.retrieval, "clustering": self.clustering,
             "reranking": self.reranking, "pair_classification": self.pair_classification,
         }  # fmt: skip
-        return [makers[kind]() for kind in kinds if kind == "retrieval" or self.labels]
+        able = {"retrieval"}
+        labelled = [label for label in self.labels if label is not None]
+        if 1 < len(set(labelled)) <= min(SET_SIZE, len(labelled)):
+            able.add("clustering")
+        if self.labels and any(self._same_label(row) for row in range(len(self.queries))):
+            able |= {"reranking", "pair_classification"}
+        return [makers[kind]() for kind in kinds if kind in able]
 
     def retrieval(self) -> Retrieval:
         """Search in all documents."""

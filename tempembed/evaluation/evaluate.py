@@ -187,7 +187,7 @@ def _measured(
             "task": task.name, "kind": task.kind, "metric": task.metric, "spec": family, "codec": codec_name(spec),
             "dim": spec.width, "bytes_per_vector": spec.bytes_per_vector, "search_bytes_per_vector": spec.search_bytes,
             "score": score, "ci_low": low, "ci_high": high,
-            "retention": 1.0 if family == full else (score / reference if reference > 0 else None),
+            "retention": None if reference <= 0 else 1.0 if family == full else score / reference,
             "num_items": resamples.shape[1],
             "num_draws": len(values), "std_over_draws": values.std().item() if len(values) > 1 else None,
         }  # fmt: skip
@@ -226,7 +226,8 @@ def means_over_tasks(
     found = []
     for kind, specs in kinds.items():
         num_tasks = max(map(len, specs.values()))
-        full = {row["task"]: row for rows in specs.values() for row in rows if row["retention"] == 1.0 and row["codec"] == "float32"}  # fmt: skip
+        floats = [row for rows in specs.values() for row in rows if row["codec"] == "float32"]
+        full = {row["task"]: row for row in sorted(floats, key=lambda row: row["dim"])}  # the widest stays
         for spec, rows in specs.items():
             if len(rows) < num_tasks or any(row["retention"] is None for row in rows):
                 continue
@@ -263,6 +264,10 @@ def _geometry(
 ) -> dict[str, Any]:
     positives = None
     if isinstance(task, Retrieval):
-        first = torch.tensor([next(iter(relevant)) for relevant in task.relevant])
-        positives = unit(queries), documents.unit_MD[first]
+        # each document once: the right document of one query must not be a negative of another
+        pairs: dict[int, int] = {}
+        for query, relevant in enumerate(task.relevant):
+            if relevant:
+                pairs.setdefault(next(iter(relevant)), query)
+        positives = unit(queries[list(pairs.values())]), documents.unit_MD[list(pairs)]
     return geometry(documents.unit_MD, positives, labels)

@@ -1,5 +1,6 @@
 """A folder of local files in mteb's layout: which kind of task it is, and its data, checked."""
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -81,6 +82,8 @@ def _read_one(folder: Path) -> FolderTask | None:
     if kind == "clustering" and pa.types.is_list(_table(path).schema.field("sentences").type):
         return _sets(folder, path)
     read = {name: _columns(where, shapes[kind]) for name, where in tables.items()}
+    if kind == "classification" and len(set(read["train"]["label"])) < 2:
+        raise UserError(f"{tables['train']}: expected at least 2 labels, got {read['train']['label'][0]!r} alone")
     return FolderTask(folder.name, kind, read, {})
 
 
@@ -124,7 +127,8 @@ def _columns(path: Path, shape: dict[str, str]) -> dict[str, list[Any]]:
             good = {
                 "text": isinstance(value, str) and bool(value.strip()),
                 "id": isinstance(value, str | int) and str(value) != "",
-                "number": isinstance(value, int | float) and value == value,
+                "number": isinstance(value, int | float) and math.isfinite(value),
+                "gain": isinstance(value, int | float) and float(value).is_integer(),
                 "binary": value in (0, 1),
                 "value": value is not None,
             }[kind]
@@ -136,7 +140,7 @@ def _columns(path: Path, shape: dict[str, str]) -> dict[str, list[Any]]:
 
 
 _WORDS = {
-    "text": "text", "id": "an id", "number": "a number", "binary": "0 or 1", "value": "a label",
+    "text": "text", "id": "an id", "number": "a number", "gain": "a whole number", "binary": "0 or 1", "value": "a label",
 }  # fmt: skip
 
 
@@ -179,7 +183,7 @@ def _retrieval(folder: Path) -> FolderTask:
             read[stem]["title"] = [title or "" for title in titles]
     qrels = paths["qrels"]
     assert qrels is not None
-    rows = _columns(qrels, {"query-id": "id", "corpus-id": "id", "score": "number"})
+    rows = _columns(qrels, {"query-id": "id", "corpus-id": "id", "score": "gain"})
     relevant: dict[str, dict[str, int]] = {}
     for query, document, gain in zip(*rows.values(), strict=True):
         relevant.setdefault(str(query), {})[str(document)] = int(gain)

@@ -59,17 +59,18 @@ def other_tasks(rows: Rows, first: str) -> str:
 def recommendation(choice: "Choice") -> str:
     """One paragraph."""
     best = choice.best
-    loss = 1 - best["retention"]
+    lost = 1 - best["retention"]
+    verdict = f"you lose {lost:.1%}" if lost >= 0.0005 else "no loss was measured"
     text = (
         f"For {choice.budget} bytes: {best['spec']} ({best['bytes_per_vector']} bytes), {best['metric']} {best['score']:.4f}, "
         f"keeps {best['retention']:.1%} of full float32 (95 % interval {best['retention_ci_low']:.1%} to "
-        f"{best['retention_ci_high']:.1%}): you lose {loss:.1%}."
+        f"{best['retention_ci_high']:.1%}): {verdict}."
     )
     if choice.runner_up and choice.difference_ci:
         low, high = choice.difference_ci
-        verdict = "which the data cannot tell from it" if low <= 0 else "which is worse"
+        rival = "which the data cannot tell from it" if low <= 0 else "which is worse"
         text += (
-            f" Runner-up {choice.runner_up['spec']}, {verdict} (difference {best['score'] - choice.runner_up['score']:.4f}, "
+            f" Runner-up {choice.runner_up['spec']}, {rival} (difference {best['score'] - choice.runner_up['score']:.4f}, "
             f"95 % interval {low:.4f} to {high:.4f})."
         )
     return text + " Intervals are over queries or samples; they do not cover the choice among codecs."
