@@ -3,6 +3,7 @@
 `make demo` runs it. Uses RAY_ADDRESS (the Jobs server, http://host:8265) and MLFLOW_TRACKING_URI where they are set.
 """
 
+import itertools
 import json
 import os
 import shlex
@@ -71,7 +72,8 @@ def main() -> None:
         say(f"Ray dashboard {ray_url}   MLflow {mlflow_url}")
         submit(ray_url, mlflow_url, output, demo.sweep, env)
         say(f"report:  {output / 'report.html'}\ntrials:  {output / 'trials.json'}")
-        answer(output, mlflow_url)
+        flags = dict(itertools.pairwise(demo.sweep))
+        answer(output, mlflow_url, flags.get("--data", INSTALLED_CODE))
         say(f"finished in {time.monotonic() - began:.0f} s")
         keep = demo.keep and bool(stack.processes)
         if keep:
@@ -119,13 +121,13 @@ def submit(ray_url: str, mlflow_url: str, output: Path, flags: tuple[str, ...], 
         raise UserError(f"expected the sweep to finish, it failed (job {name}); the reason stands above")
 
 
-def answer(output: Path, mlflow_url: str) -> None:
-    """The user's question, answered from the registry: what to take for 128 bytes, and a search with it."""
+def answer(output: Path, mlflow_url: str, texts: str) -> None:
+    """The user's question, answered from the registry: what to take for 128 bytes, and a search in `texts` with it."""
     name = json.loads((output / "decisions.json").read_text())["name"]
     registry = ("--name", name, "--mlflow-uri", mlflow_url)
     model = output / f"model-{BYTES}"
     shutil.rmtree(model, ignore_errors=True)
-    index = ("--texts", INSTALLED_CODE, "--index", str(output / f"index-{BYTES}"), "--top-k", "3")
+    index = ("--texts", texts, "--index", str(output / f"index-{BYTES}"), "--top-k", "3")
     for command in (
         ("recommend", "--bytes", str(BYTES), *registry),
         ("export", "--alias", f"bytes-{BYTES}", "--output", str(model), *registry),

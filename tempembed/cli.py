@@ -14,6 +14,7 @@ import tyro
 from tempembed.commands.export import Export, export_command
 from tempembed.commands.recommend import Recommend, recommend_command
 from tempembed.commands.search import Search, search_command
+from tempembed.console import say
 from tempembed.errors import UserError
 from tempembed.objective import Direction
 from tempembed.settings import TrainSettings
@@ -23,11 +24,6 @@ if TYPE_CHECKING:
 
     from tempembed.evaluation.store import EmbeddingStore
     from tempembed.evaluation.task import Task
-
-
-def say(line: str) -> None:
-    """A line of progress, on standard error."""
-    print(line, file=sys.stderr, flush=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -399,11 +395,15 @@ def score_table(report: dict[str, Any]) -> str:
         f"{'task':<21}{'codec':<32}{'bytes':>6}{'score':>8}  {'95 % interval':<17}{'kept':>7}  {'95 % interval'}",
     ]
     for row in sorted(report["scores"], key=lambda r: (r["task"], -r["bytes_per_vector"], -r["score"])):
-        kept = "" if row["retention"] is None else f"{row['retention']:7.3f}"
-        lines.append(
+        line = (
             f"{row['task'][:20]:<21}{row['spec']:<32}{row['bytes_per_vector']:>6}{row['score']:8.4f}  "
-            f"{row['ci_low']:.4f} - {row['ci_high']:.4f}  {kept}  {row['retention_ci_low']:.3f} - {row['retention_ci_high']:.3f}"
+            f"{row['ci_low']:.4f} - {row['ci_high']:.4f}"
         )
+        if row["retention"] is not None:
+            line += (
+                f"  {row['retention']:7.3f}  {row['retention_ci_low']:.3f} - {row['retention_ci_high']:.3f}"
+            )
+        lines.append(line)
     lines += [f"left out on {one['task']}: {one['why']}" for one in report.get("skipped", ())]
     lines += [f"mteb's own score of {name}: {score:.5f}" for name, score in report.get("mteb", {}).items()]
     return "\n".join(lines)

@@ -1,23 +1,18 @@
 """`tempembed export`."""
 
 import json
-import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tempembed.console import say
 from tempembed.errors import UserError
 from tempembed.settings import INSTALLED_CODE, TrainSettings
 
 if TYPE_CHECKING:
     from tempembed.handover.export import FitOn, Source
-
-
-def say(line: str) -> None:
-    """A line of progress, on standard error."""
-    print(line, file=sys.stderr, flush=True)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,17 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
+from tempembed.console import say
 from tempembed.errors import UserError
 
 if TYPE_CHECKING:
     from tempembed.handover.search import Hit
 
 SHOWN = 100  # characters of a text
-
-
-def say(line: str) -> None:
-    """A line of progress, on standard error."""
-    print(line, file=sys.stderr, flush=True)
 
 
 @dataclass(frozen=True, kw_only=True)

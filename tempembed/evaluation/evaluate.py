@@ -269,5 +269,6 @@ def _geometry(
         for query, relevant in enumerate(task.relevant):
             if relevant:
                 pairs.setdefault(next(iter(relevant)), query)
-        positives = unit(queries[list(pairs.values())]), documents.unit_MD[list(pairs)]
+        if pairs:
+            positives = unit(queries[list(pairs.values())]), documents.unit_MD[list(pairs)]
     return geometry(documents.unit_MD, positives, labels)

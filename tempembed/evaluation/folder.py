@@ -83,7 +83,9 @@ def _read_one(folder: Path) -> FolderTask | None:
         return _sets(folder, path)
     read = {name: _columns(where, shapes[kind]) for name, where in tables.items()}
     if kind == "classification" and len(set(read["train"]["label"])) < 2:
-        raise UserError(f"{tables['train']}: expected at least 2 labels, got {read['train']['label'][0]!r} alone")
+        raise UserError(
+            f"{tables['train']}: expected at least 2 labels, got {read['train']['label'][0]!r} alone"
+        )
     return FolderTask(folder.name, kind, read, {})
 
 

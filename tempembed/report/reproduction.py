@@ -126,8 +126,11 @@ def _sentences(findings: Sequence[Finding], verdict: str) -> list[str]:
 def claims_markdown(results: Results) -> str:
     """The claims table for a README, of the first encoder."""
     findings = claims(results.of(next(iter(results.preset.encoders))))
-    rows = tuple((f.key, f.claim, f.verdict, f.effect_text, f.compared, f.paper) for f in findings)
-    head = ("", "claim", "here", "effect (95 %)", "of", "the paper")
+    rows = tuple(
+        (f.key, f.claim, f.verdict, f.effect_text, "\n".join(filter(None, (f.compared, f.detail))), f.paper)
+        for f in findings
+    )
+    head = ("", "claim", "here", "effect (95 %)", "of; values", "the paper")
     return f"{abstract(findings)}\n\n{Table(title='', head=head, rows=rows).markdown()}"
 
 

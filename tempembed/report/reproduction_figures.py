@@ -150,8 +150,9 @@ def _panels(figure: Figure, results: Results, quantities: Sequence[Quantity]) ->
         except NotMeasured:
             axes.text(0.5, 0.5, NOT_MEASURED, ha="center", transform=axes.transAxes)
             continue
-        for colour, line in zip(COLOURS[4:], results.role("multi"), strict=False):
-            axes.axhline(quantity.of(line).mean, color=colour, linewidth=1, linestyle=":", label=line.entry.label)  # fmt: skip
+        styles = zip((COLOURS[2], COLOURS[4], COLOURS[5]), (":", "--", "-."), strict=True)
+        for (colour, dashes), line in zip(styles, results.role("multi"), strict=False):
+            axes.axhline(quantity.of(line).mean, color=colour, linewidth=1.3, linestyle=dashes, label=line.entry.label)  # fmt: skip
         axes.legend(fontsize=7.5)
 
 

@@ -1,5 +1,6 @@
 import json
 
+import faiss
 import numpy as np
 import pytest
 import torch
@@ -114,6 +115,21 @@ def test_itq_quantises_better_than_a_random_rotation(documents):
     assert error(itq) < error(rotated)
     rotation = itq.numbers.state["rotation"]
     assert torch.allclose(rotation @ rotation.T, torch.eye(24), atol=1e-4)
+
+
+def test_product_quantisation_is_faiss(documents):
+    codec = fit("prefix:40+pq:10", documents)
+    index = faiss.IndexPQ(40, 10, 8, faiss.METRIC_INNER_PRODUCT)
+    faiss.copy_array_to_vector(codec.numbers.state["centroids"].numpy().ravel(), index.pq.centroids)
+    index.is_trained = True
+    cut, codes = codec.cut(documents), codec.encode(documents)
+    np.testing.assert_array_equal(codes, index.pq.compute_codes(cut.numpy()))
+    np.testing.assert_allclose(codec.numbers.decode(codes), index.pq.decode(codes.numpy()), rtol=0, atol=0)
+    index.add(cut.numpy())
+    scores, ids = index.search(cut[:9].numpy(), 5)
+    np.testing.assert_allclose(
+        codec.score(documents[:9], codes).gather(1, torch.from_numpy(ids)), scores, atol=1e-5
+    )
 
 
 def test_codecs_are_fitted_on_documents_alone(documents):

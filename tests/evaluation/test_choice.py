@@ -41,6 +41,12 @@ def test_the_best_within_the_bytes_and_what_cannot_be_told_from_it():
         choose(ROWS, replicates(), 15)
 
 
+def test_a_model_that_scores_nothing_has_no_best_codec():
+    rows = [{**r, "score": 0.0, "retention": None} for r in ROWS]
+    with pytest.raises(UserError, match="task t: expected a score above 0 in full float32"):
+        choose(rows, replicates(), 128)
+
+
 def test_pareto_front():
     assert [r["spec"] for r in pareto(ROWS)] == ["d", "b", "a", "full"]
 
@@ -67,6 +73,13 @@ def test_models_are_compared_in_pairs():
     assert found["a"]["ci"] == pytest.approx((0.01, 0.01), abs=1e-5)
     with pytest.raises(UserError, match="same queries"):
         differences((report("x"), replicates()), (report("y", fingerprint="g"), replicates()))
+    narrow = report("n", 0.01)
+    narrow["width"] = 4
+    narrow["scores"] = [{**r, "spec": f"narrow {r['spec']}", "dim": 4} for r in narrow["scores"]]
+    theirs = {key.replace("|", "|narrow "): value for key, value in replicates(0.01).items()}
+    of_width = {r["spec"]: r for r in differences((report("x"), replicates()), (narrow, theirs))}
+    assert of_width["full"]["other_spec"] == "narrow full"
+    assert {spec: r["ci"] for spec, r in of_width.items()} == {spec: r["ci"] for spec, r in found.items()}
     other = report("z")
     other["data"] = {"tasks": {"u": {"fingerprint": "f"}}}
     with pytest.raises(UserError, match="share none"):

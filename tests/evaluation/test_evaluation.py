@@ -150,6 +150,27 @@ def test_tasks_of_a_corpus():
     ]
 
 
+def test_tasks_that_the_labels_do_not_allow():
+    made = corpus()
+    for labels, kinds in (
+        ([f"l{i}" for i in range(M)], ["retrieval", "clustering"]),  # no wrong document of a right one's label
+        (["a"] * M, ["retrieval", "reranking", "pair_classification"]),
+        ([f"l{i % 2}" if i < 3 else None for i in range(M)], ["retrieval", "clustering", "reranking", "pair_classification"]),
+        ([], ["retrieval"]),
+    ):  # fmt: skip
+        one = Corpus(queries=made.queries, documents=made.documents, relevant=made.relevant, labels=labels)
+        tasks = one.tasks()
+        assert [task.kind for task in tasks] == kinds
+        evaluate(
+            tasks, lambda texts, prompt: torch.randn(len(texts), 8), model="m", specs=lambda full: [], labels=labels
+        )  # fmt: skip
+    many = Corpus(
+        queries=["q"], documents=[f"d{i}" for i in range(4200)], relevant=[[0]],
+        labels=[f"l{i // 2}" for i in range(4200)],
+    )  # fmt: skip
+    assert [task.kind for task in many.tasks()] == ["retrieval", "reranking", "pair_classification"]
+
+
 def run(embed=None, specs=None, **more):
     made = corpus()
     generator = torch.Generator().manual_seed(3)
@@ -220,6 +241,32 @@ def test_nan_is_refused():
                 0, torch.tensor([2]), float("nan")
             )
         )
+
+
+def test_a_model_that_finds_nothing_has_a_score_and_no_retention():
+    documents = torch.eye(D)
+    task = Retrieval(name="r", queries=["q"], documents=["d"] * D, relevant=[{0: 1.0}])
+    vectors = {1: 1 - documents[:1], D: documents}  # the right document comes last
+    report = evaluate([task], lambda texts, prompt: vectors[len(texts)], model="m").report
+    assert {row["score"] for row in report["scores"] if row["codec"] == "float32"} == {0.0}
+    assert all(row["retention"] is None for row in report["scores"])
+    assert report["means"] == []
+
+
+def test_a_document_is_no_negative_of_its_own_queries():
+    """Of queries that share their document the first counts; one without a right document does not."""
+    generator = torch.Generator().manual_seed(0)
+    documents, queries = torch.randn(40, D, generator=generator), torch.randn(4, D, generator=generator)
+    relevant = [{3: 1.0}, {}, {3: 1.0}, {5: 1.0, 3: 1.0}]
+
+    def measured(relevant, queries):
+        task = Retrieval(name="r", queries=["q"] * len(queries), documents=["d"] * 40, relevant=relevant)
+        return evaluate(
+            [task], lambda texts, prompt: documents if len(texts) == 40 else queries, model="m", specs=lambda full: []
+        ).report["geometry"]  # fmt: skip
+
+    assert measured(relevant, queries) == measured([{3: 1.0}, {5: 1.0}], queries[[0, 3]])
+    assert "alignment" not in measured([{}], queries[:1])
 
 
 def test_means_over_tasks_have_both_conventions():

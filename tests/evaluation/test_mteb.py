@@ -209,6 +209,21 @@ def test_levels_fractions_and_identical_ids_as_mteb_has_them(tmp_path):
     assert len(ours[0].samples) == 8
 
 
+def test_a_query_without_a_right_document_counts_as_mteb_counts_it(tmp_path):
+    texts = {"id": [f"x{i}" for i in range(40)], "text": [f"s {i} topic{i % 6}" for i in range(40)]}
+    queries = {"id": ["a", "b", "c"], "text": ["q topic1", "q topic2", "q topic3"]}
+    data = {
+        "corpus": datasets.Dataset.from_dict({**texts, "title": [""] * 40}), "queries": datasets.Dataset.from_dict(queries),
+        "relevant_docs": {"a": {"x1": 1, "x7": 1}, "b": {"x2": 0}, "c": {"x3": 1, "x9": 2}}, "top_ranked": None,
+    }  # fmt: skip
+    task = _local(AbsTaskRetrieval, "judged", "Retrieval", "ndcg_at_10", {"default": {"test": data}})
+    store = EmbeddingStore(tmp_path, Counting())
+    row = evaluate(to_ours(task, {}), store.embed, model="m", specs=lambda full: []).report["scores"][0]
+    want = mteb_scores([task], store, name="j", prompts={}, output=tmp_path / "mteb")
+    assert row["score"] == pytest.approx(want["judged"], abs=1e-4)
+    assert row["num_items"] == 3
+
+
 def test_summaries_as_mteb_rates_them(tmp_path):
     rows = [
         {

@@ -58,11 +58,17 @@ async def _look(profile, url, script, picture, headers, seconds):
             found = None
             while not found and time.monotonic() < deadline:
                 await asyncio.sleep(0.5)
-                found = (await call("Runtime.evaluate", expression=script, returnByValue=True))["result"].get("value")
+                found = (await call("Runtime.evaluate", expression=script, returnByValue=True))["result"].get(
+                    "value"
+                )
             await asyncio.sleep(1)  # what was found is still being painted
             shot = await call("Page.captureScreenshot")
             picture.write_bytes(base64.b64decode(shot["data"]))
             if not found:
-                text = await call("Runtime.evaluate", expression="document.body.innerText", returnByValue=True)
-                raise AssertionError(f"{url}: {script} gave nothing in {seconds} s; the page says {text['result'].get('value', '')[:1000]!r}")
+                text = await call(
+                    "Runtime.evaluate", expression="document.body.innerText", returnByValue=True
+                )
+                raise AssertionError(
+                    f"{url}: {script} gave nothing in {seconds} s; the page says {text['result'].get('value', '')[:1000]!r}"
+                )
             return found
