@@ -72,9 +72,10 @@ class Ledger:
             self.folder.mkdir(parents=True, exist_ok=True)
             write_json(self.folder / "sweep.json", settings)
             return False
-        if changed := [key for key in {**there, **settings} if there.get(key) != settings.get(key)]:
+        old, new = _flat(there), _flat(settings)
+        if changed := [key for key in {**old, **new} if old.get(key) != new.get(key)]:
             differences = "; ".join(
-                f"{key}: {there.get(key)!r} there, {settings.get(key)!r} here" for key in sorted(changed)
+                f"{key}: {old.get(key)!r} there, {new.get(key)!r} here" for key in sorted(changed)
             )
             raise UserError(
                 f"sweep {self.folder}: expected its settings, got others ({differences}); choose another --output, or "
@@ -98,6 +99,14 @@ class Ledger:
         """Of all trials, in the order of their numbers."""
         found = [_read(path) for path in (self.folder / "trials").glob(f"*/{RECORD}")]
         return sorted((record for record in found if record), key=lambda record: record["number"])
+
+
+def _flat(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Groups of settings opened, so that a difference names the setting."""
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        found |= value if isinstance(value, dict) else {key: value}
+    return found
 
 
 def _read(path: Path) -> dict[str, Any] | None:

@@ -20,6 +20,8 @@ def test_a_sweep_is_its_settings_and_its_folder(tmp_path):
     assert ledger.records()[0]["settings"] == {"x": 1}
     with pytest.raises(UserError, match=r"got others \(seed: 0 there, 1 here\); choose another --output"):
         ledger.open({"seed": 1, "objectives": ["a", "b"]})
+    with pytest.raises(UserError, match=r"got others \(batch: None there, 3 here"):
+        ledger.open({"seed": 0, "objectives": ["a", "b"], "settings": {"batch": 3}})
     assert ledger.records()  # nothing is lost by asking
     assert not ledger.open({"seed": 1}, fresh=True)
     assert ledger.records() == []
