@@ -80,7 +80,7 @@ def test_mlflow_holds_parent_and_nested_runs(sweep, stack):
     assert parent.info.status == "FINISHED"
     run = runs["tempspecmrl-seed0"]
     curve = client.get_metric_history(run.info.run_id, "retention/ndcg_at_10/float32")
-    assert [m.step for m in curve] == [32, 64]
+    assert [m.step for m in curve] == [2, 32, 64]
     assert curve[-1].value == 1.0
     assert [m.step for m in client.get_metric_history(run.info.run_id, "train/loss")] == [5, 10, 15, 20]
     assert run.data.params["objective"] == "tempspecmrl"
