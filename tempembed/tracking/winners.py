@@ -1,6 +1,6 @@
 """The winners of a sweep go to the registry: each alias to the trial that is best at it, if it beats who holds it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,7 +45,8 @@ def promote(
     """
     fingerprint = candidates[0].result["data"]["tasks"]["retrieval"]["fingerprint"]
     name = registered_name(data, fingerprint)
-    best = {alias: standings for alias in aliases if (standings := _best(candidates, alias))}
+    reached = {candidate.name: _reached(candidate, aliases) for candidate in candidates}
+    best = {alias: found for alias in aliases if (found := _best(candidates, reached, alias))}
     decisions = []
     taken: dict[str, dict[str, Standing]] = {}
     for alias, (candidate, new) in best.items():
@@ -60,19 +61,24 @@ def promote(
                 candidate.run_id,
                 candidate.folder,
                 name,
-                _tags(candidate, aliases, data, fingerprint, training_fingerprint),
+                _tags(candidate, reached[candidate.name], data, fingerprint, training_fingerprint),
             )
             for alias in won:
                 registry.point(name, alias, number)
     return name, decisions
 
 
-def _best(candidates: Sequence[Candidate], alias: str) -> tuple[Candidate, Standing] | None:
-    found = []
-    for candidate in candidates:
-        report, replicates = load_report(candidate.folder / REPORT)
-        if new := standing(candidate.name, report, replicates, alias):
-            found.append((candidate, new))
+def _reached(candidate: Candidate, aliases: Sequence[str]) -> dict[str, Standing]:
+    """What a trial reaches, by alias; its report is read once for all of them."""
+    report, replicates = load_report(candidate.folder / REPORT)
+    found = {alias: standing(candidate.name, report, replicates, alias) for alias in aliases}
+    return {alias: new for alias, new in found.items() if new}
+
+
+def _best(
+    candidates: Sequence[Candidate], reached: Mapping[str, Mapping[str, Standing]], alias: str
+) -> tuple[Candidate, Standing] | None:
+    found = [(c, reached[c.name][alias]) for c in candidates if alias in reached[c.name]]
     return max(found, key=lambda pair: pair[1].row["score"], default=None)
 
 
@@ -84,7 +90,11 @@ def _holder(registry: Registry, name: str, alias: str) -> Standing | None:
 
 
 def _tags(
-    candidate: Candidate, aliases: Sequence[str], data: str, fingerprint: str, training_fingerprint: str
+    candidate: Candidate,
+    reached: Mapping[str, Standing],
+    data: str,
+    fingerprint: str,
+    training_fingerprint: str,
 ) -> dict[str, str]:
     """Scores, intervals and codecs by alias, and where the version comes from."""
     result = candidate.result
@@ -94,12 +104,11 @@ def _tags(
         "terms": " ".join(f"{t['dim']}@{t['course'] or format(t['temperature'], 'g')}*{t['weight']:g}" for t in result["terms"]),
         "encoder": result["encoder"], "intrinsic_dimension": str(result["geometry"].get("pca95")),
     }  # fmt: skip
-    for alias in aliases:
-        if new := standing(candidate.name, *load_report(candidate.folder / REPORT), alias):
-            row = new.row
-            tags |= {
-                f"{alias}.codec": row["spec"], f"{alias}.score": f"{row['score']:.4f}",
-                f"{alias}.interval": f"{row['ci_low']:.4f} to {row['ci_high']:.4f}",
-                f"{alias}.retention": f"{row['retention']:.4f}",
-            }  # fmt: skip
+    for alias, new in reached.items():
+        row = new.row
+        tags |= {
+            f"{alias}.codec": row["spec"], f"{alias}.score": f"{row['score']:.4f}",
+            f"{alias}.interval": f"{row['ci_low']:.4f} to {row['ci_high']:.4f}",
+            f"{alias}.retention": f"{row['retention']:.4f}",
+        }  # fmt: skip
     return tags
