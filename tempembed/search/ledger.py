@@ -72,10 +72,10 @@ class Ledger:
             self.folder.mkdir(parents=True, exist_ok=True)
             write_json(self.folder / "sweep.json", settings)
             return False
-        old, new = _flat(there), _flat(settings)
-        if changed := [key for key in {**old, **new} if old.get(key) != new.get(key)]:
+        known, asked = _flat(there), _flat(settings)
+        if changed := [key for key in {**known, **asked} if known.get(key) != asked.get(key)]:
             differences = "; ".join(
-                f"{key}: {old.get(key)!r} there, {new.get(key)!r} here" for key in sorted(changed)
+                f"{key}: {known.get(key)!r} there, {asked.get(key)!r} here" for key in sorted(changed)
             )
             raise UserError(
                 f"sweep {self.folder}: expected its settings, got others ({differences}); choose another --output, or "
