@@ -228,7 +228,7 @@ class Subject:
     labels: Sequence[str | None]
     store: "EmbeddingStore"
     full_precision: Callable[[Path], dict[str, float]]
-    """mteb's own scores, with its result files in a folder; empty for --data."""
+    """mteb's own scores, with its result files in a folder."""
 
 
 def subject(command: Measure) -> Subject:
@@ -239,22 +239,31 @@ def subject(command: Measure) -> Subject:
 
     if command.tasks and command.task_folder:
         raise UserError("expected --tasks or --task-folder, got both")
+    from tempembed.evaluation.folder import read_folder
+    from tempembed.evaluation.mteb_results import mteb_scores
+    from tempembed.evaluation.mteb_tasks import corpus_tasks, folder_task, named_tasks, to_ours
+
     encoder = load_encoder(command.model, command.max_tokens)
     store = EmbeddingStore(Path(command.cache or cache_dir() / "embeddings"), encoder, say)
+    prompts = {name: prompt for name, prompt in encoder.model.prompts.items() if prompt}
+    name = re.sub(r"[^\w.-]+", "-", Path(command.model).name)
+
+    def full_precision(theirs: Sequence[Any], prompts: dict[str, str]) -> Callable[[Path], dict[str, float]]:
+        def run(folder: Path) -> dict[str, float]:
+            say("mteb's own evaluation at full precision")
+            return mteb_scores(theirs, store, name=name, prompts=prompts, output=folder)
+
+        return run
+
     if not (command.tasks or command.task_folder):
         corpus = evaluation_task(
             command.data, max_queries=command.max_queries, skip_bad_rows=command.skip_bad_rows, say=say
         )
-        return Subject(corpus.tasks(), corpus.labels, store, lambda folder: {})
-    from tempembed.evaluation.folder import read_folder
-    from tempembed.evaluation.mteb_results import mteb_scores
-    from tempembed.evaluation.mteb_tasks import folder_task, named_tasks, to_ours
-
+        return Subject(corpus.tasks(), corpus.labels, store, full_precision(corpus_tasks(corpus), {}))
     if command.task_folder:
         theirs = [folder_task(task) for task in read_folder(Path(command.task_folder))]
     else:
         theirs = named_tasks(command.tasks)
-    prompts = {name: prompt for name, prompt in encoder.model.prompts.items() if prompt}
     tasks: list[Task] = []
     had = []
     for task in theirs:
@@ -267,13 +276,7 @@ def subject(command: Measure) -> Subject:
             say(f"left out: {error}")  # a benchmark goes on without the tasks whose data cannot be had
     if not tasks:
         raise UserError("expected at least one task whose data can be had, got none of those above")
-    name = re.sub(r"[^\w.-]+", "-", Path(command.model).name)
-
-    def full_precision(folder: Path) -> dict[str, float]:
-        say("mteb's own evaluation at full precision")
-        return mteb_scores(had, store, name=name, prompts=prompts, output=folder)
-
-    return Subject(tasks, (), store, full_precision)
+    return Subject(tasks, (), store, full_precision(had, prompts))
 
 
 def evaluate_command(command: Evaluate) -> None:
@@ -295,7 +298,7 @@ def evaluate_command(command: Evaluate) -> None:
     it = subject(command)
     specs(it.store.width)  # a codec that cannot be is refused before the work
     evaluation = evaluate(
-        it.tasks, it.store.embed, model=command.model, specs=specs, labels=it.labels, say=say
+        it.tasks, it.store.embed, model=command.model, specs=specs, labels=it.labels, raw=True, say=say
     )
     evaluation.report["mteb"] = it.full_precision(output.with_suffix(".mteb"))
     write_report(evaluation, output)
@@ -364,6 +367,7 @@ def codecs_command(command: Codecs) -> None:
     print(codec_table(found, rows))
     if rest:
         print(other_tasks(evaluation.report["scores"], first.name))
+    print("".join(f"{line}\n" for line in left_out_lines(evaluation.report)), end="")
     print(recommendation(chosen))
     say(f"plot: {output / 'pareto.html'}   codec: {output / 'codec'}   report: {output / 'report.json'}")
 
@@ -380,7 +384,13 @@ def compare_command(command: Compare) -> None:
         raise UserError(f"expected at least two reports, got {len(loaded)}")
     shown = {str(parse_spec(text, loaded[0][0]["width"])) for text in command.codecs}
     for other in loaded[1:]:
-        rows = [row for row in differences(loaded[0], other) if row["spec"] in shown]
+        common = differences(loaded[0], other)
+        rows = [row for row in common if row["spec"] in shown]
+        if not rows:
+            raise UserError(
+                f"--codecs: expected codecs that both reports have, got {sorted(shown)}; "
+                f"they have {', '.join(dict.fromkeys(row['spec'] for row in common))}"
+            )
         print(f"{other[0]['model']} - {loaded[0][0]['model']}\n{difference_table(rows)}")
     print(predictor_table(predictors([report for report, _ in loaded]), len(loaded)))
 
@@ -404,9 +414,19 @@ def score_table(report: dict[str, Any]) -> str:
                 f"  {row['retention']:7.3f}  {row['retention_ci_low']:.3f} - {row['retention_ci_high']:.3f}"
             )
         lines.append(line)
-    lines += [f"left out on {one['task']}: {one['why']}" for one in report.get("skipped", ())]
+    lines += left_out_lines(report)
+    lines += [
+        f"{row['task']} of the vectors as the model gives them, not normalised: {row['raw_score']:.5f}"
+        for row in report["scores"]
+        if row["raw_score"] is not None
+    ]
     lines += [f"mteb's own score of {name}: {score:.5f}" for name, score in report.get("mteb", {}).items()]
     return "\n".join(lines)
+
+
+def left_out_lines(report: dict[str, Any]) -> list[str]:
+    """Codecs that a task's documents cannot have, and why."""
+    return [f"left out on {one['task']}: {one['why']}" for one in report.get("skipped", ())]
 
 
 def selfcheck_command(command: SelfCheck) -> None:

@@ -1,6 +1,6 @@
-"""Exact search on compressed embeddings: the best k of a product, nested prefixes in one pass, and re-ranking."""
+"""Exact search on compressed embeddings: the best k of a product, in blocks, nested prefixes in one pass, re-ranking."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from jaxtyping import Float, Int
@@ -12,6 +12,8 @@ from tempembed.compression.spec import Rerank
 
 RERANK_FLOATS = 2**24
 """Coordinates of candidates that are unpacked at a time: 64 MB."""
+BLOCK_FLOATS = 2**24
+"""Coordinates of documents that are decoded at a time, and scores that are kept of them: 64 MB each."""
 
 
 def nested_similarity(
@@ -48,6 +50,36 @@ def top_k(scores_QM: Float[Tensor, "Q M"], k: int) -> Int[Tensor, "Q K"]:
             best = scores_QM[row][candidates].argsort(descending=True, stable=True)[:k]
             ids[row, :k] = candidates[best]
     return ids[:, :k]
+
+
+def decoded_top_k(
+    queries_QK: Float[Tensor, "Q K"],
+    codes_MB: Tensor,
+    decode: Callable[[Tensor], Float[Tensor, "M K"]],
+    k: int,
+) -> tuple[Float[Tensor, "Q K"], Int[Tensor, "Q K"]]:
+    """Inner products and numbers of the k best documents of each query, best first, as `top_k` orders them.
+
+    Documents are decoded a block at a time, so memory does not depend on M: 128 MB and 12 k bytes a query.
+    """
+    k, width = min(k, len(codes_MB)), queries_QK.shape[1]
+    best = torch.empty(len(queries_QK), 0)
+    ids = torch.empty(len(queries_QK), 0, dtype=torch.int64)
+    size = max(k, BLOCK_FLOATS // max(width, 512))
+    rows = max(1, BLOCK_FLOATS // size)
+    for start in range(0, len(codes_MB), size):
+        vectors = decode(codes_MB[start : start + size])
+        found = []
+        for some in queries_QK.split(rows):
+            products = some @ vectors.T
+            there = top_k(products, k)
+            found.append((products.gather(1, there), there + start))
+        # in the order of their numbers, so that of equal scores top_k has the higher one first
+        ids, order = torch.cat([ids, torch.cat([i for _, i in found])], dim=1).sort(dim=1)
+        best = torch.cat([best, torch.cat([v for v, _ in found])], dim=1).gather(1, order)
+        kept = top_k(best, k)
+        best, ids = best.gather(1, kept), ids.gather(1, kept)
+    return best, ids
 
 
 class Reranker:

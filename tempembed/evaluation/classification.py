@@ -16,7 +16,7 @@ from tempembed.compression.lab import Documents
 from tempembed.compression.spec import Spec
 from tempembed.errors import UserError
 from tempembed.evaluation.compressed import compressed
-from tempembed.evaluation.statistics import Mean
+from tempembed.evaluation.statistics import Mean, Statistic
 from tempembed.evaluation.task import Measured, Task
 
 
@@ -41,17 +41,20 @@ class Classification(Task):
         specs: Sequence[Spec],
     ) -> Measured:
         """Codecs are fitted on what the experiments learn from. The interval is over the experiments."""
-        labels = np.asarray(self.labels)
         learned_from = sorted({row for rows in self.experiments for row in rows})
         for spec, vectors in compressed(specs, documents, fit_on=learned_from):
-            if isinstance(vectors, UserError):
-                yield spec, vectors
-                continue
-            array = vectors.numpy()
-            accuracies = []
-            for rows in map(np.asarray, self.experiments):
-                with warnings.catch_warnings():  # mteb's 100 iterations, converged or not
-                    warnings.simplefilter("ignore", ConvergenceWarning)
-                    model = LogisticRegression(max_iter=100).fit(array[rows], labels[rows])
-                accuracies.append(float((model.predict(array[self.test]) == labels[self.test]).mean()))
-            yield spec, Mean(torch.tensor(accuracies, dtype=torch.float64))
+            yield spec, vectors if isinstance(vectors, UserError) else self._scored(vectors)
+
+    def measure_raw(self, documents: Documents) -> Statistic:
+        """Regressions on the vectors as the model gives them."""
+        return self._scored(documents.embeddings_MD)
+
+    def _scored(self, vectors_MK: Float[Tensor, "M K"]) -> Mean:
+        array, labels = vectors_MK.numpy(), np.asarray(self.labels)
+        accuracies = []
+        for rows in map(np.asarray, self.experiments):
+            with warnings.catch_warnings():  # mteb's 100 iterations, converged or not
+                warnings.simplefilter("ignore", ConvergenceWarning)
+                model = LogisticRegression(max_iter=100).fit(array[rows], labels[rows])
+            accuracies.append(float((model.predict(array[self.test]) == labels[self.test]).mean()))
+        return Mean(torch.tensor(accuracies, dtype=torch.float64))

@@ -15,7 +15,7 @@ from tempembed.compression.lab import Documents
 from tempembed.compression.spec import Spec
 from tempembed.errors import UserError
 from tempembed.evaluation.compressed import compressed
-from tempembed.evaluation.statistics import Mean
+from tempembed.evaluation.statistics import Mean, Statistic
 from tempembed.evaluation.task import Measured, Task
 
 SEED = 42
@@ -47,14 +47,16 @@ class Clustering(Task):
     ) -> Measured:
         """One k-means a sample and codec; the same starts for all."""
         for spec, vectors in compressed(specs, documents):
-            if isinstance(vectors, UserError):
-                yield spec, vectors
-                continue
-            array = vectors.numpy()
-            values = []
-            for sample, labels, num in zip(self.samples, self.labels, self.num_clusters, strict=True):
-                kmeans = MiniBatchKMeans(
-                    num, batch_size=self.batch_size, n_init=self.n_init, random_state=SEED
-                )
-                values.append(v_measure_score(labels, kmeans.fit_predict(array[np.asarray(sample)])))
-            yield spec, Mean(torch.tensor(values, dtype=torch.float64))
+            yield spec, vectors if isinstance(vectors, UserError) else self._scored(vectors)
+
+    def measure_raw(self, documents: Documents) -> Statistic:
+        """k-means of the vectors as the model gives them."""
+        return self._scored(documents.embeddings_MD)
+
+    def _scored(self, vectors_MK: Float[Tensor, "M K"]) -> Mean:
+        array = vectors_MK.numpy()
+        values = []
+        for sample, labels, num in zip(self.samples, self.labels, self.num_clusters, strict=True):
+            kmeans = MiniBatchKMeans(num, batch_size=self.batch_size, n_init=self.n_init, random_state=SEED)
+            values.append(v_measure_score(labels, kmeans.fit_predict(array[np.asarray(sample)])))
+        return Mean(torch.tensor(values, dtype=torch.float64))

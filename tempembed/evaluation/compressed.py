@@ -13,16 +13,12 @@ from tempembed.errors import UserError
 def compressed(
     specs: Sequence[Spec], documents: Documents, fit_on: Sequence[int] | None = None
 ) -> Iterator[tuple[Spec, Float[Tensor, "M K"] | UserError]]:
-    """The documents, encoded and decoded: ±1 for bits. Codecs that re-rank a search are left out: there is none.
+    """The documents, encoded and decoded: unit vectors, ±1 for bits. Codecs that re-rank a search are left out: there is none.
 
-    float32 at full width is the model's own vector, not normalised, as mteb takes it. Codecs are fitted on all documents,
-    or on the rows `fit_on`.
+    Codecs are fitted on all documents, or on the rows `fit_on`.
     """
     embeddings = documents.embeddings_MD
-    full = Spec(width=embeddings.shape[1])
-    if full in specs:
-        yield full, embeddings
-    rest = [spec for spec in specs if spec != full and not spec.rerank]
+    rest = [spec for spec in specs if not spec.rerank]
     fitted_on = documents if fit_on is None else Documents(embeddings[list(fit_on)])
     for same, fitted in fitted_on.fit_all(rest):
         yield same[0], fitted if isinstance(fitted, UserError) else fitted.codec.reconstruct(embeddings)

@@ -45,6 +45,7 @@ def evaluate(
     specs: Specs = paper_specs,
     by_kind: Mapping[str, Specs] | None = None,
     labels: Sequence[str | None] = (),
+    raw: bool = False,
     say: Callable[[str], None] = lambda _: None,
 ) -> Evaluation:
     """Score every codec on every task.
@@ -56,6 +57,8 @@ def evaluate(
         specs: the codecs for a width; float32 at full width is always among them.
         by_kind: in their place for tasks of a kind.
         labels: of the first task's documents, for the geometry.
+        raw: where the lengths of vectors matter, score them as the model gives them as well, as mteb does (k-means of
+            such takes several times as long).
         say: takes lines of progress.
 
     Raises:
@@ -92,7 +95,7 @@ def evaluate(
             full = documents.unit_MD.shape[1]
             wanted = list(dict.fromkeys([Spec(width=full), *(by_kind or {}).get(task.kind, specs)(full)]))
             say(f"{task.name}: {len(wanted)} codecs")
-            arguments = (task, queries, documents, wanted, say)
+            arguments = (task, queries, documents, wanted, raw, say)
             if task.kind in ALONE:
                 pending.append(beside.submit(_measured, *arguments))
             else:
@@ -157,7 +160,12 @@ class _done:
 
 
 def _measured(
-    task: Task, queries: Tensor, documents: Documents, wanted: Sequence[Spec], say: Callable[[str], None]
+    task: Task,
+    queries: Tensor,
+    documents: Documents,
+    wanted: Sequence[Spec],
+    raw: bool,
+    say: Callable[[str], None],
 ) -> tuple[list[dict[str, Any]], list[dict[str, str]], dict[str, Tensor]]:
     families: dict[str, list[tuple[Spec, Statistic]]] = {}
     skipped: dict[str, str] = {}
@@ -177,6 +185,7 @@ def _measured(
         for family, draws in families.items()
     }
     reference = sum(found.value for _, found in families[full])
+    of_raw = task.measure_raw(documents) if raw else None
     rows = []
     for family, draws in families.items():
         values = torch.tensor([found.value for _, found in draws], dtype=torch.float64)
@@ -187,6 +196,7 @@ def _measured(
             "task": task.name, "kind": task.kind, "metric": task.metric, "spec": family, "codec": codec_name(spec),
             "dim": spec.width, "bytes_per_vector": spec.bytes_per_vector, "search_bytes_per_vector": spec.search_bytes,
             "score": score, "ci_low": low, "ci_high": high,
+            "raw_score": of_raw.value if of_raw and family == full else None,
             "retention": None if reference <= 0 else 1.0 if family == full else score / reference,
             "num_items": resamples.shape[1],
             "num_draws": len(values), "std_over_draws": values.std().item() if len(values) > 1 else None,

@@ -25,6 +25,7 @@ from mteb.types import PromptType
 from tempembed.errors import UserError
 from tempembed.evaluation.classification import Classification
 from tempembed.evaluation.clustering import Clustering
+from tempembed.evaluation.corpus import Corpus
 from tempembed.evaluation.folder import FolderTask
 from tempembed.evaluation.pairs import STS, PairClassification
 from tempembed.evaluation.reranking import Reranking
@@ -251,7 +252,7 @@ def to_mteb(task: Task) -> AbsTask:
     """A task of ours as mteb's, with its data, so that any encoder can be measured by mteb itself, offline.
 
     Raises:
-        UserError: a kind of which mteb's protocol draws its own samples (clustering by samples of ours is one set each).
+        UserError: a kind whose samples mteb's protocol draws itself.
     """
     if isinstance(task, Retrieval | Reranking):
         documents = {"id": [f"{i:09d}" for i in range(len(task.documents))], "text": list(task.documents)}
@@ -272,12 +273,6 @@ def to_mteb(task: Task) -> AbsTask:
         }
         type_ = "Reranking" if ranked else "Retrieval"
         return _local(AbsTaskRetrieval, task.name, type_, task.metric, {"default": {"test": data}})
-    if isinstance(task, Clustering):
-        rows = [
-            {"sentences": [task.documents[i] for i in sample], "labels": list(labels)}
-            for sample, labels in zip(task.samples, task.labels, strict=True)
-        ]
-        return _local(AbsTaskClusteringLegacy, task.name, "Clustering", task.metric, _split("test", rows))
     if isinstance(task, STS | PairClassification):
         one = [task.queries[i] for i in task.left]
         two = [task.documents[i] for i in task.right]
@@ -289,6 +284,32 @@ def to_mteb(task: Task) -> AbsTask:
             AbsTaskPairClassification, task.name, "PairClassification", task.metric, _split("test", columns)
         )
     raise UserError(f"task {task.name}: {task.kind} has no form in mteb here")
+
+
+def corpus_tasks(corpus: Corpus) -> list[AbsTask]:
+    """The tasks of `corpus.tasks()` as mteb's; its clustering draws the samples that ours has."""
+    found = []
+    for task in corpus.tasks():
+        if isinstance(task, Clustering):
+            rows = [
+                {"sentences": text, "labels": label}
+                for text, label in zip(corpus.documents, corpus.labels, strict=True)
+                if label is not None
+            ]
+            found.append(_sampled(task.name, _split("test", rows), len(task.samples[0]), len(task.samples)))
+        else:
+            found.append(to_mteb(task))
+    return found
+
+
+def _sampled(name: str, data: Any, size: int, num: int) -> AbsTask:
+    """Clustering as mteb 2 has it: `num` samples of `size` documents."""
+    attributes = {
+        "max_fraction_of_documents_to_embed": None,
+        "max_documents_per_cluster": size,
+        "n_clusters": num,
+    }
+    return _local(AbsTaskClustering, name, "Clustering", "v_measure", data, **attributes)
 
 
 def _split(name: str, rows: Any) -> datasets.DatasetDict:
@@ -328,8 +349,7 @@ def folder_task(task: FolderTask) -> AbsTask:
     data = datasets.DatasetDict(tables)
     if task.kind == "clustering":
         size = min(AbsTaskClustering.max_documents_per_cluster, len(data["test"]))
-        sizes = {"max_fraction_of_documents_to_embed": None, "max_documents_per_cluster": size}
-        return _local(AbsTaskClustering, task.name, "Clustering", "v_measure", data, **sizes)
+        return _sampled(task.name, data, size, AbsTaskClustering.n_clusters)
     forms: dict[str, tuple[Any, str, str]] = {
         "clustering_sets": (AbsTaskClusteringLegacy, "Clustering", "v_measure"),
         "sts": (AbsTaskSTS, "STS", "cosine_spearman"),

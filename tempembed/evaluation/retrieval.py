@@ -13,7 +13,7 @@ from tempembed.compression.basis import unit
 from tempembed.compression.codec import check_finite
 from tempembed.compression.hamming import hamming_top_k
 from tempembed.compression.lab import Documents, Fitted
-from tempembed.compression.search import Reranker, nested_similarity, top_k
+from tempembed.compression.search import Reranker, decoded_top_k, nested_similarity, top_k
 from tempembed.compression.spec import Spec
 from tempembed.errors import UserError
 from tempembed.evaluation.statistics import Mean
@@ -152,7 +152,6 @@ def _rankings(
                 rerankers[spec.rerank] = Reranker(spec.rerank, codec.numbers, fitted.documents_MK)  # type: ignore[arg-type]
             yield spec, rerankers[spec.rerank](queries, candidates[:, : spec.depth])[:, :kept]
         return
-    vectors = codec.numbers.decode(codes)
-    parts = [top_k(queries[block] @ vectors.T, kept) for block in _blocks(len(queries), len(vectors))]
+    _, best = decoded_top_k(queries, codes, codec.numbers.decode, kept)
     for spec in specs:
-        yield spec, torch.cat(parts)
+        yield spec, best

@@ -44,7 +44,11 @@ class Task(ABC):
         documents: Documents,
         specs: Sequence[Spec],
     ) -> Measured:
-        """Score every codec that has a meaning here, in any order. Embeddings need not be normalised."""
+        """Score every codec that has a meaning here, in any order. Embeddings need not be normalised: codecs do it."""
+
+    def measure_raw(self, documents: Documents) -> Statistic | None:
+        """The score of the vectors as the model gives them, which is mteb's; None where their lengths do not matter."""
+        return None
 
     @property
     def fingerprint(self) -> str:

@@ -10,12 +10,9 @@ from torch import Tensor
 
 from tempembed.compression.bits import SignBits
 from tempembed.compression.hamming import hamming_top_k
-from tempembed.compression.search import top_k
+from tempembed.compression.search import decoded_top_k, top_k
 from tempembed.errors import UserError
 from tempembed.handover.index import Index
-
-BLOCK_FLOATS = 2**22
-"""Coordinates that are decoded at a time: 16 MB."""
 
 Found = tuple[Float[Tensor, "Q K"], Int[Tensor, "Q K"]]
 """Scores and rows, best first; of equal scores the higher row first, as everywhere."""
@@ -66,17 +63,7 @@ def _by_bits(index: Index, queries_QK: Tensor, num: int) -> Found:
 def _by_products(index: Index, queries_QK: Tensor, num: int) -> Found:
     codec = index.exported.codec
     queries = codec.numbers.query(queries_QK)
-    scores, rows = torch.empty(len(queries), 0), torch.empty(len(queries), 0, dtype=torch.int64)
-    size = max(1, BLOCK_FLOATS // codec.spec.width)
-    for start in range(0, len(index), size):
-        products = queries @ codec.numbers.decode(index.codes_MB[start : start + size]).T
-        there = top_k(products, num).sort(dim=1).values
-        # rows stay ascending, so that of equal scores top_k has the higher one first
-        scores = torch.cat([scores, products.gather(1, there)], dim=1)
-        rows = torch.cat([rows, there + start], dim=1)
-        kept = top_k(scores, num).sort(dim=1).values
-        scores, rows = scores.gather(1, kept), rows.gather(1, kept)
-    return _best(scores, rows, num)
+    return decoded_top_k(queries, index.codes_MB, codec.numbers.decode, num)
 
 
 def _best(scores_QC: Tensor, rows_QC: Tensor, num: int) -> Found:

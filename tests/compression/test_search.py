@@ -3,7 +3,7 @@ import torch
 
 from tempembed.compression.bits import MedianBits, SignBits
 from tempembed.compression.integers import Integers
-from tempembed.compression.search import Reranker, nested_similarity, top_k
+from tempembed.compression.search import Reranker, decoded_top_k, nested_similarity, top_k
 
 
 @pytest.fixture(scope="module")
@@ -24,6 +24,21 @@ def test_top_k_of_ties_has_the_higher_number_first():
     scores = torch.tensor([[1.0, 3.0, 3.0, 2.0, 3.0], [0.0, 0.0, 0.0, 0.0, 0.0]])
     assert top_k(scores, 2).tolist() == [[4, 2], [4, 3]]
     assert top_k(scores, 9).tolist() == [[4, 2, 1, 3, 0], [4, 3, 2, 1, 0]]
+
+
+@pytest.mark.parametrize("floats", [36 * 3, 36 * 50, 2**24])
+def test_blocks_of_decoded_documents_give_the_whole_ranking(floats, rows, monkeypatch):
+    monkeypatch.setattr("tempembed.compression.search.BLOCK_FLOATS", floats)
+    q, x = rows
+    q = (q * 4).round()  # whole numbers: sums are exact in any order, and many scores are equal
+    integers = Integers(36, 4)
+    integers.state = {"low": torch.full((36,), -2.0), "step": torch.full((36,), 1.0)}
+    codes = integers.encode((x * 4).round())
+    scores, ids = decoded_top_k(q, codes, integers.decode, 7)
+    products = q @ integers.decode(codes).T
+    assert (products.sort(1).values.diff() == 0).any()
+    assert ids.equal(top_k(products, 7))
+    assert scores.equal(products.gather(1, ids))
 
 
 @pytest.mark.parametrize("how", ["bits", "unbiased", "int8", "float"])

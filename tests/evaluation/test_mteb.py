@@ -12,7 +12,7 @@ from tempembed.compression.spec import Spec
 from tempembed.evaluation.evaluate import evaluate
 from tempembed.evaluation.folder import read_folder
 from tempembed.evaluation.mteb_results import mteb_scores
-from tempembed.evaluation.mteb_tasks import _local, folder_task, to_mteb, to_ours
+from tempembed.evaluation.mteb_tasks import _local, corpus_tasks, folder_task, to_ours
 from tempembed.evaluation.store import EmbeddingStore
 
 WIDTH = 24
@@ -105,7 +105,7 @@ def measured(folder, tmp_path_factory):
     theirs = [folder_task(task) for task in read_folder(folder)]
     ours = [task for their in theirs for task in to_ours(their, {})]
     report = evaluate(
-        ours, store.embed, model="m", specs=lambda full: [Spec(width=full, numbers="binary")]
+        ours, store.embed, model="m", specs=lambda full: [Spec(width=full, numbers="binary")], raw=True
     ).report
     embedded = len(encoder.seen)
     scores = mteb_scores(theirs, store, name="a", prompts={}, output=cache / "mteb")
@@ -120,7 +120,9 @@ def test_our_numbers_are_mtebs(measured):
     }  # fmt: skip
     assert set(full) == set(scores) == {"search", "order", "groups", "sets", "similar", "pairs", "classes"}
     for name, score in scores.items():
-        assert full[name]["score"] == pytest.approx(score, abs=1e-4), name
+        row = full[name]  # where lengths matter mteb takes the vectors as the model gives them
+        ours = row["score"] if row["raw_score"] is None else row["raw_score"]
+        assert ours == pytest.approx(score, abs=1e-4), name
         assert 0.05 < score < 0.999, name  # neither trivial nor perfect
 
 
@@ -175,6 +177,12 @@ def test_prompts_of_the_model_are_mtebs(measured, folder):
     assert row["score"] == pytest.approx(found["search"], abs=1e-4)
 
 
+def as_mteb(ours, store):
+    """Our scores at full precision; where lengths matter, of the vectors as the model gives them."""
+    rows = evaluate(ours, store.embed, model="m", specs=lambda full: [], raw=True).report["scores"]
+    return {row["task"]: row["score"] if row["raw_score"] is None else row["raw_score"] for row in rows}
+
+
 def test_levels_fractions_and_identical_ids_as_mteb_has_them(tmp_path):
     rows = [
         {"sentences": f"s {i} topic{i % 6}", "labels": [f"a{i % 2}", f"b{i % 6}"][: 1 + i % 2]}
@@ -200,12 +208,8 @@ def test_levels_fractions_and_identical_ids_as_mteb_has_them(tmp_path):
     store = EmbeddingStore(tmp_path, Counting())
     theirs = [levels, itself]
     ours = [task for their in theirs for task in to_ours(their, {})]
-    found = {
-        row["task"]: row["score"]
-        for row in evaluate(ours, store.embed, model="m", specs=lambda full: []).report["scores"]
-    }
     want = mteb_scores(theirs, store, name="l", prompts={}, output=tmp_path / "mteb")
-    assert found == pytest.approx(want, abs=1e-4)
+    assert as_mteb(ours, store) == pytest.approx(want, abs=1e-4)
     assert len(ours[0].samples) == 8
 
 
@@ -250,10 +254,27 @@ def test_the_corpus_as_mtebs_tasks(tmp_path):
         documents=[f"text {i} topic{i % 6}" for i in range(120)],
         relevant=[[i, i + 60] if i % 2 else [i] for i in range(40)], labels=[f"m{i % 3}" for i in range(120)],
     )  # fmt: skip
-    ours = corpus.tasks()
     store = EmbeddingStore(tmp_path, Counting())
-    rows = evaluate(ours, store.embed, model="m", specs=lambda full: []).report["scores"]
-    want = mteb_scores(
-        [to_mteb(task) for task in ours], store, name="c", prompts={}, output=tmp_path / "mteb"
-    )
-    assert {row["task"]: row["score"] for row in rows} == pytest.approx(want, abs=1e-4)
+    want = mteb_scores(corpus_tasks(corpus), store, name="c", prompts={}, output=tmp_path / "mteb")
+    assert set(want) == {"retrieval", "clustering", "reranking", "pair_classification"}
+    assert as_mteb(corpus.tasks(), store) == pytest.approx(want, abs=1e-4)
+
+
+def test_what_clustering_keeps_is_measured_against_unit_vectors(measured):
+    """A codec that changes nothing but the lengths keeps everything, whatever they were."""
+    *_, ours = measured
+    embed = EmbeddingStore(measured[4] / "lengths", Counting()).embed
+    lengths = torch.rand(10_000, generator=torch.Generator().manual_seed(0)) * 9 + 1
+
+    def stretched(texts, prompt=""):
+        return embed(texts, prompt) * lengths[: len(texts), None]
+
+    tasks = [task for task in ours if task.kind in ("clustering", "classification")]
+    assert {task.kind for task in tasks} == {"clustering", "classification"}
+    before = evaluate(tasks, embed, model="m", raw=True, specs=lambda full: [Spec(width=12)]).report["scores"]
+    after = evaluate(tasks, stretched, model="m", raw=True, specs=lambda full: [Spec(width=12)]).report[
+        "scores"
+    ]
+    for row, other in zip(before, after, strict=True):
+        assert row["score"] == pytest.approx(other["score"], abs=0.02), row["task"]
+    assert any(row["raw_score"] != other["raw_score"] for row, other in zip(before, after, strict=True))

@@ -34,7 +34,7 @@ def _small_parts(monkeypatch):
     """Several chunks and blocks."""
     monkeypatch.setattr("tempembed.handover.texts.CHUNK_TEXTS", 150)
     monkeypatch.setattr("tempembed.handover.index.CHUNK_TEXTS", 150)
-    monkeypatch.setattr("tempembed.handover.search.BLOCK_FLOATS", 64 * 100)
+    monkeypatch.setattr("tempembed.compression.search.BLOCK_FLOATS", 64 * 100)
 
 
 def built(folder, file, output):
