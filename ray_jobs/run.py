@@ -61,7 +61,9 @@ def worker(config: dict[str, Any]) -> None:
     }
     # the other workers of this machine are done: their cores are free for the measurement
     torch.set_num_threads(max(torch.get_num_threads(), context.get_local_world_size()))
-    evaluate_trained(output, test, budgets=config["budgets"], cost=cost)
+    moving = "train/temperature/"
+    ended = {name.removeprefix(moving): value for name, value in last.items() if name.startswith(moving)}
+    evaluate_trained(output, test, budgets=config["budgets"], cost=cost, temperatures=ended)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -30,6 +30,7 @@ def evaluate_trained(
     *,
     budgets: Sequence[int] = ALIAS_BUDGETS,
     cost: Mapping[str, float] | None = None,
+    temperatures: Mapping[str, float] | None = None,
 ) -> dict[str, Any]:
     """The report of the model in `output` on `Prepared.evaluation()`; written there as well.
 
@@ -39,6 +40,7 @@ def evaluate_trained(
         say: takes lines of progress.
         budgets: bytes per vector whose codecs are measured besides the paper's.
         cost: of the training, for the report; the seconds of the measurement join it.
+        temperatures: what the moving ones ended at, by term, for the report.
     """
     began = time.monotonic()
     corpus, query_tokens, document_tokens = test
@@ -57,6 +59,7 @@ def evaluate_trained(
         labels=corpus.labels,
         say=say,
     )
+    evaluation.report["temperatures"] = dict(temperatures or {})
     evaluation.report["cost"] = {**(cost or {}), "evaluation_seconds": time.monotonic() - began}
     write_report(evaluation, output / REPORT)
     return evaluation.report

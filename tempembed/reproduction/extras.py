@@ -49,11 +49,16 @@ def comparisons(results: Results) -> list[Comparison]:
             continue
         found.append(
             Comparison(
-                question=line.entry.question, label=line.entry.label, baseline=baseline.entry.label,
+                question=line.entry.question, label=_label(line), baseline=baseline.entry.label,
                 cells=tuple(_cell(quantity, line, baseline) for quantity in COMPARED),
             )
         )  # fmt: skip
     return found
+
+
+def _label(line: Line) -> str:
+    ended = ", ".join(f"{tau:.4f}" for tau in line.ended_at)
+    return f"{line.entry.label} (ended at {ended})" if ended else line.entry.label
 
 
 def _cell(quantity: Quantity, line: Line, baseline: Line) -> Cell | None:

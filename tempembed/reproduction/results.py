@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import torch
@@ -54,6 +55,14 @@ class Line:
     def tau(self) -> float:
         """The entry's one temperature; 0 where it has none or several."""
         return self.entry.temperature or 0.0
+
+    @property
+    def ended_at(self) -> tuple[float, ...]:
+        """What each temperature that is learned ended at, mean over the seeds."""
+        reached = [trial.record.get("temperatures", {}) for trial in self.trials]
+        if "learned" not in self.entry.objective:
+            return ()
+        return tuple(fmean(each[name] for each in reached) for name in reached[0])
 
     @property
     def width(self) -> int:
