@@ -32,7 +32,7 @@ ALLOWED = {
         "geometry",
         "data",
     },
-    "tempembed/search": {"objective", "errors", "atomic", "settings", "evaluation"},
+    "tempembed/search": {"objective", "errors", "atomic", "settings", "evaluation", "run_folder"},
     "tempembed/report": {"evaluation", "reproduction", "compression", "geometry"},
     "tempembed/tracking": {"objective", "errors", "search", "compression", "evaluation"},
     "tempembed/data": {"errors", "prepare"},  # prepare: only for the cache folder, inside a function
