@@ -17,6 +17,7 @@ from ray.train.torch import TorchConfig, TorchTrainer
 
 from tempembed.compression.spec import ALIAS_BUDGETS
 from tempembed.errors import UserError
+from tempembed.names import check_name
 from tempembed.settings import TrainSettings
 
 # Train polls its workers' reports so often; its default of 2 s would make every report cost 2 s (ray#56718).
@@ -171,6 +172,7 @@ def fit(
     Raises:
         UserError: what went wrong on a worker, as one line.
     """
+    check_name(output.name, "run")
     storage = output.parent / ".ray"
     shutil.rmtree(
         storage / output.name, ignore_errors=True

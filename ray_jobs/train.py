@@ -17,6 +17,8 @@ from ray.train.v2.api.callback import UserCallback
 
 from ray_jobs.run import check_batch, check_capacity, fit, prepare_apart
 from tempembed.cli import Train, check_output, progress_line, run, score_table
+from tempembed.names import check_name
+from tempembed.redact import refuse_secret
 from tempembed.tracking.tracker import JsonlTracker, Tracker
 
 
@@ -56,6 +58,8 @@ def main() -> None:
     command = tyro.cli(RayTrain, description=__doc__)
     output = Path(command.output).absolute()
     check_batch(command.settings, command.num_workers)
+    check_name(output.name, "run")
+    refuse_secret("--mlflow-uri", command.mlflow_uri)
     check_output(output, resume=command.resume)
     ray.init(log_to_driver=False, logging_level=logging.WARNING)
     check_capacity(command.num_workers, command.cpus_per_worker, command.use_gpu)

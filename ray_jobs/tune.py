@@ -35,6 +35,7 @@ from tempembed.atomic import write_json
 from tempembed.cli import run
 from tempembed.compression.spec import ALIAS_BUDGETS, sweep_specs
 from tempembed.errors import UserError
+from tempembed.redact import refuse_secret
 from tempembed.report.html import write_html
 from tempembed.report.table import result_table
 from tempembed.search.goals import budget_of, check_goals
@@ -238,6 +239,7 @@ def sweep_trials(sweep: Sweep, settings: dict[str, TrainSettings] | None = None)
     listed = settings or (sweep.grid() if sweep.search == "grid" else {})
     for each in listed.values() or [sweep.base]:
         check_batch(each, sweep.num_workers)
+    refuse_secret("--mlflow-uri", sweep.mlflow_uri)
     ledger = Ledger(output)
     ledger.lock()
     there = ledger.settings()

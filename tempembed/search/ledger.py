@@ -2,7 +2,6 @@
 
 import fcntl
 import json
-import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,20 +9,17 @@ from typing import IO, Any
 
 from tempembed.atomic import write_json
 from tempembed.errors import UserError
+from tempembed.names import check_name
 
 RECORD = "trial.json"
 DONE = ("FINISHED", "STOPPED", "FAILED")
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 
 class Ledger:
     """A sweep's folder: `sweep.json`, and `trials/NAME/trial.json` with what is known of a trial."""
 
     def __init__(self, folder: Path) -> None:
-        if not NAME.fullmatch(folder.name):
-            raise UserError(
-                f"sweep {folder.name!r}: expected a name of letters, digits, dot, dash and underscore, at most 128"
-            )
+        check_name(folder.name, "sweep")
         self.folder = folder
         self._lock: IO[str] | None = None
 
@@ -84,8 +80,12 @@ class Ledger:
         return True
 
     def trial_folder(self, name: str) -> Path:
-        """Where a trial keeps everything."""
-        return self.folder / "trials" / name
+        """Where a trial keeps everything.
+
+        Raises:
+            UserError: not a name.
+        """
+        return self.folder / "trials" / check_name(name, "trial")
 
     def record(self, name: str, **facts: Any) -> dict[str, Any]:
         """Add to what is known of a trial."""
@@ -97,8 +97,13 @@ class Ledger:
 
     def records(self) -> list[dict[str, Any]]:
         """Of all trials, in the order of their numbers."""
-        found = [_read(path) for path in (self.folder / "trials").glob(f"*/{RECORD}")]
-        return sorted((record for record in found if record), key=lambda record: record["number"])
+        found = []
+        for path in (self.folder / "trials").glob(f"*/{RECORD}"):
+            if record := _read(path):
+                if record.get("name") != path.parent.name:
+                    raise UserError(f"{path}: expected the trial {path.parent.name}, got {record.get('name')!r}")
+                found.append(record)
+        return sorted(found, key=lambda record: record["number"])
 
 
 def _flat(values: Mapping[str, Any]) -> dict[str, Any]:
