@@ -78,7 +78,9 @@ def main() -> None:
         say(f"finished in {time.monotonic() - began:.0f} s")
         keep = demo.keep and bool(stack.processes)
         if keep:
-            say(f"still up: Ray dashboard {ray_url} (its token: {stack.token_path}), MLflow {redact(mlflow_url)}")
+            say(
+                f"still up: Ray dashboard {ray_url} (its token: {stack.token_path}), MLflow {redact(mlflow_url)}"
+            )
             say("stop them with: make stop")
     except KeyboardInterrupt:
         raise UserError("interrupted; everything that was started is stopped") from None

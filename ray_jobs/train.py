@@ -4,17 +4,16 @@ ray job submit --working-dir . -- python -m ray_jobs.train --objective tempaggmr
 """
 
 import json
-import logging
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import ray
 import tyro
 from ray.train.v2.api.callback import UserCallback
 
+from ray_jobs.connect import connect
 from ray_jobs.run import check_batch, check_capacity, fit, prepare_apart
 from tempembed.cli import Train, check_output, progress_line, run, score_table
 from tempembed.names import check_name
@@ -61,7 +60,7 @@ def main() -> None:
     check_name(output.name, "run")
     refuse_secret("--mlflow-uri", command.mlflow_uri)
     check_output(output, resume=command.resume)
-    ray.init(log_to_driver=False, logging_level=logging.WARNING)
+    connect()
     check_capacity(command.num_workers, command.cpus_per_worker, command.use_gpu)
     prepared = prepare_apart(command.settings)
     output.mkdir(parents=True, exist_ok=True)

@@ -22,13 +22,13 @@ from types import FrameType
 from typing import Any, Literal
 from uuid import uuid4
 
-import ray
 import tyro
 from ray import tune
 from ray.tune.integration.ray_train import TuneReportCallback
 from ray.tune.schedulers import ASHAScheduler
 
 from ray_jobs.board import Board, results
+from ray_jobs.connect import connect
 from ray_jobs.queue import Queue, asked, grid, unfinished
 from ray_jobs.run import PreparedData, check_batch, check_capacity, fit, prepare_apart, save_codecs_apart
 from tempembed.atomic import write_json
@@ -218,13 +218,6 @@ def main() -> None:
     sweep_trials(resumed(sweep) if sweep.resume else sweep)
 
 
-def connect() -> None:
-    """To the cluster of the job, once."""
-    logging.getLogger("mlflow").setLevel(logging.WARNING)  # the board says what matters
-    if not ray.is_initialized():
-        ray.init(log_to_driver=False, logging_level=logging.WARNING)
-
-
 def sweep_trials(sweep: Sweep, settings: dict[str, TrainSettings] | None = None) -> PreparedData:
     """Run a sweep to its end and report it.
 
@@ -246,6 +239,7 @@ def sweep_trials(sweep: Sweep, settings: dict[str, TrainSettings] | None = None)
     if there and not sweep.fresh:  # refuse before the work of preparing
         ledger.open({**there, "settings": sweep.identity()})
     connect()
+    logging.getLogger("mlflow").setLevel(logging.WARNING)  # the board says what matters
     concurrent = check_capacity(sweep.num_workers, sweep.cpus_per_worker, sweep.use_gpu)
     prepared = prepare_apart(next(iter(listed.values()), sweep.base))
     if not prepared.has_test:

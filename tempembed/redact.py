@@ -4,7 +4,10 @@ import re
 
 from tempembed.errors import UserError
 
-_USER_INFO = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*://)[^/\s?#]*@")
+_USER_INFO = re.compile(
+    r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*://)"
+    r"([^/\s?#]*@|[^/\s:?#@]+:(?!\d+[/?#])\S*@)"  # a database's password may hold a slash
+)
 _QUERY = re.compile(r"(?i)(?P<key>[?&](?:password|passwd|token|secret|api_?key|access_key)=)[^&\s#]+")
 
 

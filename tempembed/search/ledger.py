@@ -101,7 +101,9 @@ class Ledger:
         for path in (self.folder / "trials").glob(f"*/{RECORD}"):
             if record := _read(path):
                 if record.get("name") != path.parent.name:
-                    raise UserError(f"{path}: expected the trial {path.parent.name}, got {record.get('name')!r}")
+                    raise UserError(
+                        f"{path}: expected the trial {path.parent.name}, got {record.get('name')!r}"
+                    )
                 found.append(record)
         return sorted(found, key=lambda record: record["number"])
 

@@ -145,7 +145,7 @@ class Registry:
         with tempfile.TemporaryDirectory() as folder, self._reached():
             path = Path(folder) / "model"
             mlflow.sentence_transformers.save_model(
-                SentenceTransformer(str(model), device="cpu"),
+                SentenceTransformer(str(model), device="cpu", trust_remote_code=False),
                 str(path),
                 pip_requirements=[f"sentence-transformers=={sentence_transformers.__version__}"],
             )
