@@ -22,6 +22,7 @@ import tyro
 from ray_jobs.local_stack import environment, start, stop
 from tempembed.cli import run, say
 from tempembed.errors import UserError
+from tempembed.redact import redact, redact_flag
 from tempembed.settings import INSTALLED_CODE
 
 BYTES = 128
@@ -69,7 +70,7 @@ def main() -> None:
     try:
         env = dict(os.environ) if ray_url else environment(Path(stack.token_path))
         ray_url, mlflow_url = ray_url or stack.ray_url, mlflow_url or stack.mlflow_url
-        say(f"Ray dashboard {ray_url}   MLflow {mlflow_url}")
+        say(f"Ray dashboard {ray_url}   MLflow {redact(mlflow_url)}")
         submit(ray_url, mlflow_url, output, demo.sweep, env)
         say(f"report:  {output / 'report.html'}\ntrials:  {output / 'trials.json'}")
         flags = dict(itertools.pairwise(demo.sweep))
@@ -77,7 +78,9 @@ def main() -> None:
         say(f"finished in {time.monotonic() - began:.0f} s")
         keep = demo.keep and bool(stack.processes)
         if keep:
-            say(f"still up: Ray dashboard {ray_url} (its token: {stack.token_path}), MLflow {mlflow_url}")
+            say(
+                f"still up: Ray dashboard {ray_url} (its token: {stack.token_path}), MLflow {redact(mlflow_url)}"
+            )
             say("stop them with: make stop")
     except KeyboardInterrupt:
         raise UserError("interrupted; everything that was started is stopped") from None
@@ -90,6 +93,9 @@ def main() -> None:
 def submit(ray_url: str, mlflow_url: str, output: Path, flags: tuple[str, ...], env: dict[str, str]) -> None:
     """`ray job submit` the sweep and pass its output on; an interrupt stops the job.
 
+    A job's command line stands in Ray's job list: an address of MLflow that holds a password is not put there, and the job
+    takes MLFLOW_TRACKING_URI from the environment that Ray was started in.
+
     Raises:
         UserError: the job failed.
     """
@@ -100,8 +106,7 @@ def submit(ray_url: str, mlflow_url: str, output: Path, flags: tuple[str, ...], 
         "ray_jobs.tune",
         "--output",
         str(output),
-        "--mlflow-uri",
-        mlflow_url,
+        *redact_flag("--mlflow-uri", mlflow_url),
         *flags,
     ]
     cli = [sys.executable, "-m", "ray.scripts.scripts", "job"]
@@ -124,7 +129,8 @@ def submit(ray_url: str, mlflow_url: str, output: Path, flags: tuple[str, ...], 
 def answer(output: Path, mlflow_url: str, texts: str) -> None:
     """The user's question, answered from the registry: what to take for 128 bytes, and a search in `texts` with it."""
     name = json.loads((output / "decisions.json").read_text())["name"]
-    registry = ("--name", name, "--mlflow-uri", mlflow_url)
+    registry = ("--name", name, *redact_flag("--mlflow-uri", mlflow_url))
+    env = {**os.environ, "MLFLOW_TRACKING_URI": mlflow_url}
     model = output / f"model-{BYTES}"
     shutil.rmtree(model, ignore_errors=True)
     index = ("--texts", texts, "--index", str(output / f"index-{BYTES}"), "--top-k", "3")
@@ -134,7 +140,7 @@ def answer(output: Path, mlflow_url: str, texts: str) -> None:
         ("search", str(model), *QUERIES, *index),
     ):
         say(f"\n$ tempembed {shlex.join(command)}")
-        done = subprocess.run([sys.executable, "-m", "tempembed.cli", *command], check=False)
+        done = subprocess.run([sys.executable, "-m", "tempembed.cli", *command], env=env, check=False)
         if done.returncode:
             raise UserError(f"expected tempembed {command[0]} to answer, it failed; the reason stands above")
 

@@ -2,7 +2,6 @@
 
 import json
 import os
-import secrets
 import socket
 import subprocess
 import sys
@@ -14,7 +13,10 @@ from pathlib import Path
 
 import psutil
 
+from ray_jobs.alone import ALONE
+from ray_jobs.connect import new_token
 from tempembed.errors import UserError
+from tempembed.parallel.loopback import ADDRESS
 
 START_SECONDS = 90
 
@@ -40,14 +42,14 @@ def free_port(usual: int | None, taken: set[int]) -> int:
                 socket.SOL_SOCKET, socket.SO_REUSEADDR, 1
             )  # a port that was closed just now is free
             try:
-                probe.bind(("127.0.0.1", wanted))
+                probe.bind((ADDRESS, wanted))
             except OSError:
                 continue
             port = probe.getsockname()[1]
         if port not in taken:
             taken.add(port)
             return port
-    raise UserError("expected a free port on 127.0.0.1, found none")
+    raise UserError(f"expected a free port on {ADDRESS}, found none")
 
 
 def environment(token_path: Path) -> dict[str, str]:
@@ -58,9 +60,11 @@ def environment(token_path: Path) -> dict[str, str]:
         "PATH": f"{bin_folder}{os.pathsep}{os.environ.get('PATH', '')}",  # jobs take `python` from the head's PATH
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN_PATH": str(token_path),
-        "RAY_USAGE_STATS_ENABLED": "0",
+        **ALONE,
         "RAY_TRAIN_ENABLE_STATE_TRACKING": "1",  # the dashboard's Train tab
+        "HF_HUB_DISABLE_TELEMETRY": "1",
         "MLFLOW_DISABLE_TELEMETRY": "true",
+        "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # six more processes of 260 MB, for jobs we do not have
         "PYTHONUNBUFFERED": "1",
     }
@@ -74,29 +78,27 @@ def start(folder: Path, *, need_ray: bool = True, need_mlflow: bool = True, num_
     """
     folder.mkdir(parents=True, exist_ok=True)
     token_path = folder / "ray_token"
-    token_path.unlink(missing_ok=True)
-    with os.fdopen(os.open(token_path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write(secrets.token_hex(32))
+    token = new_token(token_path)
     env, taken, started = environment(token_path), set[int](), list[tuple[int, float]]()
     ray_url = mlflow_url = ""
     try:
         if need_mlflow:
             port = free_port(5000, taken)
-            mlflow_url = f"http://127.0.0.1:{port}"
-            command = ["-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+            mlflow_url = f"http://{ADDRESS}:{port}"
+            command = ["-m", "mlflow", "server", "--host", ADDRESS, "--port", str(port), "--workers", "1"]
             command += ["--backend-store-uri", f"sqlite:///{folder / 'mlflow.db'}"]
             # artifacts by path, not through the server: the registry can be read when it is down
             command += ["--no-serve-artifacts", "--default-artifact-root", str(folder / "mlartifacts")]
             started.append(_spawn(command, env, folder / "mlflow.log"))
         if need_ray:
             gcs, dashboard = free_port(6379, taken), free_port(8265, taken)
-            ray_url = f"http://127.0.0.1:{dashboard}"
+            ray_url = f"http://{ADDRESS}:{dashboard}"
             others = ("dashboard-agent-listen-port", "dashboard-agent-grpc-port", "metrics-export-port",
                       "runtime-env-agent-port", "node-manager-port", "object-manager-port")  # fmt: skip
             command = ["-m", "ray.scripts.scripts", "start", "--head", "--block", "--disable-usage-stats"]
             command += [
-                "--node-ip-address=127.0.0.1",
-                "--dashboard-host=127.0.0.1",
+                f"--node-ip-address={ADDRESS}",
+                f"--dashboard-host={ADDRESS}",
                 "--include-dashboard=true",
             ]
             command += [f"--port={gcs}", f"--dashboard-port={dashboard}", f"--num-cpus={num_cpus}"]
@@ -108,7 +110,6 @@ def start(folder: Path, *, need_ray: bool = True, need_mlflow: bool = True, num_
         stack = Stack(
             ray_url=ray_url, mlflow_url=mlflow_url, token_path=str(token_path), processes=tuple(started)
         )
-        token = token_path.read_text()
         if need_mlflow:
             _wait(f"{mlflow_url}/health", {}, started[0], folder / "mlflow.log")
         if need_ray:

@@ -14,10 +14,12 @@ from typing import Any
 import ray
 import ray.train
 from ray.train import FailureConfig, RunConfig, ScalingConfig
-from ray.train.torch import TorchConfig, TorchTrainer
+from ray.train.torch import TorchTrainer
 
+from ray_jobs.loopback import torch_config
 from tempembed.compression.spec import ALIAS_BUDGETS
 from tempembed.errors import SilentRankError, UserError
+from tempembed.names import check_name
 from tempembed.settings import TrainSettings
 
 # Train polls its workers' reports so often; its default of 2 s would make every report cost 2 s (ray#56718).
@@ -193,6 +195,7 @@ def fit(
     Raises:
         UserError: what went wrong on a worker, as one line.
     """
+    check_name(output.name, "run")
     storage = output.parent / ".ray"
     shutil.rmtree(
         storage / output.name, ignore_errors=True
@@ -214,7 +217,7 @@ def fit(
             "budgets": list(budgets),
             "probe_at": list(probe_at),
         },
-        torch_config=TorchConfig(timeout_s=collective_timeout),
+        torch_config=torch_config(collective_timeout),
         scaling_config=ScalingConfig(
             num_workers=num_workers if min_workers in (None, num_workers) else (min_workers, num_workers),  # type: ignore[arg-type]
             use_gpu=use_gpu,

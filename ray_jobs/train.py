@@ -6,7 +6,6 @@ A run is its settings and its folder: the same command again goes on where the l
 """
 
 import json
-import logging
 import os
 import signal
 from contextlib import ExitStack
@@ -17,14 +16,15 @@ from types import FrameType
 from typing import Any
 from uuid import uuid4
 
-import ray
 import tyro
 from ray.train.v2.api.callback import UserCallback
 
+from ray_jobs.connect import connect
 from ray_jobs.run import STOP, check_batch, check_capacity, fit, prepare_apart
 from tempembed.cli import Train, progress_line, run, score_table
 from tempembed.errors import UserError
 from tempembed.evaluation.trained import REPORT
+from tempembed.redact import redact, refuse_secret
 from tempembed.run_folder import RunFolder
 from tempembed.tracking.spool import Spool, SpooledRun
 from tempembed.tracking.tracker import JsonlTracker
@@ -74,6 +74,7 @@ def main() -> None:
     """Entry point."""
     command = tyro.cli(RayTrain, description=__doc__)
     output = Path(command.output).absolute()
+    refuse_secret("--mlflow-uri", command.mlflow_uri)
     least = command.num_workers if command.min_workers is None else command.min_workers
     for num in range(least, command.num_workers + 1):
         check_batch(command.settings, num)
@@ -87,7 +88,7 @@ def main() -> None:
     identity = there["id"] if there and "id" in there else uuid4().hex
     goes_on = folder.open({"id": identity, "settings": command.settings.to_dict()}, fresh=command.fresh)
     (output / STOP).unlink(missing_ok=True)
-    ray.init(log_to_driver=False, logging_level=logging.WARNING)
+    connect()
     check_capacity(least, command.cpus_per_worker, command.use_gpu)
     prepared = prepare_apart(command.settings)
     if goes_on:
@@ -100,7 +101,7 @@ def main() -> None:
             from tempembed.tracking.mlflow import Delivery, start_run
 
             root = start_run(uri, command.experiment, output.name, command.settings.to_dict(), identity)
-            courier = Courier(spool, Delivery(root), uri, partial(print, flush=True))
+            courier = Courier(spool, Delivery(root), redact(uri), partial(print, flush=True))
             at_the_end.callback(courier.close)
         at_the_end.callback(lambda: tracked.finish(status))
         asked = _stop_in_order(output / STOP, tracked)

@@ -22,19 +22,20 @@ from types import FrameType
 from typing import Any, Literal
 from uuid import uuid4
 
-import ray
 import tyro
 from ray import tune
 from ray.tune.integration.ray_train import TuneReportCallback
 from ray.tune.schedulers import ASHAScheduler
 
 from ray_jobs.board import Board, results
+from ray_jobs.connect import connect
 from ray_jobs.queue import Queue, asked, grid, unfinished
 from ray_jobs.run import PreparedData, check_batch, check_capacity, fit, prepare_apart, save_codecs_apart
 from tempembed.atomic import write_json
 from tempembed.cli import run
 from tempembed.compression.spec import ALIAS_BUDGETS, sweep_specs
 from tempembed.errors import UserError
+from tempembed.redact import redact, refuse_secret
 from tempembed.report.html import write_html
 from tempembed.report.table import result_table
 from tempembed.search.goals import budget_of, check_goals
@@ -221,13 +222,6 @@ def main() -> None:
     sweep_trials(resumed(sweep) if sweep.resume else sweep)
 
 
-def connect() -> None:
-    """To the cluster of the job, once."""
-    logging.getLogger("mlflow").setLevel(logging.WARNING)  # the board says what matters
-    if not ray.is_initialized():
-        ray.init(log_to_driver=False, logging_level=logging.WARNING)
-
-
 def sweep_trials(sweep: Sweep, settings: dict[str, TrainSettings] | None = None) -> PreparedData:
     """Run a sweep to its end and report it.
 
@@ -242,12 +236,14 @@ def sweep_trials(sweep: Sweep, settings: dict[str, TrainSettings] | None = None)
     listed = settings or (sweep.grid() if sweep.search == "grid" else {})
     for each in listed.values() or [sweep.base]:
         check_batch(each, sweep.num_workers)
+    refuse_secret("--mlflow-uri", sweep.mlflow_uri)
     ledger = Ledger(output)
     ledger.lock()
     there = ledger.settings()
     if there and not sweep.fresh:  # refuse before the work of preparing
         ledger.open({**there, "settings": sweep.identity()})
     connect()
+    logging.getLogger("mlflow").setLevel(logging.WARNING)  # the board says what matters
     concurrent = check_capacity(sweep.num_workers, sweep.cpus_per_worker, sweep.use_gpu)
     prepared = prepare_apart(next(iter(listed.values()), sweep.base))
     if not prepared.has_test:
@@ -286,7 +282,7 @@ def sweep_trials(sweep: Sweep, settings: dict[str, TrainSettings] | None = None)
     def started(name: str, run_id: str) -> None:
         ledger.record(name, mlflow_run_id=run_id)
 
-    courier = Courier(spool, Delivery(root, started), uri, partial(print, flush=True))
+    courier = Courier(spool, Delivery(root, started), redact(uri), partial(print, flush=True))
     parent = spool.run()
     board = Board(parent, ledger, num_trials=num_trials, width=prepared.width, goals=sweep.goals, study=study)
     _leave_in_order(board, parent, courier)
@@ -311,7 +307,10 @@ def sweep_trials(sweep: Sweep, settings: dict[str, TrainSettings] | None = None)
             parent.sibling(result["name"]).points([("pareto_rank", rank, 0)])
         _report(found, sweep, prepared, output, parent)
         if courier.drain(DRAIN_SECONDS):
-            print(f"registry: not decided, {uri} does not answer; the same command again decides", flush=True)
+            print(
+                f"registry: not decided, {redact(uri)} does not answer; the same command again decides",
+                flush=True,
+            )
         else:
             _promote(results(ledger, prepared.width), sweep, ledger, prepared, uri, parent)
         status = "FINISHED"

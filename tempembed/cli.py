@@ -1,7 +1,6 @@
 """The command line without Ray: train, evaluate, check and plan on this machine."""
 
 import dataclasses
-import re
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -16,6 +15,7 @@ from tempembed.commands.recommend import Recommend, recommend_command
 from tempembed.commands.search import Search, search_command
 from tempembed.console import say
 from tempembed.errors import UserError
+from tempembed.names import file_name
 from tempembed.objective import Direction
 from tempembed.settings import TrainSettings
 
@@ -246,7 +246,7 @@ def subject(command: Measure) -> Subject:
     encoder = load_encoder(command.model, command.max_tokens)
     store = EmbeddingStore(Path(command.cache or cache_dir() / "embeddings"), encoder, say)
     prompts = {name: prompt for name, prompt in encoder.model.prompts.items() if prompt}
-    name = re.sub(r"[^\w.-]+", "-", Path(command.model).name)
+    name = file_name(Path(command.model).name)
 
     def full_precision(theirs: Sequence[Any], prompts: dict[str, str]) -> Callable[[Path], dict[str, float]]:
         def run(folder: Path) -> dict[str, float]:

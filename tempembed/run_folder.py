@@ -3,7 +3,6 @@
 import fcntl
 import json
 import os
-import re
 import shutil
 import socket
 from collections.abc import Mapping
@@ -12,8 +11,7 @@ from typing import IO, Any, ClassVar
 
 from tempembed.atomic import write_json
 from tempembed.errors import UserError
-
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+from tempembed.names import check_name
 
 
 class RunFolder:
@@ -27,10 +25,7 @@ class RunFolder:
     """What `fresh` removes."""
 
     def __init__(self, folder: Path) -> None:
-        if not NAME.fullmatch(folder.name):
-            raise UserError(
-                f"{self.what} {folder.name!r}: expected a name of letters, digits, dot, dash and underscore, at most 128"
-            )
+        check_name(folder.name, self.what)
         self.folder = folder
         self._lock: IO[str] | None = None
 

@@ -21,7 +21,7 @@ ALLOWED = {
     "tempembed/compression": {"errors"},
     "tempembed/geometry": {"errors"},
     "tempembed/encoders": {"data", "errors"},
-    "tempembed/evaluation": {"data", "encoders", "compression", "geometry", "errors", "atomic"},
+    "tempembed/evaluation": {"data", "encoders", "compression", "geometry", "errors", "atomic", "names"},
     "tempembed/handover": {"data", "encoders", "compression", "settings", "errors", "atomic"},
     "tempembed/reproduction": {
         "compression",
@@ -32,9 +32,9 @@ ALLOWED = {
         "geometry",
         "data",
     },
-    "tempembed/search": {"objective", "errors", "atomic", "settings", "evaluation", "run_folder"},
+    "tempembed/search": {"objective", "errors", "atomic", "names", "settings", "evaluation", "run_folder"},
     "tempembed/report": {"evaluation", "reproduction", "compression", "geometry"},
-    "tempembed/tracking": {"objective", "errors", "search", "compression", "evaluation"},
+    "tempembed/tracking": {"objective", "errors", "names", "redact", "search", "compression", "evaluation"},
     "tempembed/data": {"errors", "prepare"},  # prepare: only for the cache folder, inside a function
 }
 

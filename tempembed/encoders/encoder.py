@@ -166,7 +166,9 @@ def load_encoder(name: str, max_tokens: int | None = None) -> Encoder:
         )
     try:
         model = SentenceTransformer(name, device="cpu", trust_remote_code=False)
-    except (OSError, ValueError, KeyError) as error:
+    except (
+        Exception
+    ) as error:  # whatever a damaged file, or one that would have to be unpickled, makes of the loaders
         raise UserError(
             f"model {name!r}: expected a local model folder or the name of a model on the hub, and could not "
             f"load it as either ({type(error).__name__}: {str(error).splitlines()[0][:300]})"

@@ -17,6 +17,7 @@ from tempembed.data.tokens import Tokens
 from tempembed.encoders.encoder import load_encoder
 from tempembed.evaluation.corpus import Corpus
 from tempembed.evaluation.evaluate import Evaluation, evaluate
+from tempembed.names import check_name
 
 REPORT = "evaluation.json"
 KINDS = ("retrieval", "clustering")
@@ -70,6 +71,7 @@ def save_codecs(output: Path, test: tuple[Corpus, Tokens, Tokens], specs: Mappin
     encoder = load_encoder(str(output))
     documents = encoder.embed(test[2])
     for name, text in specs.items():
+        check_name(name, "alias")
         Codec.fit(parse_spec(text, encoder.width), documents).save(output / "codecs" / name)
 
 

@@ -12,6 +12,8 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
+from tempembed.parallel.loopback import ADDRESS, keep_to_loopback
+
 
 def run_on_ranks(
     world_size: int, function: Callable[..., Any], *args: Any, timeout: float = 120
@@ -24,7 +26,7 @@ def run_on_ranks(
         RuntimeError: a rank failed (with its traceback) or gave no answer in time.
     """
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
+        probe.bind((ADDRESS, 0))
         port = probe.getsockname()[1]
     context = mp.get_context("spawn")
     answers = context.Queue()
@@ -61,9 +63,10 @@ def _member(
     over_nccl = torch.cuda.device_count() >= world_size
     if over_nccl:
         torch.cuda.set_device(rank)
+    keep_to_loopback()
     dist.init_process_group(
         "nccl" if over_nccl else "gloo",
-        init_method=f"tcp://127.0.0.1:{port}",
+        init_method=f"tcp://{ADDRESS}:{port}",
         rank=rank,
         world_size=world_size,
     )

@@ -5,6 +5,8 @@ from threading import Lock
 from typing import Any, ClassVar
 
 from tempembed.atomic import write_json
+from tempembed.errors import UserError
+from tempembed.names import check_name
 from tempembed.run_folder import RunFolder, read_json
 
 RECORD = "trial.json"
@@ -25,8 +27,12 @@ class Ledger(RunFolder):
         self._writing = Lock()  # the courier records the ids of runs in MLflow
 
     def trial_folder(self, name: str) -> Path:
-        """Where a trial keeps everything."""
-        return self.folder / "trials" / name
+        """Where a trial keeps everything.
+
+        Raises:
+            UserError: not a name.
+        """
+        return self.folder / "trials" / check_name(name, "trial")
 
     def record(self, name: str, **facts: Any) -> dict[str, Any]:
         """Add to what is known of a trial."""
@@ -39,5 +45,12 @@ class Ledger(RunFolder):
 
     def records(self) -> list[dict[str, Any]]:
         """Of all trials, in the order of their numbers."""
-        found = [read_json(path) for path in (self.folder / "trials").glob(f"*/{RECORD}")]
-        return sorted((record for record in found if record), key=lambda record: record["number"])
+        found = []
+        for path in (self.folder / "trials").glob(f"*/{RECORD}"):
+            if record := read_json(path):
+                if record.get("name") != path.parent.name:
+                    raise UserError(
+                        f"{path}: expected the trial {path.parent.name}, got {record.get('name')!r}"
+                    )
+                found.append(record)
+        return sorted(found, key=lambda record: record["number"])

@@ -16,6 +16,8 @@ from mlflow.entities import Metric
 from mlflow.exceptions import MlflowException
 
 from tempembed.errors import UserError
+from tempembed.names import check_name
+from tempembed.redact import redact
 from tempembed.tracking.courier import RefusedError, UnreachableError
 
 PARENT, IDENTITY = "mlflow.parentRunId", "tempembed.identity"
@@ -37,6 +39,7 @@ class MlflowRun:
 
     def child(self, name: str, params: dict[str, Any], tags: dict[str, str] | None = None) -> "MlflowRun":
         """The nested run of this name: the one that is there, running again, or a new one."""
+        check_name(name, "run")  # it stands in a search filter
         child = self.find(name)
         if child:
             self._client.update_run(child.run_id, "RUNNING")
@@ -162,6 +165,8 @@ def start_run(
     """
     _answer_soon()
     client = MlflowClient(uri)
+    if identity:
+        check_name(identity, "sweep's id")
     try:
         found = client.get_experiment_by_name(experiment)
         experiment_id = (
@@ -174,7 +179,7 @@ def start_run(
         run = client.create_run(experiment_id, run_name=name, tags={IDENTITY: identity} if identity else {})
     except MlflowException as error:
         raise UserError(
-            f"MLflow at {uri}: expected a tracking server, got {str(error).splitlines()[0][:200]}; "
+            f"MLflow at {redact(uri)}: expected a tracking server, got {redact(str(error).splitlines()[0])[:200]}; "
             "start one, or correct MLFLOW_TRACKING_URI"
         ) from error
     started = MlflowRun(client, run.info.run_id, experiment_id)

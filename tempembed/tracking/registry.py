@@ -17,6 +17,8 @@ from mlflow.exceptions import MlflowException
 from tempembed.errors import UserError
 from tempembed.evaluation.compare import Measured, load_report
 from tempembed.evaluation.trained import REPORT
+from tempembed.names import check_name
+from tempembed.redact import redact
 
 PREFIX, SETTINGS = "tempembed-", "settings.json"
 MODEL = "model/model.sentence_transformer"
@@ -45,7 +47,7 @@ def registered_name(data: str, fingerprint: str) -> str:
     >>> registered_name("/data/my pairs.parquet", "0123456789abcdef")
     'tempembed-my-pairs-01234567'
     """
-    return f"{PREFIX}{re.sub(r'[^a-z0-9]+', '-', Path(data).stem.lower()).strip('-')}-{fingerprint[:8]}"
+    return f"{PREFIX}{re.sub(r'[^a-z0-9]+', '-', Path(data).stem.lower()).strip('-')[:100]}-{fingerprint[:8]}"
 
 
 class Registry:
@@ -56,7 +58,8 @@ class Registry:
             raise UserError(
                 f"registry {uri}: expected MLflow's database, found no file; run a sweep first, or give --mlflow-uri"
             )
-        self._uri, self._client = uri, MlflowClient(uri)
+        self._client = MlflowClient(uri)
+        self._shown = redact(uri)  # an address may hold a password
 
     @contextmanager
     def _reached(self) -> Iterator[None]:
@@ -64,7 +67,7 @@ class Registry:
             yield
         except MlflowException as error:
             raise UserError(
-                f"registry {self._uri}: expected MLflow to answer, got {str(error).splitlines()[0][:200]}; start it, or "
+                f"registry {self._shown}: expected MLflow to answer, got {redact(str(error).splitlines()[0])[:200]}; start it, or "
                 "correct --mlflow-uri or MLFLOW_TRACKING_URI"
             ) from error
 
@@ -79,13 +82,14 @@ class Registry:
         names = [m.name for m in sorted(found, key=lambda m: -m.last_updated_timestamp)]
         if not names or (wanted and wanted not in names):
             raise UserError(
-                f"registry {self._uri}: expected the registered model {wanted or PREFIX + '...'}, it has "
+                f"registry {self._shown}: expected the registered model {wanted or PREFIX + '...'}, it has "
                 f"{', '.join(names) or 'none; run a sweep first'}"
             )
         return wanted or names[0]
 
     def versions(self, name: str) -> list[Version]:
         """All, oldest first; none if the model is not there."""
+        check_name(name, "registered model")  # it stands in a search filter
         with self._reached():
             try:
                 aliases: dict[str, str] = dict(self._client.get_registered_model(name).aliases)
@@ -141,7 +145,7 @@ class Registry:
         with tempfile.TemporaryDirectory() as folder, self._reached():
             path = Path(folder) / "model"
             mlflow.sentence_transformers.save_model(
-                SentenceTransformer(str(model), device="cpu"),
+                SentenceTransformer(str(model), device="cpu", trust_remote_code=False),
                 str(path),
                 pip_requirements=[f"sentence-transformers=={sentence_transformers.__version__}"],
             )
@@ -171,6 +175,8 @@ class Registry:
 
     def fetch(self, version: Version, alias: str | None, into: Path) -> Path:
         """A folder with the plain model, its report and, for the codec of `alias`, `codec/`."""
+        if alias:
+            check_name(alias, "alias")
         with tempfile.TemporaryDirectory() as folder, self._reached():
             model = self._client.download_artifacts(version.run_id, MODEL, folder)
             shutil.copytree(model, into, dirs_exist_ok=True)
