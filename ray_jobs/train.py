@@ -15,6 +15,7 @@ import ray
 import tyro
 from ray.train.v2.api.callback import UserCallback
 
+from ray_jobs.metrics import RunMetrics, measured, tell
 from ray_jobs.run import check_batch, check_capacity, fit, prepare_apart
 from tempembed.cli import Train, check_output, progress_line, run, score_table
 from tempembed.tracking.tracker import JsonlTracker, Tracker
@@ -79,12 +80,13 @@ def main() -> None:
             use_gpu=command.use_gpu,
             resume=command.resume,
             max_failures=command.max_failures,
-            callbacks=[Progress(trackers)],
+            callbacks=[Progress(trackers), RunMetrics(run=output.name, trackers=trackers)],
         )
         evaluation = output / "evaluation.json"
         if evaluation.exists():
             report = json.loads(evaluation.read_text())
             print(score_table(report))
+            tell(measured(report), run=output.name)
             if mlflow_run:
                 from tempembed.tracking.points import evaluation_points
 

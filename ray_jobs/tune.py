@@ -29,6 +29,7 @@ from ray.tune.integration.ray_train import TuneReportCallback
 from ray.tune.schedulers import ASHAScheduler
 
 from ray_jobs.board import Board, results
+from ray_jobs.metrics import RunMetrics
 from ray_jobs.queue import Queue, asked, grid, unfinished
 from ray_jobs.run import PreparedData, check_batch, check_capacity, fit, prepare_apart, save_codecs_apart
 from tempembed.atomic import write_json
@@ -177,7 +178,7 @@ def trial(config: dict[str, Any], *, prepared: str, output: str, sizes: dict[str
             prepared=Path(prepared),
             output=folder,
             resume=config["resume"],
-            callbacks=[TuneReportCallback()],
+            callbacks=[TuneReportCallback(), RunMetrics(run=config["name"], sweep=Path(output).name)],
             **sizes,
         )
     except UserError as error:
