@@ -20,6 +20,7 @@ import tyro
 from ray.train.v2.api.callback import UserCallback
 
 from ray_jobs.connect import connect
+from ray_jobs.metrics import Reading, RunMetrics, measured, tell
 from ray_jobs.run import STOP, check_batch, check_capacity, fit, prepare_apart
 from tempembed.cli import Train, progress_line, run, score_table
 from tempembed.errors import UserError
@@ -95,13 +96,17 @@ def main() -> None:
         print(f"going on with {output}", flush=True)
     spool = Spool(output / "mlflow.spool")
     tracked, status = spool.run(), "FAILED"
+
+    def waiting(depth: int) -> None:
+        tell([Reading("spool_depth", depth)], run=output.name)
+
     with ExitStack() as at_the_end:
         if uri := command.mlflow_uri or os.environ.get("MLFLOW_TRACKING_URI"):
             from tempembed.tracking.courier import Courier
             from tempembed.tracking.mlflow import Delivery, start_run
 
             root = start_run(uri, command.experiment, output.name, command.settings.to_dict(), identity)
-            courier = Courier(spool, Delivery(root), redact(uri), partial(print, flush=True))
+            courier = Courier(spool, Delivery(root), redact(uri), partial(print, flush=True), waiting)
             at_the_end.callback(courier.close)
         at_the_end.callback(lambda: tracked.finish(status))
         asked = _stop_in_order(output / STOP, tracked)
@@ -118,7 +123,7 @@ def main() -> None:
                     resume=True,
                     max_failures=command.max_failures,
                     collective_timeout=command.collective_timeout,
-                    callbacks=[Progress(output, spool)],
+                    callbacks=[Progress(output, spool), RunMetrics(run=output.name)],
                 )
         except UserError:
             status = "KILLED" if asked else "FAILED"
@@ -131,6 +136,7 @@ def main() -> None:
 
             report = json.loads((output / REPORT).read_text())
             print(score_table(report))
+            tell(measured(report), run=output.name)
             tracked.points(evaluation_points(report))
             tracked.file(output / REPORT)
         status = "FINISHED"
