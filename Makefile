@@ -4,7 +4,7 @@ BIN := .venv/bin
 PORT ?= 9090
 INSTALLED := .venv/.installed
 
-.PHONY: install demo stop test test-dashboards watch bench check
+.PHONY: install demo stop test test-dashboards test-faults soak watch bench check
 install: $(INSTALLED)
 
 # torch first and pinned: a wider requirement would take a build with gigabytes of CUDA
@@ -31,6 +31,16 @@ test-dashboards: install
 watch:
 	prometheus --config.file=dashboards/prometheus/prometheus.yml --web.console.templates=dashboards/prometheus/consoles \
 	  --storage.tsdb.path=results/prometheus --web.listen-address=127.0.0.1:$(PORT) --log.level=warn
+
+# kills, stops and cuts off every part of a running job, one after the other, and prints what held
+test-faults: install
+	$(BIN)/python -m pytest -m faults tests/faults
+
+# NUM kills of workers within MINUTES, and the goodput
+NUM ?= 4
+MINUTES ?= 4
+soak: install
+	$(BIN)/python -m tests.faults.soak --kills $(NUM) --minutes $(MINUTES)
 
 bench: install
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'

@@ -3,7 +3,7 @@
 import json
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,12 @@ class Spool:
         self.path = path
         path.parent.mkdir(parents=True, exist_ok=True)
         self._pending: list[bytes] = []
-        self._steps = self._newest_steps()
+        self._steps: dict[str, int] = {}
+        """The newest step that was logged, by run."""
+        self._told: dict[tuple[str, str, int], float] = {}
+        """Values by run, key and step, of other points."""
+        for record, _ in read_records(path, 0):
+            self._remember(record)
         if path.exists() and path.stat().st_size and not path.read_bytes().endswith(b"\n"):
             self._append(b"\n")  # a writer was killed in mid-line: the line is void, the next one is not
 
@@ -39,6 +44,7 @@ class Spool:
     def write(self, run: str, kind: str, **facts: Any) -> None:
         """Append a record."""
         record = {"run": run, "kind": kind, "time": int(time.time() * 1000), **facts}
+        self._remember(record)
         self._append(json.dumps(record).encode() + b"\n")
 
     def log(self, run: str, metrics: dict[str, Any]) -> None:
@@ -46,8 +52,12 @@ class Spool:
         step = metrics["step"]
         if step <= self._steps.get(run, 0):
             return
-        self._steps[run] = step
         self.write(run, "points", log=step, points=[(k, v, step) for k, v in numbers(metrics).items()])
+
+    def points(self, run: str, points: Iterable[tuple[str, float, int]]) -> None:
+        """(key, value, step), those that were not written before: a run that goes on says some again."""
+        if new := [(k, v, step) for k, v, step in points if self._told.get((run, k, step)) != v]:
+            self.write(run, "points", points=new)
 
     def _append(self, line: bytes) -> None:
         self._pending.append(line)
@@ -61,12 +71,11 @@ class Spool:
         except OSError:
             pass  # written with the next record
 
-    def _newest_steps(self) -> dict[str, int]:
-        found: dict[str, int] = {}
-        for record, _ in read_records(self.path, 0):
-            if "log" in record:
-                found[record["run"]] = max(record["log"], found.get(record["run"], 0))
-        return found
+    def _remember(self, record: dict[str, Any]) -> None:
+        if "log" in record:
+            self._steps[record["run"]] = max(record["log"], self._steps.get(record["run"], 0))
+        elif record["kind"] == "points":
+            self._told |= {(record["run"], key, step): value for key, value, step in record["points"]}
 
 
 class SpooledRun:
@@ -89,8 +98,8 @@ class SpooledRun:
         self._spool.log(self._name, metrics)
 
     def points(self, points: Sequence[tuple[str, float, int]]) -> None:
-        """(key, value, step)."""
-        self._spool.write(self._name, "points", points=list(points))
+        """(key, value, step), each once."""
+        self._spool.points(self._name, points)
 
     def tag(self, key: str, value: str) -> None:
         """A tag."""

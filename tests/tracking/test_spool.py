@@ -98,9 +98,15 @@ def test_a_step_is_logged_once_by_any_process(spool):
     for step in (2, 3, 4):
         again.log("trial", report(step))
     again.log("other", report(1))
+    for each in (spool, again, Spool(spool.path)):
+        each.run("trial").points([("score", 0.5, 0), ("score", 0.25, 8)])
+    Spool(spool.path).run("trial").points([("score", 0.5, 0), ("score", 0.75, 8)])
     records = [record for record, _ in read_records(spool.path, 0)]
     assert steps([r for r in records if r["run"] == "trial"]) == [1, 2, 3, 4]
     assert steps([r for r in records if r["run"] == "other"]) == [1]
+    told = [tuple(point) for r in records if r["kind"] == "points" and "log" not in r for point in r["points"]]
+    assert told[-1] == ("score", 0.75, 8)  # a new value is told, an old one is not
+    assert told[-2] == ("score", 0.25, 8)
 
 
 def test_a_line_that_was_cut_off_is_void(spool):

@@ -1,0 +1,60 @@
+"""The stack of the fault tests, and the table that they print."""
+
+from pathlib import Path
+
+import pytest
+
+from ray_jobs.local_stack import start, stop
+from tests.faults.harness import Job
+
+NUM_STEPS = 24
+ROWS: list[tuple[str, str]] = []
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory):
+    stack = start(tmp_path_factory.mktemp("stack"))
+    yield stack
+    stop(stack.processes)
+
+
+@pytest.fixture(scope="session")
+def flags(data_dir):
+    """A run that reports every step, so that a fault can be timed, and that has a checkpoint every five."""
+    return ("--data", data_dir / "train.parquet", "--eval-data", data_dir / "test.parquet", "--width", 64,
+            "--vocabulary", 400, "--batch-size", 32, "--steps", NUM_STEPS, "--log-every", 1, "--checkpoint-every", 5,
+            "--objective", "tempaggmrl", "--num-workers", 2)  # fmt: skip
+
+
+@pytest.fixture
+def job(stack, flags, tmp_path):
+    return Job(stack, tmp_path / "run", (*flags, "--mlflow-uri", stack.mlflow_url))
+
+
+@pytest.fixture(scope="module")
+def undisturbed(stack, flags, tmp_path_factory):
+    """The same run with no fault."""
+    job = Job(stack, tmp_path_factory.mktemp("undisturbed") / "whole", flags).submit()
+    assert job.end() == 0, job.said[-4000:]
+    assert job.steps == list(range(1, NUM_STEPS + 1))
+    return job
+
+
+@pytest.fixture
+def holds(request):
+    """Note what was measured for the table of promises."""
+
+    def note(fault: str, measured: str) -> None:
+        ROWS.append((fault, measured))
+
+    return note
+
+
+def pytest_terminal_summary(terminalreporter):
+    if ROWS:
+        lines = ["| fault | what held |", "|---|---|", *(f"| {fault} | {found} |" for fault, found in ROWS)]
+        terminalreporter.write_line("")
+        for line in lines:
+            terminalreporter.write_line(line)
+        Path("results").mkdir(exist_ok=True)
+        Path("results/faults.md").write_text("\n".join(lines) + "\n")
