@@ -1,10 +1,19 @@
 """The registry on a local MLflow store: versions, aliases, and what comes back."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
 
+import numpy as np
 import pytest
 from sentence_transformers import SentenceTransformer
 
+from ray_jobs.local_stack import free_port
 from tempembed.data.tokens import Tokens
 from tempembed.encoders.static import static_encoder
 from tempembed.encoders.tokenizer import train_tokenizer
@@ -112,3 +121,51 @@ def test_a_run_with_the_same_identity_goes_on(store, tmp_path):
     assert again.find("trial").run_id == child.run_id
     assert again.find("other") is None
     assert start_run(uri, "tests", "sweep", {"a": 1}, "id-2").run_id != first.run_id
+
+
+def test_mlflow_serves_a_version_that_answers_with_its_embeddings(store, tmp_path):
+    """`mlflow models serve` as a user starts it."""
+    uri, candidates, save = store
+    registry = Registry(uri)
+    promote(registry, [candidates["good"]], ALIASES, "served", "f" * 16, save)
+    name = registry.name(None)
+    port = free_port(0, set())
+    command = [
+        sys.executable,
+        "-m",
+        "mlflow",
+        "models",
+        "serve",
+        "-m",
+        f"models:/{name}@full",
+        "--env-manager",
+        "local",
+    ]
+    with (tmp_path / "log").open("wb") as log:
+        server = subprocess.Popen(
+            [*command, "-h", "127.0.0.1", "-p", str(port)], stdout=log, stderr=log, start_new_session=True,
+            env={**os.environ, "MLFLOW_TRACKING_URI": uri, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
+        )  # fmt: skip
+    try:
+        texts = ["word3 thing3", "word7"]
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{port}/invocations",
+            json.dumps({"inputs": texts}).encode(),
+            {"Content-Type": "application/json"},
+        )
+        answer = _answer(request, tmp_path / "log")
+        model = SentenceTransformer(str(candidates["good"].folder), device="cpu")
+        np.testing.assert_allclose(answer["predictions"], model.encode(texts), rtol=1e-6)
+    finally:
+        os.killpg(server.pid, signal.SIGTERM)
+        server.wait(20)
+
+
+def _answer(request, log):
+    for _ in range(240):
+        try:
+            with urllib.request.urlopen(request, timeout=10) as answer:
+                return json.load(answer)
+        except OSError:
+            time.sleep(0.5)
+    raise AssertionError(log.read_text()[-3000:])

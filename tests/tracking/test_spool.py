@@ -104,7 +104,9 @@ def test_a_step_is_logged_once_by_any_process(spool):
     records = [record for record, _ in read_records(spool.path, 0)]
     assert steps([r for r in records if r["run"] == "trial"]) == [1, 2, 3, 4]
     assert steps([r for r in records if r["run"] == "other"]) == [1]
-    told = [tuple(point) for r in records if r["kind"] == "points" and "log" not in r for point in r["points"]]
+    told = [
+        tuple(point) for r in records if r["kind"] == "points" and "log" not in r for point in r["points"]
+    ]
     assert told[-1] == ("score", 0.75, 8)  # a new value is told, an old one is not
     assert told[-2] == ("score", 0.25, 8)
 
