@@ -182,6 +182,7 @@ def fit(
     use_gpu: bool = False,
     resume: bool = False,
     min_workers: int | None = None,
+    resize_seconds: int = 60,
     max_failures: int = 0,
     collective_timeout: int = COLLECTIVE_TIMEOUT_SECONDS,
     budgets: Sequence[int] = ALIAS_BUDGETS,
@@ -220,6 +221,7 @@ def fit(
         torch_config=torch_config(collective_timeout),
         scaling_config=ScalingConfig(
             num_workers=num_workers if min_workers in (None, num_workers) else (min_workers, num_workers),  # type: ignore[arg-type]
+            elastic_resize_monitor_interval_s=resize_seconds,  # type: ignore[call-arg]
             use_gpu=use_gpu,
             resources_per_worker={"CPU": cpus_per_worker},
         ),

@@ -40,6 +40,8 @@ class RayTrain(Train):
     min_workers: int | None = None
     """Go on with as few when nodes are lost, and with all when they are back; the batch, and so the number of negatives,
     stays: fewer workers compute it through gradient caching. Default: num-workers, a run waits for all."""
+    resize_seconds: int = 60
+    """With --min-workers: how often it is looked whether lost nodes are back."""
     cpus_per_worker: float = 1
     """CPUs of a worker."""
     use_gpu: bool = False
@@ -118,6 +120,7 @@ def main() -> None:
                     output=output,
                     num_workers=command.num_workers,
                     min_workers=least,
+                    resize_seconds=command.resize_seconds,
                     cpus_per_worker=command.cpus_per_worker,
                     use_gpu=command.use_gpu,
                     resume=True,

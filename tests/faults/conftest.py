@@ -28,7 +28,7 @@ def flags(data_dir):
 
 @pytest.fixture
 def job(stack, flags, tmp_path):
-    return Job(stack, tmp_path / "run", (*flags, "--mlflow-uri", stack.mlflow_url))
+    return Job(stack, tmp_path / tmp_path.name, (*flags, "--mlflow-uri", stack.mlflow_url))
 
 
 @pytest.fixture(scope="module")

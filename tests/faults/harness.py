@@ -111,7 +111,7 @@ class Job:
         found = {}
         for path in sorted(self.output.glob("**/model.safetensors")):
             if "checkpoints" not in path.parts:
-                found |= {f"{path.parent.name}/{name}": t for name, t in load_file(path).items()}
+                found |= {f"{path.relative_to(self.output)}/{name}": t for name, t in load_file(path).items()}
         assert found
         return found
 
