@@ -18,17 +18,13 @@ STEPS = 150
 
 def second_node(stack, folder):
     """A raylet with one CPU of its own, in the cluster of the stack; (process id, when it began)."""
-    address = next(
-        word.strip("',\"")
-        for line in (folder / "ray.log").read_text().splitlines()
-        if "--address=" in line
-        for word in line.replace("--address=", " ").split()
-        if word.strip("',\"").startswith("127.0.0.1:")
-    )
+    head = psutil.Process(stack.processes[-1][0])
+    words = next(p.cmdline() for p in head.children(recursive=True) if p.name() == "gcs_server")
+    port = next(word.split("=")[1] for word in words if word.startswith("--gcs_server_port="))
     taken: set[int] = set()
     ports = ("dashboard-agent-listen-port", "dashboard-agent-grpc-port", "metrics-export-port", "runtime-env-agent-port",
              "node-manager-port", "object-manager-port")  # fmt: skip
-    command = [sys.executable, "-m", "ray.scripts.scripts", "start", f"--address={address}", "--block", "--num-cpus=1",
+    command = [sys.executable, "-m", "ray.scripts.scripts", "start", f"--address=127.0.0.1:{port}", "--block", "--num-cpus=1",
                "--node-ip-address=127.0.0.1", "--disable-usage-stats", "--object-store-memory=100000000",
                *(f"--{name}={free_port(0, taken)}" for name in ports)]  # fmt: skip
     with (folder / f"node-{time.time_ns()}.log").open("wb") as log:
