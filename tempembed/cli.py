@@ -210,7 +210,9 @@ def train_command(command: Train) -> None:
         tracker.log(metrics)
         say(progress_line(metrics))
 
-    train(command.settings, prepared, output, report, resume=command.resume, stop_after=command.stop_after)
+    train(
+        command.settings, prepared, output, report, resume=command.resume, stop_after=command.stop_after, say=say
+    )  # fmt: skip
     if not (output / "modules.json").exists():
         say(f"stopped after step {command.stop_after}; go on with --resume")
         return

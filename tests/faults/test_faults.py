@@ -43,10 +43,13 @@ def test_a_killed_worker(job, undisturbed, holds, victim):
 
 def test_a_killed_driver_and_a_second_live_attempt(job, undisturbed, holds):
     job.submit().reach(8)
+    worker = job.worker(1)
+    os.kill(worker.pid, signal.SIGSTOP)  # so that it is still alive when the second has started
     second = Job(job.stack, job.output, job.flags).submit()
     assert second.end() != 0
     assert "another one holds it now (process" in second.said
     kill(job.driver())
+    os.kill(worker.pid, signal.SIGCONT)
     assert job.end() != 0
     (before,) = job.runs()
     orphan = job.output / "checkpoints" / ".partial-step_00000099"
@@ -118,7 +121,7 @@ def test_mlflow_away_and_back_and_never_back(flags, undisturbed, tmp_path, holds
         stack = stacks[0]
         job = Job(stack, tmp_path / "run", (*flags, "--mlflow-uri", stack.mlflow_url)).submit()
         job.reach(4)
-        stop(stack.processes[:1])
+        _kill_mlflow(stack.processes[:1])
         at = time.monotonic()
         job.reach(16)
         during = (time.monotonic() - at) / 12
@@ -136,7 +139,7 @@ def test_mlflow_away_and_back_and_never_back(flags, undisturbed, tmp_path, holds
 
         job = Job(stack, tmp_path / "never", (*flags, "--mlflow-uri", stack.mlflow_url)).submit()
         job.reach(4)
-        _stop_mlflow(revived)
+        _kill_mlflow(revived)
         wait_for(lambda: (job.output / "evaluation.json").exists())
         at = time.monotonic()
         assert job.end() == 0, job.said[-4000:]
@@ -181,8 +184,10 @@ def _mlflow_again(stack, folder):
     return ((process.pid, psutil.Process(process.pid).create_time()),)
 
 
-def _stop_mlflow(processes):
-    stop(processes)
+def _kill_mlflow(processes):
+    root = psutil.Process(processes[0][0])
+    for process in [root, *root.children(recursive=True)]:
+        kill(process)
 
 
 def test_a_full_disk(stack, flags, undisturbed, tmp_path, holds):

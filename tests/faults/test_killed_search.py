@@ -14,7 +14,7 @@ from mlflow import MlflowClient
 
 from ray_jobs.local_stack import environment, start, stop
 
-pytestmark = [pytest.mark.ray, pytest.mark.mlflow]
+pytestmark = [pytest.mark.faults, pytest.mark.ray, pytest.mark.mlflow]
 NUM_TRIALS = 4
 
 
