@@ -68,7 +68,7 @@ def worker(config: dict[str, Any]) -> None:
                 say=lambda line: print(line, flush=True),
             )  # fmt: skip
         except RuntimeError as error:
-            if silent := silent_ranks(ranks, world_size):
+            if silent := silent_ranks(ranks, world_size, min(10.0, config["collective_timeout"] / 2)):
                 raise SilentRankError(
                     f"expected all {world_size} workers to answer within {config['collective_timeout']} s, got nothing from "
                     f"{', '.join(silent)}; it was stopped, or its machine or network is gone"

@@ -40,7 +40,7 @@ class Heartbeat:
                 pass  # the next beat tries again
 
 
-def silent_ranks(folder: Path, world_size: int, seconds: float = 10 * EVERY) -> list[str]:
+def silent_ranks(folder: Path, world_size: int, seconds: float) -> list[str]:
     """The ranks that were not heard of for so long, in words."""
     now, found = time.time(), []
     for rank in range(world_size):
