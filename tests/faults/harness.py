@@ -36,12 +36,14 @@ class Job:
     output: Path
     flags: tuple[Any, ...]
     module: str = "ray_jobs.train"
+    logs: Path | None = None
+    """Folder of what it prints; default: beside the output."""
     process: subprocess.Popen | None = None
     log: Path = field(default_factory=Path)
 
     def submit(self, *more: Any) -> "Job":
         """Give the command; returns at once."""
-        self.log = self.output.with_name(f"{self.output.name}-{time.time_ns()}.log")
+        self.log = (self.logs or self.output.parent) / f"{self.output.name}-{time.time_ns()}.log"
         command = [
             sys.executable,
             "-m",
