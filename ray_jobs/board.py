@@ -10,6 +10,7 @@ from typing import Any
 from ray import tune
 
 from ray_jobs.metrics import Reading, measured, tell
+from ray_jobs.run import NOTES
 from tempembed.cli import progress_line
 from tempembed.evaluation.trained import REPORT
 from tempembed.objective import parse_objective, parse_terms
@@ -70,6 +71,8 @@ class Board(tune.Callback):
         name = trial.config["name"]
         if "num_steps" not in result or name not in self._open:
             return
+        for note in result.get(NOTES) or ():
+            self._say(name, note)
         step = self._steps[name] = result["step"]
         self._open[name].log(result)
         self._tell_progress()

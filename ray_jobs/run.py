@@ -29,6 +29,8 @@ COLLECTIVE_TIMEOUT_SECONDS = 300
 STOP = "stop"
 """A file of this name in a run's folder asks its workers to stop at their next report, with a checkpoint."""
 HEARTBEATS = ".ranks"
+NOTES = "notes"
+"""In a report: what a worker has to say to the person who started the run."""
 
 
 def worker(config: dict[str, Any]) -> None:
@@ -51,10 +53,12 @@ def worker(config: dict[str, Any]) -> None:
         settings = dataclasses.replace(settings, gradient_cache=True)
     test = prepared.evaluation() if context.get_world_rank() == 0 else None
     began, last = time.monotonic(), dict[str, Any]()
+    notes: list[str] = []
 
     def report(metrics: dict[str, Any]) -> None:
         last.update(metrics)
-        ray.train.report(metrics)
+        ray.train.report({**metrics, NOTES: list(notes)} if notes else metrics)
+        notes.clear()
 
     ranks = output / HEARTBEATS
     with Heartbeat(ranks, context.get_world_rank()):
@@ -65,7 +69,7 @@ def worker(config: dict[str, Any]) -> None:
                 probe=Probe(test, config["budgets"]) if test and config["probe_at"] else None,
                 probe_at=config["probe_at"],
                 stop=(output / STOP).exists,
-                say=lambda line: print(line, flush=True),
+                say=notes.append,
             )  # fmt: skip
         except RuntimeError as error:
             if silent := silent_ranks(ranks, world_size, min(10.0, config["collective_timeout"] / 2)):

@@ -21,7 +21,7 @@ from ray.train.v2.api.callback import UserCallback
 
 from ray_jobs.connect import connect
 from ray_jobs.metrics import Reading, RunMetrics, measured, tell
-from ray_jobs.run import STOP, check_batch, check_capacity, fit, prepare_apart
+from ray_jobs.run import NOTES, STOP, check_batch, check_capacity, fit, prepare_apart
 from tempembed.cli import Train, progress_line, run, score_table
 from tempembed.errors import UserError
 from tempembed.evaluation.trained import REPORT
@@ -67,6 +67,8 @@ class Progress(UserCallback):
 
     def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any) -> None:
         """A report of all ranks."""
+        for note in metrics[0].pop(NOTES, ()):
+            print(note, flush=True)
         print(progress_line(metrics[0]), flush=True)
         self._file = self._file or JsonlTracker(self._output / "metrics.jsonl")
         self._file.log(metrics[0])

@@ -203,7 +203,9 @@ def _kill_mlflow(processes):
 def test_a_full_disk(stack, flags, undisturbed, tmp_path, holds):
     disk = tmp_path / "disk"
     disk.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)], check=False).returncode:
+    if subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=700k", "tmpfs", str(disk)], check=False
+    ).returncode:
         pytest.skip("needs the right to mount a small file system")
     try:
         job = Job(stack, disk / "run", (*flags, "--max-failures", 0), logs=tmp_path).submit()
@@ -236,6 +238,8 @@ def test_a_damaged_checkpoint(job, undisturbed, holds, name):
     content[len(content) // 2] ^= 1
     (newest / name).write_bytes(content)
     assert job.submit().end() == 0, job.said[-4000:]
+    assert f"{newest.name} is damaged" in job.said
+    assert "falling back to the one before" in job.said
     assert job.equals(undisturbed)
     assert job.steps == ALL
     holds(
