@@ -3,9 +3,10 @@
 import dataclasses
 import os
 import shutil
+import threading
 import time
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
@@ -240,7 +241,11 @@ def fit(
         ),
     )
     try:
-        trainer.fit()
+        if threading.current_thread() is threading.main_thread():
+            with ThreadPoolExecutor(1) as beside:  # Train would take SIGINT from its caller
+                beside.submit(trainer.fit).result()
+        else:
+            trainer.fit()
     except ray.train.TrainingFailedError as error:
         raise UserError(reason(error)) from error
 

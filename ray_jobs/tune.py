@@ -435,7 +435,7 @@ def _tune(
             num_samples=num_trials,
             max_concurrent_trials=concurrent,
             scheduler=scheduler,
-            reuse_actors=True,
+            reuse_actors=not rung_steps,  # a trial that was stopped leaves an actor that cannot be used again
         ),
         run_config=tune.RunConfig(name=".tune", storage_path=str(output), callbacks=[board], verbose=0),
     ).fit()
