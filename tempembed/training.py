@@ -24,10 +24,11 @@ from tempembed.losses.temperature import Temperatures
 from tempembed.memory import keep_freed_memory
 from tempembed.nonfinite import NonFiniteWatch
 from tempembed.objective import Hardness
-from tempembed.parallel.gather import rank_and_world_size
+from tempembed.parallel.gather import gather_seconds, rank_and_world_size
 from tempembed.parallel.gradient_cache import cached_forward
 from tempembed.prepare import Prepared, initial_encoder
 from tempembed.settings import TrainSettings
+from tempembed.stopwatch import Stopwatch
 
 Report = Callable[[dict[str, Any]], None]
 """Takes the metrics of a step; all ranks call it at the same steps."""
@@ -131,7 +132,9 @@ def train(
         settings: the run.
         prepared: its data.
         output: takes the model and `checkpoints/`; the same folder on all ranks.
-        report: called every `log_every` steps and after the last with the step's metrics.
+        report: called every `log_every` steps and after the last with the step's metrics. `time/*` are seconds a step
+            since the last report, as `Stopwatch` counts them: data, encode, gather (forward), loss, backward (the second
+            forward of a gradient cache and DDP's reduction included), optimizer, and report with checkpoints and probes.
         resume: go on from the newest checkpoint in `output`, if there is one.
         stop_after: stop at this step as if interrupted, with a checkpoint and without a model.
         probe: measures the encoder in mid-training; called on rank 0, its metrics join the step's report.
@@ -187,28 +190,35 @@ def train(
     spectrum = SpectrumWatch(encoder.width, settings.batch_size, _sum_over_ranks)
     encoder.train()
     began, masked = time.monotonic(), torch.zeros((), device=device)
+    stopwatch = Stopwatch()
     step = start
     for step in range(start, num_steps if stop_after is None else min(stop_after, num_steps)):
+        stopwatch.to("data")
         torch.manual_seed((settings.seed * 1_000_003 + step) * 1_009 + rank)
         rows = plan.rows(step, rank, world_size)
-        texts = data.texts(rows)
+        texts, ids, has_negative_NB = data.texts(rows), data.ids(step, rows), data.has_negative(rows)
+        stopwatch.to("encode")
         embeddings_MD = embed(encoder, model, texts, settings)
         queries_BD, documents_BD, *negatives = embeddings_MD.split(len(rows))
-        temperatures_T = temperatures(step / num_steps)
+        stopwatch.to("loss")
+        temperatures_T, gathered = temperatures(step / num_steps), gather_seconds()
         loss = contrastive_loss(
             queries_BD, documents_BD, terms,
             temperatures_T=temperatures_T,
             hard_negatives_NBD=torch.stack(negatives) if negatives else None,
-            has_negative_NB=data.has_negative(rows),
-            ids=data.ids(step, rows),
+            has_negative_NB=has_negative_NB,
+            ids=ids,
             direction=settings.direction,
             hardness=hardness,
         )  # fmt: skip
+        stopwatch.credit("gather", gather_seconds() - gathered)
         watch.observe(step, embeddings_MD, loss.terms_T)
         spectrum.observe(step, documents_BD)
         masked += loss.num_masked
+        stopwatch.to("backward")
         loss.objective.backward()
         temperatures.average_gradient()
+        stopwatch.to("optimizer")
         norm = torch.nn.utils.clip_grad_norm_(
             encoder.parameters(), settings.max_grad_norm or torch.inf, error_if_nonfinite=False
         )
@@ -218,6 +228,7 @@ def train(
         optimizer.step()
         optimizer.zero_grad()
         temperatures.clamp()
+        stopwatch.to("report")
         done = step + 1
         at_checkpoint = done < num_steps and (done % checkpoint_every == 0 or done == stop_after)
         at_probe = done in probe_at
@@ -251,6 +262,7 @@ def train(
                     "train/grad_norm": norm.item(),
                     "train/pairs_per_second": (done - start) * settings.batch_size / seconds,
                     "train/seconds_left": seconds / (done - start) * (num_steps - done),
+                    **{f"time/{phase}": mean for phase, mean in stopwatch.seconds_per_lap().items()},
                 }
             )
         stopped = at_report and stopping and done < num_steps

@@ -56,6 +56,17 @@ def test_two_runs_are_bit_identical_and_learn(settings, tmp_path):
     assert SentenceTransformer(str(tmp_path / "a")).encode("open the matrix").shape == (64,)
 
 
+def test_the_time_of_a_step_is_split(settings, tmp_path):
+    _, reports = run(settings, tmp_path)
+    phases = {"data", "encode", "gather", "loss", "backward", "optimizer", "report"}
+    for report in reports:
+        assert {k.removeprefix("time/") for k in report if k.startswith("time/")} == phases
+        assert all(report[f"time/{phase}"] > 0 for phase in phases - {"gather"})
+        assert report["time/gather"] == 0  # one process
+    whole = settings.batch_size / reports[0]["train/pairs_per_second"]
+    assert sum(v for k, v in reports[0].items() if k.startswith("time/")) == pytest.approx(whole, rel=0.3)
+
+
 @pytest.mark.parametrize("encoder", ["static", "transformer"])
 def test_a_resumed_run_is_bit_identical(settings, tmp_path, encoder):
     settings = dataclasses.replace(settings, encoder=encoder, layers=1, steps=8, max_tokens=24)

@@ -1,5 +1,7 @@
 """The only collective that a loss uses: gather rows of all ranks, with the exact gradient."""
 
+import time
+
 import torch
 import torch.distributed as dist
 from torch import Tensor
@@ -15,8 +17,24 @@ def rank_and_world_size() -> tuple[int, int]:
 
 
 # torch 2.13 renamed both and warns of the old names
-_all_gather = getattr(dist, "all_gather_single", None) or dist.all_gather_into_tensor
+_all_gather_single = getattr(dist, "all_gather_single", None) or dist.all_gather_into_tensor
 _reduce_scatter = getattr(dist, "reduce_scatter_single", None) or dist.reduce_scatter_tensor
+_seconds = 0.0
+
+
+def gather_seconds() -> float:
+    """What this process has spent in forward gathers so far, waiting for slower ranks included; on the host's clock.
+
+    Gloo blocks until the rows are there; NCCL only queues, so with it this is next to nothing.
+    """
+    return _seconds
+
+
+def _all_gather(gathered: Tensor, local: Tensor) -> None:
+    global _seconds
+    began = time.perf_counter()
+    _all_gather_single(gathered, local)
+    _seconds += time.perf_counter() - began
 
 
 class _SumGather(torch.autograd.Function):

@@ -1,5 +1,7 @@
 """W ranks give the gradient of one process (gradients.md, convention A), cached or not."""
 
+import time
+
 import pytest
 import torch
 
@@ -7,7 +9,7 @@ from tempembed import selfcheck
 from tempembed.errors import UserError
 from tempembed.losses.contrastive import contrastive_loss
 from tempembed.objective import Term
-from tempembed.parallel.gather import gather, rank_and_world_size
+from tempembed.parallel.gather import gather, gather_seconds, rank_and_world_size
 from tempembed.parallel.pool import run_on_ranks
 
 pytestmark = pytest.mark.gloo
@@ -36,6 +38,20 @@ def test_the_check_can_fail():
     want, _ = selfcheck.gradients(selfcheck.Case(), dense=True)
     got = run_on_ranks(2, with_a_gather_that_drops_the_remote_gradient)[0]
     assert selfcheck.error(got, want) > 0.05
+
+
+def waited_for_a_slow_rank() -> float:
+    rank, _ = rank_and_world_size()
+    gather(torch.ones(1))  # the first connects
+    before = gather_seconds()
+    time.sleep(0.3 * rank)
+    gather(torch.ones(1))
+    return gather_seconds() - before
+
+
+def test_waiting_for_a_slow_rank_is_time_of_the_gather():
+    fast, slow = run_on_ranks(2, waited_for_a_slow_rank)
+    assert fast > 0.15 > slow > 0
 
 
 def unequal_batches() -> str:
