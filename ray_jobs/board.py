@@ -3,11 +3,13 @@
 import json
 import shutil
 import time
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
 from ray import tune
 
+from ray_jobs.metrics import Reading, measured, tell
 from tempembed.cli import progress_line
 from tempembed.evaluation.trained import REPORT
 from tempembed.objective import parse_objective, parse_terms
@@ -41,7 +43,7 @@ class Board(tune.Callback):
         self._seconds: list[float] = []
         records = ledger.records()
         self._places = {record["name"]: i for i, record in enumerate(records, 1)}
-        self._ended = sum(record["status"] != "RUNNING" for record in records)
+        self._outcomes = Counter(record["status"] for record in records if record["status"] != "RUNNING")
 
     def __getstate__(self) -> dict[str, Any]:
         """Tune pickles its callbacks; what this one knows is in the ledger."""
@@ -58,6 +60,7 @@ class Board(tune.Callback):
         )
         run.points(temperature_points(settings.resolved_terms(self._width)))
         self._open[name], self._steps[name] = run, 0
+        self._tell_progress()
         self._say(name, "going on" if trial.config["resume"] else "starting workers")
 
     def on_trial_result(
@@ -69,7 +72,7 @@ class Board(tune.Callback):
             return
         step = self._steps[name] = result["step"]
         self._open[name].log(result)
-        left = self._num_trials - self._ended
+        left = self._num_trials - self._outcomes.total()
         elapsed = time.monotonic() - self._since[name]
         each = (
             sum(self._seconds) / len(self._seconds) if self._seconds else elapsed * result["num_steps"] / step
@@ -99,6 +102,7 @@ class Board(tune.Callback):
             run.file(file)
         goals = dict(zip(self._goals, values, strict=True))
         self._end(name, "FINISHED", "finished", values, goals=goals, seconds=seconds, cost=cost)
+        tell(measured(report), run=name, sweep=self._ledger.folder.name)
         shutil.rmtree(path.parent / "checkpoints", ignore_errors=True)
         scores = "  ".join(f"{goal} {value:.4f}" for goal, value in goals.items())
         self._say(name, f"done in {seconds:.0f} s: {scores}  PCA-95 {report['geometry'].get('pca95')}")
@@ -123,12 +127,20 @@ class Board(tune.Callback):
         self, name: str, status: str, outcome: Any, values: Sequence[float] | None = None, **facts: Any
     ) -> None:
         record = self._ledger.record(name, status=status, **facts)
-        self._ended += 1
+        self._outcomes[status] += 1
         if self._study and "family" in record:
             self._study.tell(record["number"], outcome, values)
         if run := self._open.pop(name, None):
             run.tag("tempembed.outcome", status)
             run.finish("FAILED" if status == "FAILED" else "FINISHED")
+        self._tell_progress()
+
+    def _tell_progress(self) -> None:
+        left = self._num_trials - self._outcomes.total() - len(self._open)
+        counts = {"FINISHED": 0, "STOPPED": 0, "FAILED": 0, **self._outcomes}
+        counts |= {"RUNNING": len(self._open), "WAITING": left}
+        found = [Reading("trials", count, {"status": status.lower()}) for status, count in counts.items()]
+        tell(found, sweep=self._ledger.folder.name)
 
     def _say(self, name: str, line: str) -> None:
         place = self._places.setdefault(name, len(self._places) + 1)

@@ -103,7 +103,10 @@ def start(folder: Path, *, need_ray: bool = True, need_mlflow: bool = True, num_
             command += [f"--{name}={free_port(0, taken)}" for name in others]
             command += ["--object-store-memory=300000000"]
             # unix sockets allow 107 characters of path, so not below the repository
-            command += [f"--temp-dir={tempfile.mkdtemp(prefix='tempembed-ray-', dir='/tmp')}"]
+            ray_folder = tempfile.mkdtemp(prefix="tempembed-ray-", dir="/tmp")
+            command += [f"--temp-dir={ray_folder}"]
+            (folder / "ray").unlink(missing_ok=True)
+            (folder / "ray").symlink_to(ray_folder)  # where Prometheus looks for the metrics ports
             started.append(_spawn(command, env, folder / "ray.log"))
         stack = Stack(
             ray_url=ray_url, mlflow_url=mlflow_url, token_path=str(token_path), processes=tuple(started)

@@ -21,6 +21,7 @@ import ray
 import tyro
 from ray.train.v2.api.callback import UserCallback
 
+from ray_jobs.metrics import RunMetrics, measured, tell, tell_depth
 from ray_jobs.run import STOP, check_batch, check_capacity, fit, prepare_apart
 from tempembed.cli import Train, progress_line, run, score_table
 from tempembed.errors import UserError
@@ -102,6 +103,7 @@ def main() -> None:
             root = start_run(uri, command.experiment, output.name, command.settings.to_dict(), identity)
             courier = Courier(spool, Delivery(root), uri, partial(print, flush=True))
             at_the_end.callback(courier.close)
+            tell_depth(courier, run=output.name)
         at_the_end.callback(lambda: tracked.finish(status))
         asked = _stop_in_order(output / STOP, tracked)
         try:
@@ -117,7 +119,7 @@ def main() -> None:
                     resume=True,
                     max_failures=command.max_failures,
                     collective_timeout=command.collective_timeout,
-                    callbacks=[Progress(output, spool)],
+                    callbacks=[Progress(output, spool), RunMetrics(run=output.name)],
                 )
         except UserError:
             status = "KILLED" if asked else "FAILED"
@@ -130,6 +132,7 @@ def main() -> None:
 
             report = json.loads((output / REPORT).read_text())
             print(score_table(report))
+            tell(measured(report), run=output.name)
             tracked.points(evaluation_points(report))
             tracked.file(output / REPORT)
         status = "FINISHED"

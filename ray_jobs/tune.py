@@ -29,6 +29,7 @@ from ray.tune.integration.ray_train import TuneReportCallback
 from ray.tune.schedulers import ASHAScheduler
 
 from ray_jobs.board import Board, results
+from ray_jobs.metrics import RunMetrics, tell_depth
 from ray_jobs.queue import Queue, asked, grid, unfinished
 from ray_jobs.run import PreparedData, check_batch, check_capacity, fit, prepare_apart, save_codecs_apart
 from tempembed.atomic import write_json
@@ -181,7 +182,7 @@ def trial(config: dict[str, Any], *, prepared: str, output: str, sizes: dict[str
             prepared=Path(prepared),
             output=folder,
             resume=config["resume"],
-            callbacks=[TuneReportCallback()],
+            callbacks=[TuneReportCallback(), RunMetrics(run=config["name"], sweep=Path(output).name)],
             **sizes,
         )
     except UserError as error:
@@ -287,6 +288,7 @@ def sweep_trials(sweep: Sweep, settings: dict[str, TrainSettings] | None = None)
         ledger.record(name, mlflow_run_id=run_id)
 
     courier = Courier(spool, Delivery(root, started), uri, partial(print, flush=True))
+    tell_depth(courier, sweep=output.name)
     parent = spool.run()
     board = Board(parent, ledger, num_trials=num_trials, width=prepared.width, goals=sweep.goals, study=study)
     _leave_in_order(board, parent, courier)

@@ -1,0 +1,142 @@
+"""What our jobs tell Prometheus: `ray_tempembed_*`, on the metrics port of the node that a job's process runs on.
+
+Ray passes the values of a live process on every 10 s and drops those of a dead one 20 s later; its counters stay.
+"""
+
+import re
+import threading
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
+from typing import Any, NamedTuple
+
+from ray.train.v2.api.callback import UserCallback
+from ray.util.metrics import Counter, Gauge
+
+from tempembed.compression.spec import ALIAS_BUDGETS
+from tempembed.search.goals import best_row
+from tempembed.tracking.courier import Courier
+
+EVERY = 10.0
+"""Seconds: as often as Ray passes them on."""
+GAUGES = {
+    "step": "Optimiser steps that are done",
+    "steps": "Optimiser steps of the whole run",
+    "loss": "The objective, in nats",
+    "term_loss": "Loss of a term, unweighted, in nats",
+    "temperature": "Of a term",
+    "intrinsic_dimension": "PCA-95 of the training documents of the last window",
+    "measured_intrinsic_dimension": "PCA-95 of the test documents of a finished model",
+    "retention": "What the best codec within so many bytes keeps of the full score",
+    "score": "nDCG@10 of the best codec within so many bytes",
+    "pairs_per_second": "Pairs trained a second since the start or the last restart",
+    "phase_seconds": "Seconds a step, by phase, on the host's clock",
+    "gradient_norm": "Before clipping",
+    "report_time": "When the newest report came, in seconds since 1970",
+    "report_interval": "Seconds between the two newest reports; of the first, since the job made the run",
+    "spool_depth": "Records that wait on disk to reach MLflow",
+    "trials": "Trials of a sweep, by status",
+}
+COUNTERS = {
+    "worker_errors": "Errors of workers, by type",
+    "restarts": "Times that a run went on after an error",
+}
+PLAIN = {
+    "step": "step",
+    "num_steps": "steps",
+    "train/loss": "loss",
+    "train/intrinsic_dimension": "intrinsic_dimension",
+    "train/pairs_per_second": "pairs_per_second",
+    "train/grad_norm": "gradient_norm",
+}
+LABELLED = {
+    "train/loss/": ("term_loss", "term"),
+    "train/temperature/": ("temperature", "term"),
+    "time/": ("phase_seconds", "phase"),
+}
+FIXED_TEMPERATURE = re.compile(r"train/loss/(dim_\d+_temperature_([\d.e+-]+))")
+
+
+class Reading(NamedTuple):
+    """One value of a gauge."""
+
+    name: str
+    value: float
+    tags: Mapping[str, str] = {}
+
+
+def readings(metrics: Mapping[str, Any]) -> Iterator[Reading]:
+    """Of a report of `tempembed.training.train`. Fixed temperatures are read from the names of their terms."""
+    for key, value in metrics.items():
+        if key in PLAIN:
+            yield Reading(PLAIN[key], value)
+        for prefix, (name, tag) in LABELLED.items():
+            if key.startswith(prefix):
+                yield Reading(name, value, {tag: key.removeprefix(prefix)})
+        if fixed := FIXED_TEMPERATURE.fullmatch(key):
+            yield Reading("temperature", float(fixed[2]), {"term": fixed[1]})
+
+
+def measured(report: Mapping[str, Any]) -> Iterator[Reading]:
+    """Of a finished model's `evaluation.json`."""
+    if "pca95" in report["geometry"]:
+        yield Reading("measured_intrinsic_dimension", report["geometry"]["pca95"])
+    for budget in ALIAS_BUDGETS:
+        row = best_row(dict(report), f"bytes-{budget}")
+        if row and row["retention"] is not None:
+            yield Reading("retention", row["retention"], {"bytes": str(budget)})
+            yield Reading("score", row["score"], {"bytes": str(budget)})
+
+
+def tell(found: Iterable[Reading], *, run: str = "", sweep: str = "") -> None:
+    """Set gauges of this process, tagged with the run and the sweep that they are of."""
+    for name, value, tags in found:
+        everything = {"run": run, "sweep": sweep, **tags}
+        _gauge(name, tuple(everything)).set(value, everything)
+
+
+def tell_depth(courier: Courier, *, run: str = "", sweep: str = "") -> None:
+    """As long as it is at work, how many records a courier has before it."""
+
+    def keep_telling() -> None:
+        while courier.is_alive():
+            tell([Reading("spool_depth", courier.depth)], run=run, sweep=sweep)
+            courier.join(EVERY)
+
+    threading.Thread(target=keep_telling, daemon=True, name="depth").start()
+
+
+@cache
+def _gauge(name: str, tags: tuple[str, ...]) -> Gauge:
+    return Gauge(f"tempembed_{name}", GAUGES[name], tags)
+
+
+@cache
+def _counter(name: str, tags: tuple[str, ...]) -> Counter:
+    return Counter(f"tempembed_{name}", COUNTERS[name], tags)
+
+
+class RunMetrics(UserCallback):
+    """In the controller of a run: tells rank 0's reports, counts errors and restarts."""
+
+    def __init__(self, *, run: str, sweep: str = "") -> None:
+        self._tags = {"run": run, "sweep": sweep}
+        self._reported, self._failed = time.time(), False
+
+    def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any) -> None:
+        """A report of all ranks."""
+        now = time.time()
+        found = [*readings(metrics[0])]
+        found += [Reading("report_time", now), Reading("report_interval", now - self._reported)]
+        tell(found, **self._tags)
+        if self._failed:
+            _counter("restarts", tuple(self._tags)).inc(tags=self._tags)
+        self._reported, self._failed = now, False
+
+    def after_exception(self, run_context: Any, worker_exceptions: dict[int, Exception]) -> None:
+        """Workers failed; Train starts them again, or gives up."""
+        self._failed = True
+        causes = {getattr(error, "_base_exc", error) for error in worker_exceptions.values()}
+        for cause in sorted({type(cause).__name__ for cause in causes}):
+            tags = {**self._tags, "error": cause}
+            _counter("worker_errors", tuple(tags)).inc(tags=tags)
