@@ -1,5 +1,6 @@
 """What describes a cluster: fits the schemas, and says only what the programs that it calls understand."""
 
+import ast
 import copy
 import json
 import os
@@ -201,9 +202,10 @@ def test_the_rayjob_and_the_cluster_ask_for_what_we_pin():
     assert cluster_of(RAYJOB)["rayVersion"] == ray.__version__
     words = RAYJOB["spec"]["entrypoint"].split()
     assert words[:3] == ["python", "-m", "ray_jobs.tune"]
-    from dataclasses import fields
-
-    from ray_jobs.tune import Sweep
-
+    sources = [(ROOT / place).read_text() for place in ("ray_jobs/tune.py", "tempembed/settings.py")]
+    nodes = [
+        node for source in sources for node in ast.walk(ast.parse(source)) if isinstance(node, ast.AnnAssign)
+    ]
+    fields = {node.target.id for node in nodes if isinstance(node.target, ast.Name)}
     flags = {word.removeprefix("--").replace("-", "_") for word in words if word.startswith("--")}
-    assert flags <= {field.name for field in fields(Sweep)}
+    assert {"data", "use_gpu"} <= flags <= fields
