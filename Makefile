@@ -1,6 +1,7 @@
 # make demo [KEEP=1] [ARGS="-- --objectives infonce:0.06"]   the main job      make test    the tests      make bench   the speed table
 PYTHON ?= python3
 BIN := .venv/bin
+PORT ?= 9090
 INSTALLED := .venv/.installed
 
 .PHONY: install demo stop test test-dashboards watch bench check
@@ -29,7 +30,7 @@ test-dashboards: install
 # Debian's Prometheus over the stack that `make demo KEEP=1` leaves: http://127.0.0.1:9090/consoles/training.html
 watch:
 	prometheus --config.file=dashboards/prometheus/prometheus.yml --web.console.templates=dashboards/prometheus/consoles \
-	  --storage.tsdb.path=results/prometheus --web.listen-address=127.0.0.1:9090 --log.level=warn
+	  --storage.tsdb.path=results/prometheus --web.listen-address=127.0.0.1:$(PORT) --log.level=warn
 
 bench: install
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'

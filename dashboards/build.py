@@ -69,7 +69,7 @@ def dashboard(board: Board) -> dict[str, Any]:
         ],
         "templating": {
             "list": [
-                {"name": "datasource", "label": "Data source", "type": "datasource", "query": "prometheus", "current": {},
+                {"name": "datasource", "label": "Data source", "type": "datasource", "query": "prometheus",
                  "hide": 0, "refresh": 1, "regex": "", "multi": False, "includeAll": False, "options": []},
                 variable("sweep", "Sweep", "label_values(ray_tempembed_step, sweep)"),
                 variable("run", "Run", 'label_values(ray_tempembed_step{sweep=~"$sweep"}, run)'),
