@@ -1,6 +1,6 @@
 """Which gauges a report becomes; `tests/dashboards` sees them in a real Prometheus."""
 
-from ray_jobs.metrics import GAUGES, Reading, measured, readings, waiting
+from ray_jobs.metrics import GAUGES, Reading, measured, readings
 
 
 def test_a_report_becomes_readings():
@@ -8,13 +8,13 @@ def test_a_report_becomes_readings():
         "step": 20, "num_steps": 100, "epoch": 0.5, "train/loss": 3.5, "train/loss/dim_16_temperature_0.03": 1.5,
         "train/loss/dim_64_temperature_learned_0.1": 2.0, "train/temperature/dim_64_temperature_learned_0.1": 0.11,
         "train/pairs_per_second": 1e4, "train/learning_rate": 0.1, "time/data": 0.001, "time/gather": 0.0,
-        "train/effective_negatives/0.03": 4.0, "tracking/spool_depth": 7,
+        "train/effective_negatives/0.03": 4.0,
     }  # fmt: skip
     found = list(readings(report))
     assert set(map(str, found)) == {
         str(Reading(*each))
         for each in (
-            ("step", 20), ("steps", 100), ("loss", 3.5), ("pairs_per_second", 1e4), ("spool_depth", 7),
+            ("step", 20), ("steps", 100), ("loss", 3.5), ("pairs_per_second", 1e4),
             ("term_loss", 1.5, {"term": "dim_16_temperature_0.03"}),
             ("temperature", 0.03, {"term": "dim_16_temperature_0.03"}),  # fixed: from its name
             ("term_loss", 2.0, {"term": "dim_64_temperature_learned_0.1"}),
@@ -45,18 +45,3 @@ def test_a_measured_model_becomes_readings():
         ("measured_intrinsic_dimension", None): 12, ("retention", "512"): 1.0, ("score", "512"): 0.6,
         ("retention", "128"): 0.9, ("score", "128"): 0.5,
     }  # fmt: skip
-
-
-def test_only_trackers_that_hold_points_back_are_counted():
-    class Spooling:
-        depth = 3
-
-        def log(self, metrics):
-            pass
-
-    class Direct:
-        def log(self, metrics):
-            pass
-
-    assert waiting([Spooling(), Direct(), Spooling()]) == 6
-    assert waiting([Direct()]) == 0
