@@ -18,8 +18,10 @@ PAGE = """<!doctype html>
 <link rel="stylesheet" href="{{ pathPrefix }}/classic/static/rickshaw/rickshaw.min.css">
 <link rel="stylesheet" href="{{ pathPrefix }}/classic/static/css/prom_console.css">
 <style>
-body { font: 14px sans-serif; margin: 1em } nav a { margin-right: 1em } h1 { font-size: 20px } h2 { font-size: 15px; margin: 0 0 4px }
-main { display: flex; flex-wrap: wrap; gap: 24px } section { width: 430px } p { color: #555; margin: 0 0 4px; font-size: 12px }
+body { font: 14px sans-serif; margin: 1em } nav { margin-bottom: 1em } nav a { margin-right: 1em }
+h1 { font-size: 18px; margin: 0 0 8px } h2 { font-size: 14px; margin: 0 0 2px } p { color: #555; margin: 0 0 4px; font-size: 11px }
+main { display: flex; flex-wrap: wrap; gap: 20px } section { width: 325px }
+.rickshaw_legend { font-size: 10px } .rickshaw_legend .line { padding: 0 8px 0 4px; line-height: 1.3 }
 </style>
 <script src="{{ pathPrefix }}/classic/static/d3/d3.min.js"></script>
 <script src="{{ pathPrefix }}/classic/static/vendor/rickshaw/vendor/d3.layout.min.js"></script>
@@ -39,8 +41,10 @@ for (const panel of PANELS) {
   document.querySelector("main").append(section);
   const node = section.appendChild(document.createElement("div"));
   new PromConsole.Graph({
-    node, expr: panel.expr, name: panel.name, renderer: panel.renderer, width: 380, height: 150,
-    duration: Number(new URLSearchParams(location.search).get("seconds") || 3600), xTitle: "",
+    node, expr: panel.expr, renderer: panel.renderer, width: 285, height: 140, min: 0, xTitle: "", yAxisTicks: 4,
+    yAxisFormatter: y => y < 1e4 ? String(Number(y.toPrecision(3))) : PromConsole.NumberFormatter.humanize(y),
+    name: panel.name.map(text => labels => text.replace(/\\[(\\w+)\\]/g, (_, label) => labels[label] || "")),
+    duration: Number(new URLSearchParams(location.search).get("seconds") || 3600),
   });
 }
 </script>
@@ -132,7 +136,7 @@ def page(board: Board) -> str:
             "title": html.escape(each.title),
             "about": html.escape(each.about),
             "expr": [plain(expr) for expr, _ in each.queries],
-            "name": [re.sub(r"\{\{(\w+)\}\}", r"[[ \1 ]]", legend) for _, legend in each.queries],
+            "name": [re.sub(r"\{\{(\w+)\}\}", r"[\1]", legend) for _, legend in each.queries],
             "renderer": "area" if each.stacked else "line",
         }
         for each in board.panels

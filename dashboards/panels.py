@@ -142,7 +142,7 @@ OPERATION = Board(
             queries=(
                 (f"max by (sweep, run) (ray_tempembed_spool_depth{SWEEP})", "{{sweep}} {{run}}"),
             ),
-            about="Points that wait on disk to reach MLflow; grows while MLflow is away.",
+            about="Records that wait on disk to reach MLflow; grows while MLflow is away.",
         ),
         Panel(
             title="Since the last report",

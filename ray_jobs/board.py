@@ -75,7 +75,6 @@ class Board(tune.Callback):
             self._say(name, note)
         step = self._steps[name] = result["step"]
         self._open[name].log(result)
-        self._tell_progress()
         left = self._num_trials - self._outcomes.total()
         elapsed = time.monotonic() - self._since[name]
         each = (
@@ -141,14 +140,8 @@ class Board(tune.Callback):
 
     def _tell_progress(self) -> None:
         left = self._num_trials - self._outcomes.total() - len(self._open)
-        counts = {
-            "FINISHED": 0,
-            "STOPPED": 0,
-            "FAILED": 0,
-            **self._outcomes,
-            "RUNNING": len(self._open),
-            "WAITING": left,
-        }
+        counts = {"FINISHED": 0, "STOPPED": 0, "FAILED": 0, **self._outcomes}
+        counts |= {"RUNNING": len(self._open), "WAITING": left}
         found = [Reading("trials", count, {"status": status.lower()}) for status, count in counts.items()]
         tell(found, sweep=self._ledger.folder.name)
 

@@ -1,9 +1,11 @@
 """What our jobs tell Prometheus: `ray_tempembed_*`, on the metrics port of the node that a job's process runs on.
 
-Ray passes the values of a live process on every 10 s and drops those of a dead one 20 s later; its counters stay.
+Ray passes a gauge on once, within 10 s of its being set, and drops it 20 s later; what was told is therefore told again
+as long as the process lives. Counters stay, and a process that ends in order passes on its last values.
 """
 
 import re
+import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
@@ -14,7 +16,10 @@ from ray.util.metrics import Counter, Gauge
 
 from tempembed.compression.spec import ALIAS_BUDGETS
 from tempembed.search.goals import best_row
+from tempembed.tracking.courier import Courier
 
+EVERY = 5.0
+"""Seconds from one telling of a gauge to the next: each time that Ray passes values on, it has one."""
 GAUGES = {
     "step": "Optimiser steps that are done",
     "steps": "Optimiser steps of the whole run",
@@ -85,10 +90,41 @@ def measured(report: Mapping[str, Any]) -> Iterator[Reading]:
 
 
 def tell(found: Iterable[Reading], *, run: str = "", sweep: str = "") -> None:
-    """Set gauges of this process, tagged with the run and the sweep that they are of."""
-    for name, value, tags in found:
-        everything = {"run": run, "sweep": sweep, **tags}
-        _gauge(name, tuple(everything)).set(value, everything)
+    """Set gauges of this process, tagged with the run and the sweep that they are of, for as long as it lives."""
+    with _lock:
+        for name, value, tags in found:
+            everything = {"run": run, "sweep": sweep, **tags}
+            gauge = _gauge(name, tuple(everything))
+            gauge.set(value, everything)
+            _told[name, tuple(everything.values())] = gauge, value, everything
+    _keep_telling()
+
+
+_lock = threading.Lock()
+_told: dict[tuple[str, tuple[str, ...]], tuple[Gauge, float, dict[str, str]]] = {}
+
+
+@cache
+def _keep_telling() -> None:
+    def again() -> None:
+        while True:
+            time.sleep(EVERY)
+            with _lock:
+                for gauge, value, tags in _told.values():
+                    gauge.set(value, tags)
+
+    threading.Thread(target=again, daemon=True, name="metrics").start()
+
+
+def tell_depth(courier: Courier, *, run: str = "", sweep: str = "") -> None:
+    """As long as it is at work, how many records a courier has before it."""
+
+    def keep_telling() -> None:
+        while courier.is_alive():
+            tell([Reading("spool_depth", courier.depth)], run=run, sweep=sweep)
+            courier.join(EVERY)
+
+    threading.Thread(target=keep_telling, daemon=True, name="depth").start()
 
 
 @cache

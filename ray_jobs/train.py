@@ -20,7 +20,7 @@ import tyro
 from ray.train.v2.api.callback import UserCallback
 
 from ray_jobs.connect import connect
-from ray_jobs.metrics import Reading, RunMetrics, measured, tell
+from ray_jobs.metrics import RunMetrics, measured, tell, tell_depth
 from ray_jobs.run import NOTES, STOP, check_batch, check_capacity, fit, prepare_apart
 from tempembed.cli import Train, progress_line, run, score_table
 from tempembed.errors import UserError
@@ -100,18 +100,15 @@ def main() -> None:
         print(f"going on with {output}", flush=True)
     spool = Spool(output / "mlflow.spool")
     tracked, status = spool.run(), "FAILED"
-
-    def waiting(depth: int) -> None:
-        tell([Reading("spool_depth", depth)], run=output.name)
-
     with ExitStack() as at_the_end:
         if uri := command.mlflow_uri or os.environ.get("MLFLOW_TRACKING_URI"):
             from tempembed.tracking.courier import Courier
             from tempembed.tracking.mlflow import Delivery, start_run
 
             root = start_run(uri, command.experiment, output.name, command.settings.to_dict(), identity)
-            courier = Courier(spool, Delivery(root), redact(uri), partial(print, flush=True), waiting)
+            courier = Courier(spool, Delivery(root), redact(uri), partial(print, flush=True))
             at_the_end.callback(courier.close)
+            tell_depth(courier, run=output.name)
         at_the_end.callback(lambda: tracked.finish(status))
         asked = _stop_in_order(output / STOP, tracked)
         try:

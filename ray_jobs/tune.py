@@ -29,7 +29,7 @@ from ray.tune.schedulers import ASHAScheduler
 
 from ray_jobs.board import Board, results
 from ray_jobs.connect import connect
-from ray_jobs.metrics import Reading, RunMetrics, tell
+from ray_jobs.metrics import RunMetrics, tell_depth
 from ray_jobs.queue import Queue, asked, grid, unfinished
 from ray_jobs.run import PreparedData, check_batch, check_capacity, fit, prepare_apart, save_codecs_apart
 from tempembed.atomic import write_json
@@ -283,10 +283,8 @@ def sweep_trials(sweep: Sweep, settings: dict[str, TrainSettings] | None = None)
     def started(name: str, run_id: str) -> None:
         ledger.record(name, mlflow_run_id=run_id)
 
-    def waiting(depth: int) -> None:
-        tell([Reading("spool_depth", depth)], sweep=output.name)
-
-    courier = Courier(spool, Delivery(root, started), redact(uri), partial(print, flush=True), waiting)
+    courier = Courier(spool, Delivery(root, started), redact(uri), partial(print, flush=True))
+    tell_depth(courier, sweep=output.name)
     parent = spool.run()
     board = Board(parent, ledger, num_trials=num_trials, width=prepared.width, goals=sweep.goals, study=study)
     _leave_in_order(board, parent, courier)

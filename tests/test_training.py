@@ -1,6 +1,7 @@
 import dataclasses
 import hashlib
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -57,14 +58,17 @@ def test_two_runs_are_bit_identical_and_learn(settings, tmp_path):
 
 
 def test_the_time_of_a_step_is_split(settings, tmp_path):
+    began = time.monotonic()
     _, reports = run(settings, tmp_path)
+    passed = time.monotonic() - began
     phases = {"data", "encode", "gather", "loss", "backward", "optimizer", "report"}
-    for report in reports:
-        assert {k.removeprefix("time/") for k in report if k.startswith("time/")} == phases
-        assert all(report[f"time/{phase}"] > 0 for phase in phases - {"gather"})
-        assert report["time/gather"] == 0  # one process
-    whole = settings.batch_size / reports[0]["train/pairs_per_second"]
-    assert sum(v for k, v in reports[0].items() if k.startswith("time/")) == pytest.approx(whole, rel=0.3)
+    split = [{k.removeprefix("time/"): v for k, v in r.items() if k.startswith("time/")} for r in reports]
+    for each in split:
+        assert each.keys() == phases
+        assert all(each[phase] > 0 for phase in phases - {"gather"})
+        assert each["gather"] == 0  # one process
+    training = settings.steps * settings.batch_size / reports[-1]["train/pairs_per_second"]
+    assert training <= settings.log_every * sum(sum(each.values()) for each in split) <= passed
 
 
 @pytest.mark.parametrize("encoder", ["static", "transformer"])

@@ -31,7 +31,6 @@ class Courier(threading.Thread):
         deliver: Callable[[dict[str, Any]], None],
         address: str,
         say: Callable[[str], None] = lambda line: None,
-        waiting: Callable[[int], None] = lambda depth: None,
     ) -> None:
         """Start delivering.
 
@@ -41,11 +40,10 @@ class Courier(threading.Thread):
                 taken just before the process died comes again.
             address: of the server.
             say: takes a line when an outage begins and when it ends.
-            waiting: takes `depth`, whenever it may have changed.
         """
         super().__init__(daemon=True, name="courier")
         self._path, self._deliver, self._address = spool.path, deliver, address
-        self._say, self._waiting = say, waiting
+        self._say = say
         self._sent = spool.path.with_suffix(".sent")
         self._refused = spool.path.with_suffix(".refused")
         self._offset = self._load()
@@ -79,7 +77,6 @@ class Courier(threading.Thread):
         """Until it is closed."""
         tries, since = 0, 0.0
         while not self._closing.is_set():
-            self._waiting(self.depth)
             try:
                 before = self._offset
                 for record, after in read_records(self._path, self._offset):
