@@ -15,7 +15,7 @@ import ray.train
 from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer
 
-from ray_jobs.loopback import torch_config
+from ray_jobs.process_group import NodeTorchConfig
 from tempembed.compression.spec import ALIAS_BUDGETS
 from tempembed.errors import UserError
 from tempembed.names import check_name
@@ -193,7 +193,7 @@ def fit(
             "budgets": list(budgets),
             "probe_at": list(probe_at),
         },
-        torch_config=torch_config(COLLECTIVE_TIMEOUT_SECONDS),
+        torch_config=NodeTorchConfig(timeout_s=COLLECTIVE_TIMEOUT_SECONDS),
         scaling_config=ScalingConfig(
             num_workers=num_workers, use_gpu=use_gpu, resources_per_worker={"CPU": cpus_per_worker}
         ),
