@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: install demo stop test bench check
+.PHONY: install demo stop test test-security test-cluster bench check
 install: $(INSTALLED)
 
 # torch first and pinned: a wider requirement would take a build with gigabytes of CUDA
@@ -21,6 +21,14 @@ stop: install
 
 test: install
 	$(BIN)/python -m pytest
+
+# every port of the stack, without its token; SECURITY.md has the table
+test-security: install
+	$(BIN)/python -m pytest tests/security -m "doors or not doors" -v
+
+# two Ray nodes in network namespaces; needs root
+test-cluster: install
+	$(BIN)/python -m pytest tests/cluster -m cluster -v
 
 bench: install
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'

@@ -21,7 +21,7 @@ from ray_jobs.local_stack import start, stop
 from tempembed.tracking.mlflow import start_run
 from tests.security.doors import ABSENT, LOOPBACK, REFUSED, WRONG, Caller, doors, family, get, look
 
-pytestmark = [pytest.mark.ray, pytest.mark.mlflow]
+pytestmark = [pytest.mark.ray, pytest.mark.mlflow, pytest.mark.doors]
 ROOT = Path(__file__).parents[2]
 SERVICE_KINDS = {
     "ray.rpc.NodeInfoGcsService": "GCS",
