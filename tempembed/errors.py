@@ -3,3 +3,7 @@
 
 class UserError(ValueError):
     """Bad input or settings. The message says what was expected, what was found, and what to do."""
+
+
+class SilentRankError(RuntimeError):
+    """A worker does not answer the others; the message names it."""
