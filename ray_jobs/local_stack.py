@@ -105,7 +105,8 @@ def start(folder: Path, *, need_ray: bool = True, need_mlflow: bool = True, num_
             command += [f"--{name}={free_port(0, taken)}" for name in others]
             command += ["--object-store-memory=300000000"]
             # unix sockets allow 107 characters of path, so not below the repository
-            command += [f"--temp-dir={tempfile.mkdtemp(prefix='tempembed-ray-', dir='/tmp')}"]
+            # Ray opens its own folder, and the sockets in it, to every account: not the one around it
+            command += [f"--temp-dir={tempfile.mkdtemp(prefix='tempembed-ray-', dir='/tmp')}/ray"]
             metrics = {
                 f"{whose}_METRIC_PORT": str(free_port(0, taken)) for whose in ("AUTOSCALER", "DASHBOARD")
             }
