@@ -15,7 +15,7 @@ from ray_jobs.connect import new_token
 from tests.cluster.network import machines
 
 ROOT = Path(__file__).parents[2]
-START_SECONDS = 20
+START_SECONDS = 40
 """How long Ray Train waits for its workers' places before it counts a failed start; of 60 s in Ray."""
 
 
