@@ -4,7 +4,7 @@ BIN := .venv/bin
 PORT ?= 9090
 INSTALLED := .venv/.installed
 
-.PHONY: install demo stop test test-dashboards test-faults soak watch bench check
+.PHONY: install demo stop test test-faults test-security test-cluster test-dashboards soak watch bench check
 install: $(INSTALLED)
 
 # torch first and pinned: a wider requirement would take a build with gigabytes of CUDA
@@ -41,6 +41,14 @@ NUM ?= 4
 MINUTES ?= 4
 soak: install
 	$(BIN)/python -m tests.faults.soak --kills $(NUM) --minutes $(MINUTES)
+
+# every port of the stack, without its token; SECURITY.md has the table
+test-security: install
+	$(BIN)/python -m pytest tests/security -m "doors or not doors" -v
+
+# two Ray nodes in network namespaces; needs root
+test-cluster: install
+	$(BIN)/python -m pytest tests/cluster -m cluster -v
 
 bench: install
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'

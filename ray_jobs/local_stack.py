@@ -16,7 +16,7 @@ import psutil
 from ray_jobs.alone import ALONE
 from ray_jobs.connect import new_token
 from tempembed.errors import UserError
-from tempembed.parallel.loopback import ADDRESS
+from tempembed.parallel.listening import LOOPBACK
 
 START_SECONDS = 90
 
@@ -42,14 +42,14 @@ def free_port(usual: int | None, taken: set[int]) -> int:
                 socket.SOL_SOCKET, socket.SO_REUSEADDR, 1
             )  # a port that was closed just now is free
             try:
-                probe.bind((ADDRESS, wanted))
+                probe.bind((LOOPBACK, wanted))
             except OSError:
                 continue
             port = probe.getsockname()[1]
         if port not in taken:
             taken.add(port)
             return port
-    raise UserError(f"expected a free port on {ADDRESS}, found none")
+    raise UserError(f"expected a free port on {LOOPBACK}, found none")
 
 
 def environment(token_path: Path) -> dict[str, str]:
@@ -84,32 +84,36 @@ def start(folder: Path, *, need_ray: bool = True, need_mlflow: bool = True, num_
     try:
         if need_mlflow:
             port = free_port(5000, taken)
-            mlflow_url = f"http://{ADDRESS}:{port}"
-            command = ["-m", "mlflow", "server", "--host", ADDRESS, "--port", str(port), "--workers", "1"]
+            mlflow_url = f"http://{LOOPBACK}:{port}"
+            command = ["-m", "mlflow", "server", "--host", LOOPBACK, "--port", str(port), "--workers", "1"]
             command += ["--backend-store-uri", f"sqlite:///{folder / 'mlflow.db'}"]
             # artifacts by path, not through the server: the registry can be read when it is down
             command += ["--no-serve-artifacts", "--default-artifact-root", str(folder / "mlartifacts")]
             started.append(_spawn(command, env, folder / "mlflow.log"))
         if need_ray:
             gcs, dashboard = free_port(6379, taken), free_port(8265, taken)
-            ray_url = f"http://{ADDRESS}:{dashboard}"
+            ray_url = f"http://{LOOPBACK}:{dashboard}"
             others = ("dashboard-agent-listen-port", "dashboard-agent-grpc-port", "metrics-export-port",
-                      "runtime-env-agent-port", "node-manager-port", "object-manager-port")  # fmt: skip
+                      "runtime-env-agent-port", "node-manager-port", "object-manager-port", "ray-client-server-port")  # fmt: skip
             command = ["-m", "ray.scripts.scripts", "start", "--head", "--block", "--disable-usage-stats"]
             command += [
-                f"--node-ip-address={ADDRESS}",
-                f"--dashboard-host={ADDRESS}",
+                f"--node-ip-address={LOOPBACK}",
+                f"--dashboard-host={LOOPBACK}",
                 "--include-dashboard=true",
             ]
             command += [f"--port={gcs}", f"--dashboard-port={dashboard}", f"--num-cpus={num_cpus}"]
             command += [f"--{name}={free_port(0, taken)}" for name in others]
             command += ["--object-store-memory=300000000"]
             # unix sockets allow 107 characters of path, so not below the repository
-            ray_folder = tempfile.mkdtemp(prefix="tempembed-ray-", dir="/tmp")
+            # Ray opens its own folder, and the sockets in it, to every account: not the one around it
+            ray_folder = Path(tempfile.mkdtemp(prefix="tempembed-ray-", dir="/tmp")) / "ray"
             command += [f"--temp-dir={ray_folder}"]
             (folder / "ray").unlink(missing_ok=True)
             (folder / "ray").symlink_to(ray_folder)  # where Prometheus looks for the metrics ports
-            started.append(_spawn(command, env, folder / "ray.log"))
+            metrics = {
+                f"{whose}_METRIC_PORT": str(free_port(0, taken)) for whose in ("AUTOSCALER", "DASHBOARD")
+            }
+            started.append(_spawn(command, env | metrics, folder / "ray.log"))
         stack = Stack(
             ray_url=ray_url, mlflow_url=mlflow_url, token_path=str(token_path), processes=tuple(started)
         )

@@ -17,7 +17,7 @@ import ray.train
 from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer
 
-from ray_jobs.loopback import torch_config
+from ray_jobs.process_group import NodeTorchConfig
 from tempembed.compression.spec import ALIAS_BUDGETS
 from tempembed.errors import SilentRankError, UserError
 from tempembed.names import check_name
@@ -223,7 +223,7 @@ def fit(
             "budgets": list(budgets),
             "probe_at": list(probe_at),
         },
-        torch_config=torch_config(collective_timeout),
+        torch_config=NodeTorchConfig(timeout_s=collective_timeout),
         scaling_config=ScalingConfig(
             num_workers=num_workers if min_workers in (None, num_workers) else (min_workers, num_workers),  # type: ignore[arg-type]
             elastic_resize_monitor_interval_s=resize_seconds,  # type: ignore[call-arg]

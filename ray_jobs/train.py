@@ -25,7 +25,7 @@ from ray_jobs.run import NOTES, STOP, check_batch, check_capacity, fit, prepare_
 from tempembed.cli import Train, progress_line, run, score_table
 from tempembed.errors import UserError
 from tempembed.evaluation.trained import REPORT
-from tempembed.redact import redact, refuse_secret
+from tempembed.redact import refuse_secret
 from tempembed.run_folder import RunFolder
 from tempembed.tracking.spool import Spool, SpooledRun
 from tempembed.tracking.tracker import JsonlTracker
@@ -79,7 +79,6 @@ def main() -> None:
     """Entry point."""
     command = tyro.cli(RayTrain, description=__doc__)
     output = Path(command.output).absolute()
-    refuse_secret("--mlflow-uri", command.mlflow_uri)
     least = command.num_workers if command.min_workers is None else command.min_workers
     for num in range(least, command.num_workers + 1):
         check_batch(command.settings, num)
@@ -87,6 +86,7 @@ def main() -> None:
         raise UserError(
             f"--min-workers {least}: expected at most --num-workers {command.num_workers}; lower it"
         )
+    refuse_secret("--mlflow-uri", command.mlflow_uri)
     folder = RunFolder(output)
     folder.lock()
     there = None if command.fresh else folder.settings()
@@ -106,7 +106,7 @@ def main() -> None:
             from tempembed.tracking.mlflow import Delivery, start_run
 
             root = start_run(uri, command.experiment, output.name, command.settings.to_dict(), identity)
-            courier = Courier(spool, Delivery(root), redact(uri), partial(print, flush=True))
+            courier = Courier(spool, Delivery(root), uri, partial(print, flush=True))
             at_the_end.callback(courier.close)
             tell_depth(courier, run=output.name)
         at_the_end.callback(lambda: tracked.finish(status))

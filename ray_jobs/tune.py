@@ -283,7 +283,7 @@ def sweep_trials(sweep: Sweep, settings: dict[str, TrainSettings] | None = None)
     def started(name: str, run_id: str) -> None:
         ledger.record(name, mlflow_run_id=run_id)
 
-    courier = Courier(spool, Delivery(root, started), redact(uri), partial(print, flush=True))
+    courier = Courier(spool, Delivery(root, started), uri, partial(print, flush=True))
     tell_depth(courier, sweep=output.name)
     parent = spool.run()
     board = Board(parent, ledger, num_trials=num_trials, width=prepared.width, goals=sweep.goals, study=study)

@@ -29,7 +29,7 @@ ALLOWED = {
         "geometry",
         "data",
     },
-    "tempembed/search": {"objective", "errors", "atomic", "names", "settings", "evaluation", "run_folder"},
+    "tempembed/search": {"objective", "errors", "atomic", "settings", "evaluation", "run_folder", "names"},
     "tempembed/report": {"evaluation", "reproduction", "compression", "geometry"},
     "tempembed/tracking": {"objective", "errors", "names", "redact", "search", "compression", "evaluation"},
     "tempembed/data": {"errors", "prepare"},  # prepare: only for the cache folder, inside a function

@@ -12,7 +12,7 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
-from tempembed.parallel.loopback import ADDRESS, keep_to_loopback
+from tempembed.parallel.listening import LOOPBACK, listen_on
 
 
 def run_on_ranks(
@@ -26,7 +26,7 @@ def run_on_ranks(
         RuntimeError: a rank failed (with its traceback) or gave no answer in time.
     """
     with socket.socket() as probe:
-        probe.bind((ADDRESS, 0))
+        probe.bind((LOOPBACK, 0))
         port = probe.getsockname()[1]
     context = mp.get_context("spawn")
     answers = context.Queue()
@@ -63,10 +63,10 @@ def _member(
     over_nccl = torch.cuda.device_count() >= world_size
     if over_nccl:
         torch.cuda.set_device(rank)
-    keep_to_loopback()
+    listen_on(LOOPBACK)
     dist.init_process_group(
         "nccl" if over_nccl else "gloo",
-        init_method=f"tcp://{ADDRESS}:{port}",
+        init_method=f"tcp://{LOOPBACK}:{port}",
         rank=rank,
         world_size=world_size,
     )

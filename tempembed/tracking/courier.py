@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from tempembed.redact import redact
 from tempembed.tracking.spool import Spool, read_records
 
 BACKOFF = (0.5, 1.0, 2.0, 5.0)
@@ -42,8 +43,7 @@ class Courier(threading.Thread):
             say: takes a line when an outage begins and when it ends.
         """
         super().__init__(daemon=True, name="courier")
-        self._path, self._deliver, self._address = spool.path, deliver, address
-        self._say = say
+        self._path, self._deliver, self._address, self._say = spool.path, deliver, redact(address), say
         self._sent = spool.path.with_suffix(".sent")
         self._refused = spool.path.with_suffix(".refused")
         self._offset = self._load()

@@ -39,7 +39,6 @@ class MlflowRun:
 
     def child(self, name: str, params: dict[str, Any], tags: dict[str, str] | None = None) -> "MlflowRun":
         """The nested run of this name: the one that is there, running again, or a new one."""
-        check_name(name, "run")  # it stands in a search filter
         child = self.find(name)
         if child:
             self._client.update_run(child.run_id, "RUNNING")
@@ -53,6 +52,7 @@ class MlflowRun:
 
     def find(self, name: str) -> "MlflowRun | None":
         """The nested run of this name, as it is."""
+        check_name(name, "run")  # it stands in a search filter
         chosen = f"tags.`{PARENT}` = '{self.run_id}' and attributes.run_name = '{name}'"
         found = self._client.search_runs([self._experiment_id], chosen, max_results=1)
         return MlflowRun(self._client, found[0].info.run_id, self._experiment_id) if found else None
@@ -111,9 +111,9 @@ class Delivery:
         try:
             self._tell(record)
         except MlflowException as error:
-            line = str(error).splitlines()[0]
+            line = redact(str(error).splitlines()[0])
             raise (RefusedError if error.error_code in NEVER else UnreachableError)(line) from error
-        except FileNotFoundError as error:
+        except (FileNotFoundError, UserError) as error:
             raise RefusedError(str(error)) from error
         except OSError as error:  # the artifact store
             raise UnreachableError(str(error)) from error
@@ -166,7 +166,7 @@ def start_run(
     _answer_soon()
     client = MlflowClient(uri)
     if identity:
-        check_name(identity, "sweep's id")
+        check_name(identity, "run's id")
     try:
         found = client.get_experiment_by_name(experiment)
         experiment_id = (

@@ -3,8 +3,8 @@ import dataclasses
 import pytest
 
 from tempembed.errors import UserError
+from tempembed.names import check_name
 from tempembed.reproduction.presets import PRESETS, STATIC, TRANSFORMER, settings, single
-from tempembed.search.ledger import NAME
 from tempembed.settings import TrainSettings
 
 
@@ -16,7 +16,7 @@ def test_every_run_is_valid_and_has_a_name_of_its_own(name, width):
     preset = dataclasses.replace(preset, encoders=encoders)
     runs = settings(preset, TrainSettings(data="x.parquet", hold_out=0.1))
     assert len(runs) == len(preset.entries) * len(preset.seeds) >= 3 * 15
-    assert all(NAME.fullmatch(run) for run in runs)
+    assert all(check_name(run, "trial") for run in runs)
     objectives = set()
     for run in runs.values():
         own = width if run.encoder == STATIC else run.width

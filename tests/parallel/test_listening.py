@@ -5,7 +5,7 @@ import pytest
 import torch
 import torch.distributed as dist
 
-from tempembed.parallel.loopback import loopback_interface
+from tempembed.parallel.listening import interface_of
 from tempembed.parallel.pool import run_on_ranks
 
 
@@ -26,5 +26,6 @@ def test_a_process_group_of_this_machine_listens_on_loopback_only():
     assert {*rank_0, *rank_1} == {"127.0.0.1"}
 
 
-def test_the_loopback_interface_is_found():
-    assert loopback_interface() in psutil.net_if_stats()
+def test_interfaces_are_found_by_address():
+    assert interface_of("127.0.0.1") in psutil.net_if_stats()
+    assert interface_of("203.0.113.7") is None
