@@ -18,11 +18,11 @@ EDGES = {
 ALLOWED = {
     "tempembed/losses": {"objective", "parallel", "temperature", "errors"},
     "tempembed/parallel": {"errors"},
-    "tempembed/compression": {"errors"},
+    "tempembed/compression": {"errors", "untrusted"},
     "tempembed/geometry": {"errors"},
     "tempembed/encoders": {"data", "errors"},
-    "tempembed/evaluation": {"data", "encoders", "compression", "geometry", "errors", "atomic"},
-    "tempembed/handover": {"data", "encoders", "compression", "settings", "errors", "atomic"},
+    "tempembed/evaluation": {"data", "encoders", "compression", "geometry", "errors", "atomic", "untrusted"},
+    "tempembed/handover": {"data", "encoders", "compression", "settings", "errors", "atomic", "untrusted"},
     "tempembed/reproduction": {
         "compression",
         "evaluation",
@@ -32,10 +32,10 @@ ALLOWED = {
         "geometry",
         "data",
     },
-    "tempembed/search": {"objective", "errors", "atomic", "settings", "evaluation"},
+    "tempembed/search": {"objective", "errors", "atomic", "settings", "evaluation", "untrusted"},
     "tempembed/report": {"evaluation", "reproduction", "compression", "geometry"},
     "tempembed/tracking": {"objective", "errors", "search", "compression", "evaluation"},
-    "tempembed/data": {"errors", "prepare"},  # prepare: only for the cache folder, inside a function
+    "tempembed/data": {"errors", "untrusted", "prepare"},  # prepare: only for the cache folder, inside a function
 }
 
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from tempembed.data.chunks import length_sorted_chunks
 from tempembed.data.tokens import Tokens
+from tempembed.data.wording import first_line
 from tempembed.errors import UserError
 
 TOKENIZE_ROWS = 4096
@@ -166,10 +167,10 @@ def load_encoder(name: str, max_tokens: int | None = None) -> Encoder:
         )
     try:
         model = SentenceTransformer(name, device="cpu", trust_remote_code=False)
-    except (OSError, ValueError, KeyError) as error:
+    except Exception as error:  # what its format layers raise has no common class
         raise UserError(
             f"model {name!r}: expected a local model folder or the name of a model on the hub, and could not "
-            f"load it as either ({type(error).__name__}: {str(error).splitlines()[0][:300]})"
+            f"load it as either ({type(error).__name__}: {first_line(error)})"
         ) from error
     model.truncate_dim = None  # the full embeddings are what is measured, whatever an export cuts
     return Encoder(model, max_tokens)

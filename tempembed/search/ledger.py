@@ -2,7 +2,6 @@
 
 import fcntl
 import json
-import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,20 +9,18 @@ from typing import IO, Any
 
 from tempembed.atomic import write_json
 from tempembed.errors import UserError
+from tempembed.untrusted import check_name, check_place, read_json
 
 RECORD = "trial.json"
 DONE = ("FINISHED", "STOPPED", "FAILED")
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 
 class Ledger:
     """A sweep's folder: `sweep.json`, and `trials/NAME/trial.json` with what is known of a trial."""
 
     def __init__(self, folder: Path) -> None:
-        if not NAME.fullmatch(folder.name):
-            raise UserError(
-                f"sweep {folder.name!r}: expected a name of letters, digits, dot, dash and underscore, at most 128"
-            )
+        check_name(folder.name, "sweep")
+        check_place(folder, "sweep")
         self.folder = folder
         self._lock: IO[str] | None = None
 
@@ -85,7 +82,7 @@ class Ledger:
 
     def trial_folder(self, name: str) -> Path:
         """Where a trial keeps everything."""
-        return self.folder / "trials" / name
+        return self.folder / "trials" / check_name(name, "trial")
 
     def record(self, name: str, **facts: Any) -> dict[str, Any]:
         """Add to what is known of a trial."""
@@ -97,8 +94,14 @@ class Ledger:
 
     def records(self) -> list[dict[str, Any]]:
         """Of all trials, in the order of their numbers."""
-        found = [_read(path) for path in (self.folder / "trials").glob(f"*/{RECORD}")]
-        return sorted((record for record in found if record), key=lambda record: record["number"])
+        found = {path: _read(path) for path in (self.folder / "trials").glob(f"*/{RECORD}")}
+        for path, record in found.items():
+            if record and not (isinstance(record.get("number"), int) and record.get("name") == path.parent.name):
+                raise UserError(
+                    f"{path}: expected the record of trial {path.parent.name} with its number, got {str(record)[:100]}; "
+                    "remove the trial's folder, or begin anew with --fresh"
+                )
+        return sorted((record for record in found.values() if record), key=lambda record: record["number"])
 
 
 def _flat(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -112,11 +115,7 @@ def _flat(values: Mapping[str, Any]) -> dict[str, Any]:
 def _read(path: Path) -> dict[str, Any] | None:
     if not path.exists():
         return None
-    try:
-        found = json.loads(path.read_text())
-        assert isinstance(found, dict)
-    except (ValueError, AssertionError) as error:
-        raise UserError(
-            f"{path}: expected JSON that tempembed wrote, and could not read it ({error})"
-        ) from error
+    found = read_json(path)
+    if not isinstance(found, dict):
+        raise UserError(f"{path}: expected a JSON object, could not read it as one: {str(found)[:60]!r}")
     return found

@@ -45,7 +45,7 @@ def registered_name(data: str, fingerprint: str) -> str:
     >>> registered_name("/data/my pairs.parquet", "0123456789abcdef")
     'tempembed-my-pairs-01234567'
     """
-    return f"{PREFIX}{re.sub(r'[^a-z0-9]+', '-', Path(data).stem.lower()).strip('-')}-{fingerprint[:8]}"
+    return f"{PREFIX}{re.sub(r'[^a-z0-9]+', '-', Path(data).stem.lower()).strip('-')[:100]}-{fingerprint[:8]}"
 
 
 class Registry:

@@ -284,7 +284,7 @@ def test_folders_without_data(put, tmp_path):
 def test_a_link_to_nowhere(put, tmp_path):
     put("a.jsonl", PAIR % ("q", "d"))
     (tmp_path / "b.jsonl").symlink_to(tmp_path / "gone")
-    fails(str(tmp_path), "expected a readable file or folder, got .*No such file .*: check its permissions")
+    fails(str(tmp_path), "expected a file, got none that can be read .*No such file .*; check the path")
 
 
 # Datasets

@@ -4,7 +4,7 @@ import pytest
 
 from tempembed.errors import UserError
 from tempembed.reproduction.presets import PRESETS, STATIC, TRANSFORMER, settings, single
-from tempembed.search.ledger import NAME
+from tempembed.untrusted import NAME
 from tempembed.settings import TrainSettings
 
 

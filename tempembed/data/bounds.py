@@ -1,0 +1,253 @@
+"""How much a file may ask for: what it says of its sizes is checked against the memory there is."""
+
+import csv
+import resource
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+import psutil
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from tempembed.data.columns import TEXT, is_text
+from tempembed.data.wording import first_line
+from tempembed.errors import UserError
+from tempembed.untrusted import require_file
+
+LINE_BYTES = 16 * 2**20
+"""Of a line or a cell; an encoder reads the first few thousand characters of a text."""
+ROW_BYTES = 64
+"""That a row takes beside its texts."""
+PART_BYTES = 2**28
+"""Of text that is read at a time, at most."""
+DELTA_BYTES = 2**22
+"""What a text is taken for where it may repeat the one before it, and so be far larger than its page."""
+
+
+def room() -> int:
+    """Bytes that data may take: half of the memory that is free, for what is made of it is as large again."""
+    free = psutil.virtual_memory().available
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if limit != resource.RLIM_INFINITY:
+        free = min(free, limit - psutil.Process().memory_info().vms)
+    return max(0, free // 2)
+
+
+def require_room(size: int, free: int, source: str, what: str) -> None:
+    """Raise UserError unless it fits."""
+    if size > free:
+        raise UserError(
+            f"{source}: expected data that fits into half of the free memory, {free / 1e9:,.1f} GB, got {what} of "
+            f"{size / 1e9:,.1f} GB; split the file, or check where it comes from"
+        )
+
+
+def lines(file: IO[bytes], source: str) -> Iterator[bytes]:
+    """The lines of a file, none read beyond 16 MiB.
+
+    Raises:
+        UserError: a longer one.
+    """
+    number = 0
+    while line := file.readline(LINE_BYTES + 1):
+        number += 1
+        if len(line) > LINE_BYTES:
+            raise UserError(
+                f"{source}, line {number}: expected lines of at most {LINE_BYTES:,} bytes, got a longer one: "
+                "put one row on a line, or cut its texts"
+            )
+        yield line
+
+
+@contextmanager
+def csv_lines(path: Path) -> Iterator[Iterator[str]]:
+    """The lines of a CSV file, ends kept; cells may be as long as a line.
+
+    Bytes that are not UTF-8 stay recognisable (surrogateescape): they cost a row and not the file.
+    """
+    limit = csv.field_size_limit(LINE_BYTES)
+    try:
+        with path.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
+            yield _text_lines(file, str(path))
+    finally:
+        csv.field_size_limit(limit)
+
+
+def _text_lines(file: IO[str], source: str) -> Iterator[str]:
+    number = 0
+    while line := file.readline(LINE_BYTES + 1):
+        number += 1
+        if len(line) > LINE_BYTES:
+            raise UserError(
+                f"{source}, line {number}: expected lines of at most {LINE_BYTES:,} characters, got a longer one: "
+                "end rows with a line break, or cut their texts"
+            )
+        yield line
+
+
+def open_parquet(path: Path) -> pq.ParquetFile:
+    """A Parquet file that has a footer.
+
+    Raises:
+        UserError: cut off, damaged, or something else.
+    """
+    require_file(path)
+    try:
+        file = pq.ParquetFile(path, page_checksum_verification=True)
+        file.schema_arrow.names  # noqa: B018 (a damaged name shows here)
+        return file
+    except (pa.ArrowException, OSError, ValueError) as error:  # ValueError: a damaged column name
+        with path.open("rb") as damaged:
+            start = damaged.read(4)
+        found = (
+            "one that is cut off or damaged"
+            if start == b"PAR1"
+            else f"something else (it starts with {start!r})"
+        )
+        raise UserError(
+            f"{path}: expected a whole Parquet file, got {found}: write or copy it again "
+            f"({first_line(error)})"
+        ) from error
+
+
+def parquet_batches(
+    path: Path, file: pq.ParquetFile, names: list[str], rows: int, *, kept: bool
+) -> Iterator[pa.Table]:
+    """Columns of a Parquet file in batches of at most `rows`, texts resolved only where there is room for them.
+
+    Two things are far larger than the file: a page (which says so), and a text that a dictionary holds once and the
+    rows name a million times (so the longest text decides how many rows are read at a time).
+
+    Args:
+        path: of the file.
+        file: as `open_parquet` gives it.
+        names: of the columns.
+        rows: at a time.
+        kept: whether the caller keeps all batches, or one at a time.
+
+    Raises:
+        UserError: damaged, or too large for the memory that is free.
+    """
+    leaves = {i: file.schema.column(i) for i in range(len(file.schema))}
+    leaves = {i: leaf for i, leaf in leaves.items() if _is_of(leaf.path, names)}
+    sizes, longest = [0], 1
+    for number in range(file.num_row_groups):
+        if not file.metadata.row_group(number).num_rows:
+            continue
+        longest = max([longest, *(_longest(path, file, number, leaf) for leaf in leaves.values())])
+        # a damaged footer would end the process here, were it not for the row that could be read before
+        chunks = map(file.metadata.row_group(number).column, leaves)
+        sizes.append(sum(c.total_uncompressed_size + ROW_BYTES * c.num_values for c in chunks))
+    require_room(sum(sizes) if kept else max(sizes), room(), str(path), "columns")
+    if longest > LINE_BYTES:
+        raise UserError(
+            f"{path}: expected texts of at most {LINE_BYTES:,} bytes, got one of {longest:,}: cut it"
+        )
+    batches = file.iter_batches(max(1, min(rows, PART_BYTES // longest)), columns=names)
+    yield from resolved(_readable(batches, path), str(path), kept=kept)
+
+
+def _longest(path: Path, file: pq.ParquetFile, group: int, leaf: pq.ColumnSchema) -> int:
+    """Bytes of the longest text that a column's dictionary holds; 4 MiB where texts need none to repeat themselves.
+
+    Raises:
+        UserError: not a row of it can be read.
+    """
+
+    def first_row(names: list[str]) -> pa.Array:
+        with pq.ParquetFile(
+            path, metadata=file.metadata, read_dictionary=names, buffer_size=2**16, pre_buffer=False
+        ) as again:
+            return next(again.iter_batches(1, row_groups=[group], columns=[leaf.path])).column(0)
+
+    try:
+        if leaf.physical_type != "BYTE_ARRAY":
+            first_row([])
+            return 1
+        array = first_row([leaf.path])  # a row brings the whole dictionary along
+    except (pa.ArrowException, OSError, StopIteration):
+        try:
+            first_row([])
+        except (pa.ArrowException, OSError, StopIteration) as error:
+            raise _damaged(path, 1, error) from error
+        return DELTA_BYTES
+    while _is_any_list(array.type):
+        array = array.flatten()
+    if not _is_named(array.type) or not len(array.dictionary):
+        return 1
+    return pc.max(pc.binary_length(array.dictionary)).as_py() or 1
+
+
+def _readable(batches: Iterator[pa.RecordBatch], path: Path) -> Iterator[pa.Table]:
+    row = 1
+    while True:
+        # Only the reading is inside `try`: an error of ours must not be reported as damage of the file.
+        try:
+            batch = next(batches, None)
+        except (pa.ArrowException, OSError) as error:
+            raise _damaged(path, row, error) from error
+        if batch is None:
+            return
+        row += len(batch)
+        yield pa.Table.from_batches([batch])
+
+
+def _damaged(path: Path, row: int, error: BaseException) -> UserError:
+    return UserError(
+        f"{path}: expected a readable Parquet file, but it is damaged near row {row}: write or copy it again "
+        f"({first_line(error)})"
+    )
+
+
+def _is_of(path: str, names: list[str]) -> bool:
+    return any(path == name or path.startswith(f"{name}.") for name in names)
+
+
+def resolved(tables: Iterable[pa.Table], source: str, *, kept: bool) -> Iterator[pa.Table]:
+    """The tables with their dictionaries of text resolved, where there is room for that.
+
+    Raises:
+        UserError: there is not.
+    """
+    free = room()
+    for table in tables:
+        size = sum(map(_text_bytes, table.columns))
+        require_room(size, free, source, "texts")
+        free -= size + ROW_BYTES * len(table) if kept else 0
+        step = len(table) if size <= PART_BYTES else max(1, len(table) * PART_BYTES // size)
+        for start in range(0, len(table), max(1, step)):
+            part = table.slice(start, step)
+            columns = [_plain(column) for column in part.columns]
+            yield pa.table(columns, names=table.column_names) if columns else part
+
+
+def _is_named(type_: pa.DataType) -> bool:
+    return pa.types.is_dictionary(type_) and is_text(type_)
+
+
+def _text_bytes(column: pa.ChunkedArray) -> int:
+    """Of a column of text or lists of text, resolved."""
+    if _is_any_list(column.type):
+        column = pa.chunked_array([chunk.flatten() for chunk in column.chunks], column.type.value_type)
+    if not _is_named(column.type):
+        return column.nbytes
+    total = 0
+    for chunk in column.chunks:
+        lengths = pc.binary_length(chunk.dictionary).cast(pa.int64())
+        total += pc.sum(lengths.take(chunk.indices)).as_py() or 0
+    return total
+
+
+def _is_any_list(type_: pa.DataType) -> bool:
+    return pa.types.is_list(type_) or pa.types.is_large_list(type_) or pa.types.is_fixed_size_list(type_)
+
+
+def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    if _is_named(column.type):
+        return column.cast(TEXT)
+    if _is_any_list(column.type) and _is_named(column.type.value_type):
+        return column.cast(pa.list_(TEXT))
+    return column
