@@ -23,6 +23,8 @@ ROW_BYTES = 64
 """That a row takes beside its texts."""
 PART_BYTES = 2**28
 """Of text that is read at a time, at most."""
+RATIO = 1000
+"""Times that data may be larger than its file; text is packed to a tenth, and rarely to a hundredth."""
 DELTA_BYTES = 2**22
 """What a text is taken for where it may repeat the one before it, and so be far larger than its page."""
 
@@ -36,12 +38,11 @@ def room() -> int:
     return max(0, free // 2)
 
 
-def require_room(size: int, free: int, source: str, what: str) -> None:
-    """Raise UserError unless it fits."""
-    if size > free:
+def _require_room(size: int, limit: int, source: str) -> None:
+    if size > limit:
         raise UserError(
-            f"{source}: expected data that fits into half of the free memory, {free / 1e9:,.1f} GB, got {what} of "
-            f"{size / 1e9:,.1f} GB; split the file, or check where it comes from"
+            f"{source}: expected data of at most {limit / 1e9:,.1f} GB (half of the free memory, and {RATIO:,} times the "
+            f"file), got {size / 1e9:,.1f} GB or more once it is read; split the file, or check where it comes from"
         )
 
 
@@ -118,8 +119,8 @@ def parquet_batches(
 ) -> Iterator[pa.Table]:
     """Columns of a Parquet file in batches of at most `rows`, texts resolved only where there is room for them.
 
-    Two things are far larger than the file: a page (which says so), and a text that a dictionary holds once and the
-    rows name a million times (so the longest text decides how many rows are read at a time).
+    Two things may be far larger than the file: a page (which says so), and a text that a dictionary holds once and the
+    rows name a million times (so texts are measured before they are read, where the longest leaves that in doubt).
 
     Args:
         path: of the file.
@@ -129,38 +130,57 @@ def parquet_batches(
         kept: whether the caller keeps all batches, or one at a time.
 
     Raises:
-        UserError: damaged, or too large for the memory that is free.
+        UserError: damaged, texts above 16 MiB, or too large for the file or for the memory that is free.
     """
+    limit = max(2**30, RATIO * path.stat().st_size)
+    limit = min(limit, room()) if kept else limit
     leaves = {i: file.schema.column(i) for i in range(len(file.schema))}
     leaves = {i: leaf for i, leaf in leaves.items() if _is_of(leaf.path, names)}
-    sizes, longest = [0], 1
+    unnamed: set[str] = set()
+    pages, texts, longest = 0, 0, 1
     for number in range(file.num_row_groups):
-        if not file.metadata.row_group(number).num_rows:
-            continue
-        longest = max([longest, *(_longest(path, file, number, leaf) for leaf in leaves.values())])
-        # a damaged footer would end the process here, were it not for the row that could be read before
-        chunks = map(file.metadata.row_group(number).column, leaves)
-        sizes.append(sum(c.total_uncompressed_size + ROW_BYTES * c.num_values for c in chunks))
-    require_room(sum(sizes) if kept else max(sizes), room(), str(path), "columns")
+        for i, leaf in leaves.items() if file.metadata.row_group(number).num_rows else ():
+            length = _longest(path, file, number, leaf)
+            if length is None:
+                unnamed.add(leaf.path)
+                length = DELTA_BYTES
+            # a damaged footer would end the process here, were it not for the row that could be read before
+            chunk = file.metadata.row_group(number).column(i)
+            pages += chunk.total_uncompressed_size + ROW_BYTES * chunk.num_values
+            longest = max(longest, length)
+            texts += length * chunk.num_values
+    _require_room(pages, limit, str(path))
     if longest > LINE_BYTES:
         raise UserError(
             f"{path}: expected texts of at most {LINE_BYTES:,} bytes, got one of {longest:,}: cut it"
         )
-    batches = file.iter_batches(max(1, min(rows, PART_BYTES // longest)), columns=names)
-    yield from resolved(_readable(batches, path), str(path), kept=kept)
+    rows = max(1, min(rows, PART_BYTES // longest))
+    if texts > limit:
+        measured = 0
+        with _opened(path, file, [leaf.path for leaf in leaves.values() if leaf.path not in unnamed]) as named:
+            for batch in _readable(named.iter_batches(rows, columns=names), path):
+                measured += sum(map(_text_bytes, batch.columns))
+                _require_room(measured, limit, str(path))
+    yield from resolved(_readable(file.iter_batches(rows, columns=names), path), str(path), limit, kept=kept)
 
 
-def _longest(path: Path, file: pq.ParquetFile, group: int, leaf: pq.ColumnSchema) -> int:
-    """Bytes of the longest text that a column's dictionary holds; 4 MiB where texts need none to repeat themselves.
+def _opened(path: Path, file: pq.ParquetFile, named: list[str]) -> pq.ParquetFile:
+    """The file again; columns that are `named` come as places in a dictionary."""
+    return pq.ParquetFile(
+        path, metadata=file.metadata, read_dictionary=named, buffer_size=2**16, pre_buffer=False,
+        page_checksum_verification=True,
+    )  # fmt: skip
+
+
+def _longest(path: Path, file: pq.ParquetFile, group: int, leaf: pq.ColumnSchema) -> int | None:
+    """Bytes of the longest text that a column's dictionary holds; None where texts repeat each other without one.
 
     Raises:
         UserError: not a row of it can be read.
     """
 
     def first_row(names: list[str]) -> pa.Array:
-        with pq.ParquetFile(
-            path, metadata=file.metadata, read_dictionary=names, buffer_size=2**16, pre_buffer=False
-        ) as again:
+        with _opened(path, file, names) as again:
             return next(again.iter_batches(1, row_groups=[group], columns=[leaf.path])).column(0)
 
     try:
@@ -173,7 +193,7 @@ def _longest(path: Path, file: pq.ParquetFile, group: int, leaf: pq.ColumnSchema
             first_row([])
         except (pa.ArrowException, OSError, StopIteration) as error:
             raise _damaged(path, 1, error) from error
-        return DELTA_BYTES
+        return None
     while _is_any_list(array.type):
         array = array.flatten()
     if not _is_named(array.type) or not len(array.dictionary):
@@ -206,16 +226,16 @@ def _is_of(path: str, names: list[str]) -> bool:
     return any(path == name or path.startswith(f"{name}.") for name in names)
 
 
-def resolved(tables: Iterable[pa.Table], source: str, *, kept: bool) -> Iterator[pa.Table]:
+def resolved(tables: Iterable[pa.Table], source: str, limit: int | None = None, *, kept: bool) -> Iterator[pa.Table]:
     """The tables with their dictionaries of text resolved, where there is room for that.
 
     Raises:
         UserError: there is not.
     """
-    free = room()
+    free = room() if limit is None else limit
     for table in tables:
         size = sum(map(_text_bytes, table.columns))
-        require_room(size, free, source, "texts")
+        _require_room(size, free, source)
         free -= size + ROW_BYTES * len(table) if kept else 0
         step = len(table) if size <= PART_BYTES else max(1, len(table) * PART_BYTES // size)
         for start in range(0, len(table), max(1, step)):

@@ -123,11 +123,11 @@ def _table(path: Path) -> Table:
             read_options=pyarrow.csv.ReadOptions(block_size=LINE_BYTES),
             parse_options=pyarrow.csv.ParseOptions(delimiter="\t" if path.suffix == ".tsv" else ","),
         )
+        return {name: table[name].to_pylist() for name in _distinct(table.column_names, path)}
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise UserError(
             f"{path}: expected a {path.suffix[1:]} file, and could not read it ({first_line(error)})"
         ) from error
-    return {name: table[name].to_pylist() for name in _distinct(table.column_names, path)}
 
 
 def _json_table(path: Path) -> Table:

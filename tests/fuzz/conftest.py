@@ -6,6 +6,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
+import torch
 
 from tempembed.memory import peak_bytes, resident_bytes
 from tests.fuzz.harness import CASES
@@ -21,6 +22,15 @@ def folder():
     made = Path(tempfile.mkdtemp(dir="/dev/shm" if os.access("/dev/shm", os.W_OK) else None))
     yield made
     shutil.rmtree(made)
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    """Tensors of a few numbers: threads would only wait for each other."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(autouse=True)

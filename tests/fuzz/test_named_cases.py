@@ -1,0 +1,444 @@
+"""Bad input with a name: what a person, a broken disk or somebody hostile hands over."""
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from tempembed.cli import check_output
+from tempembed.compression.codec import Codec
+from tempembed.compression.spec import parse_spec
+from tempembed.data.pairs import read_pairs
+from tempembed.encoders.static import static_encoder
+from tempembed.encoders.tokenizer import train_tokenizer
+from tempembed.errors import UserError
+from tempembed.evaluation.compare import load_report
+from tempembed.evaluation.folder import read_folder
+from tempembed.handover.export import FitOn, Source, check_target, export, read_report
+from tempembed.handover.exported import load_exported
+from tempembed.handover.index import build_index, open_index
+from tempembed.handover.provenance import Provenance
+from tempembed.handover.texts import open_texts
+from tempembed.objective import parse_objective, parse_terms
+from tempembed.search.ledger import Ledger
+from tempembed.settings import TrainSettings
+from tempembed.untrusted import read_json
+
+
+def refused(match, call, seconds=20):
+    """It raises a UserError that says so, and does not hang."""
+
+    def hung(number, frame):
+        raise TimeoutError("it hangs")
+
+    signal.signal(signal.SIGALRM, hung)
+    signal.alarm(seconds)
+    try:
+        with pytest.raises(UserError, match=match):
+            call()
+    finally:
+        signal.alarm(0)
+
+
+def texts(path):
+    return [text for chunk in open_texts(str(path)).chunks() for text in chunk]
+
+
+def task(path):
+    """The file as the corpus of a search."""
+    (path.parent / "queries.jsonl").write_text('{"_id": "q", "text": "z"}')
+    (path.parent / "qrels.tsv").write_text("query-id\tcorpus-id\tscore\nq\ta\t1")
+    return read_folder(path.parent)
+
+
+PAIR, TEXT = '{"query": "%s", "document": "d"}\n', '{"text": "%s"}\n'
+READERS = {
+    "pairs.jsonl": lambda path: read_pairs(str(path)),
+    "pairs.csv": lambda path: read_pairs(str(path)),
+    "pairs.parquet": lambda path: read_pairs(str(path)),
+    "texts.txt": texts,
+    "texts.jsonl": texts,
+    "texts.csv": texts,
+    "texts.parquet": texts,
+    "corpus.jsonl": task,
+    "corpus.tsv": task,
+    "corpus.parquet": task,
+    "codec.json": lambda path: Codec.load(path.parent),
+    "report.json": load_report,
+    "evaluation.json": read_report,
+    "sweep.json": lambda path: Ledger(path.parent).settings(),
+    "settings.json": lambda path: TrainSettings.from_dict(read_json(path)),
+}
+TEXTUAL = [name for name in READERS if not name.endswith(".parquet")]
+
+
+@pytest.fixture
+def place(tmp_path):
+    (tmp_path / "here").mkdir()
+    return tmp_path / "here"
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_a_pipe_does_not_hang(name, place):
+    os.mkfifo(place / name)
+    refused("expected", lambda: READERS[name](place / name))
+
+
+def test_a_pipe_in_a_folder_of_pairs_does_not_hang(place):
+    (place / "a.jsonl").write_text(PAIR % "q")
+    os.mkfifo(place / "b.jsonl")
+    refused(r"b\.jsonl: expected a file, got a pipe", lambda: read_pairs(str(place)))
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_a_folder_in_place_of_a_file(name, place):
+    (place / name).mkdir()
+    refused("expected", lambda: READERS[name](place / name))
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_an_empty_file(name, place):
+    (place / name).touch()
+    refused("expected", lambda: READERS[name](place / name))
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_nul_bytes_alone(name, place):
+    (place / name).write_bytes(b"\0" * 5000)
+    if name == "texts.txt":  # a text like any other
+        assert READERS[name](place / name) == ["\0" * 5000]
+    else:
+        refused("expected", lambda: READERS[name](place / name))
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_invalid_utf8(name, place):
+    (place / name).write_bytes(b'{"query": "\xff\xfe\xc3", "document": "d", "text": "\xc3"}\n,\xed\xa0\x80\t\n')
+    refused("expected", lambda: READERS[name](place / name))
+
+
+@pytest.mark.parametrize("name", TEXTUAL)
+@pytest.mark.parametrize("opening", ["[", '{"a":', '{"text": [', '{"query": "q", "document": [['])
+def test_deep_json(name, opening, place):
+    """`corpus.jsonl` ended the process: pyarrow's reader calls itself for each level."""
+    (place / name).write_text(opening * 100_000)
+    if name == "texts.txt":
+        assert len(READERS[name](place / name)) == 1
+    else:
+        refused("expected", lambda: READERS[name](place / name))
+
+
+@pytest.mark.parametrize("name", [name for name in TEXTUAL if name.endswith((".json", ".jsonl"))])
+def test_a_name_twice_in_an_object(name, place):
+    (place / name).write_text('{"query": "a", "query": "b", "document": "d", "text": "a", "text": "b"}')
+    refused("twice|more than once", lambda: READERS[name](place / name))
+
+
+@pytest.mark.parametrize("name", [name for name in READERS if name.endswith((".parquet", ".csv", ".tsv"))])
+def test_a_column_twice(name, place):
+    if name.endswith(".parquet"):
+        names = ["_id", "text", "text", "query", "query", "document"]
+        pq.write_table(pa.Table.from_arrays([pa.array(["a", "b"])] * 6, names=names), place / name)
+    else:
+        comma = "\t" if name.endswith(".tsv") else ","
+        names = "query query document text text _id".split()
+        (place / name).write_text(comma.join(names) + "\n" + comma.join("abcdef") + "\n")
+    if name.startswith("texts"):
+        assert READERS[name](place / name)  # the first; both are texts
+    else:
+        refused("more than once", lambda: READERS[name](place / name))
+
+
+def test_a_column_name_that_is_not_utf8(place):
+    (place / "corpus.tsv").write_bytes(b"_id\t\xff\na\tx\n")
+    refused("could not read it", lambda: task(place / "corpus.tsv"))
+
+
+def test_marks_and_line_ends_are_no_text(place):
+    """A byte order mark, \\r\\n beside \\n, a last line without an end."""
+    (place / "a.jsonl").write_bytes(b"\xef\xbb\xbf" + (PAIR % "one").encode() + b"\r\n" + (PAIR % "two").encode().replace(b"\n", b"\r\n"))
+    assert read_pairs(str(place / "a.jsonl")).queries == ["one", "two"]
+    (place / "a.csv").write_bytes(b"\xef\xbb\xbfquery,document\r\none,d\ntwo,d\r\n\r\nthree,d")
+    assert read_pairs(str(place / "a.csv")).queries == ["one", "two", "three"]
+    (place / "a.txt").write_bytes(b"\xef\xbb\xbfone\r\ntwo\n\nthree")
+    assert texts(place / "a.txt") == ["one", "two", "three"]
+    (place / "corpus.jsonl").write_bytes(b'\xef\xbb\xbf{"_id": "a", "text": "x"}\r\n{"_id": "b", "text": "y"}')
+    assert task(place / "corpus.jsonl")[0].columns["corpus"]["text"] == ["x", "y"]
+
+
+def peak_of(code, *arguments, memory=None):
+    """(what it says, MB by which it grew) of a process whose address space may grow by `memory` bytes."""
+    setup = f"""
+import sys, resource, psutil, pyarrow.compute, numpy
+from pathlib import Path
+from tempembed.data.pairs import read_pairs
+from tempembed.handover.texts import open_texts
+from tempembed.evaluation.folder import read_folder
+from tempembed.errors import UserError
+me = psutil.Process()
+if {memory}:
+    resource.setrlimit(resource.RLIMIT_AS, (me.memory_info().vms + {memory or 0},) * 2)
+Path("/proc/self/clear_refs").write_text("5")
+before = me.memory_info().rss
+try:
+    {code}
+    print("read")
+except UserError as error:
+    print(error)
+peak = next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM"))
+print((peak * 1024 - before) // 10**6)
+"""
+    done = subprocess.run([sys.executable, "-c", setup, *map(str, arguments)], capture_output=True, text=True, timeout=180)
+    assert done.returncode == 0, done.stderr[-2000:]
+    *said, grown = done.stdout.strip().splitlines()
+    return "\n".join(said), int(grown)
+
+
+@pytest.mark.parametrize("name", ["pairs.jsonl", "pairs.csv", "texts.txt", "texts.jsonl", "texts.csv", "corpus.jsonl"])
+def test_a_line_of_100_megabytes(name, place):
+    path = place / name
+    opening = {"pairs.jsonl": '{"query": "', "pairs.csv": "query,document\n", "texts.csv": "text\n"}
+    with path.open("w") as file:
+        file.write(opening.get(name, '{"text": "' if name.endswith("jsonl") else ""))
+        for _ in range(100):
+            file.write("x" * 10**6)
+    began = time.monotonic()
+    before = _peak()
+    refused("line [12]: expected lines of at most 16,777,216", lambda: READERS[name](path))
+    assert _peak() - before < 200e6
+    assert time.monotonic() - began < 20
+    path.unlink()
+
+
+def _peak():
+    """Bytes held at most from the last call on."""
+    peak = next(int(line.split()[1]) for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+    Path("/proc/self/clear_refs").write_text("5")
+    return peak * 1024
+
+
+def bomb(path, length=8_000_000, num=500_000):
+    """A file of kilobytes whose dictionary holds a text of 8 MB, which 500,000 rows name: 4 TB."""
+    named = pa.DictionaryArray.from_arrays(pa.array(np.zeros(num, np.int32)), ["x" * length])
+    numbers = pa.array([str(i) for i in range(10)] * (num // 10)).dictionary_encode()
+    table = pa.table({"query": numbers, "document": named, "text": named, "_id": numbers}).replace_schema_metadata()
+    pq.write_table(table, path, compression="zstd", store_schema=False)
+    assert path.stat().st_size < 3e6
+
+
+@pytest.fixture(scope="module")
+def dictionary_bomb(tmp_path_factory):
+    path = tmp_path_factory.mktemp("bomb") / "corpus.parquet"
+    bomb(path)
+    return path
+
+
+BOMBED = [
+    "read_pairs(sys.argv[1])",
+    "read_pairs(sys.argv[1], skip_bad_rows=True)",
+    "[0 for _ in open_texts(sys.argv[1]).chunks()]",
+    "read_folder(Path(sys.argv[1]).parent)",
+]
+
+
+@pytest.mark.parametrize("code", BOMBED)
+def test_a_bomb_of_a_parquet_dictionary(code, dictionary_bomb):
+    (dictionary_bomb.parent / "queries.jsonl").write_text('{"_id": "q", "text": "z"}')
+    said, grown = peak_of(code, dictionary_bomb)
+    assert "corpus.parquet: expected data of at most" in said
+    assert "split the file, or check where it comes from" in said
+    assert grown < 800
+
+
+@pytest.mark.parametrize("code", BOMBED)
+def test_a_bomb_of_a_parquet_page(code, place):
+    """A page of kilobytes that says that it unpacks to gigabytes is refused by what it says."""
+    path = place / "corpus.parquet"
+    (place / "queries.jsonl").write_text('{"_id": "q", "text": "z"}')
+    column = pa.array(["x" * 4_000_000] * 64)
+    schema = pa.schema({name: pa.string() for name in ("query", "document", "text", "_id")})
+    with pq.ParquetWriter(path, schema, compression="zstd", use_dictionary=False) as writer:
+        for _ in range(5):
+            writer.write_table(pa.table([column] * 4, schema=schema))
+    assert path.stat().st_size < 1e6
+    said, grown = peak_of(code, path)
+    assert "corpus.parquet: expected data of at most" in said
+    assert grown < 800
+
+
+def test_texts_that_repeat_each_other_without_a_dictionary(place):
+    """DELTA_BYTE_ARRAY stores what a text has that the one before it has not."""
+    table = pa.table({"query": [str(i) for i in range(20_000)], "document": ["x" * 300_000] * 20_000})
+    encoding = {"query": "DELTA_BYTE_ARRAY", "document": "DELTA_BYTE_ARRAY"}
+    pq.write_table(table.slice(0, 200), place / "good.parquet", use_dictionary=False, column_encoding=encoding)
+    assert len(read_pairs(str(place / "good.parquet"))) == 200
+    pq.write_table(table, place / "bomb.parquet", use_dictionary=False, column_encoding=encoding, compression="zstd")
+    assert (place / "bomb.parquet").stat().st_size < 2e6
+    said, grown = peak_of("read_pairs(sys.argv[1])", place / "bomb.parquet")
+    assert "expected data of at most" in said
+    assert grown < 1500
+
+
+def test_an_honest_file_of_repeated_texts_is_read(place):
+    """One long text that many rows name, as far as it stays sane."""
+    named = pa.DictionaryArray.from_arrays(pa.array(np.zeros(2000, np.int32)), ["x" * 20_000])
+    pq.write_table(pa.table({"query": [str(i) for i in range(2000)], "document": named}), place / "a.parquet")
+    pairs = read_pairs(str(place / "a.parquet"))
+    assert len(pairs) == 2000
+    assert set(map(len, pairs.documents)) == {20_000}
+
+
+def test_less_memory_than_the_data_needs(place):
+    """What is said of the memory holds where the system sets a limit."""
+    rng = random.Random(0)
+    words = [f"{rng.getrandbits(64):x}" for _ in range(1000)]
+    column = ["".join(rng.choices(words, k=600)) for _ in range(20_000)]
+    pq.write_table(pa.table({"query": column, "document": column}), place / "a.parquet", compression="zstd")
+    said, _ = peak_of("read_pairs(sys.argv[1])", place / "a.parquet", memory=400 * 10**6)
+    assert "half of the free memory" in said
+
+
+@pytest.fixture(scope="module")
+def handed(tmp_path_factory):
+    """An exported model and an index of it."""
+    place = tmp_path_factory.mktemp("handed")
+    found = [f"open the socket {i}" for i in range(30)]
+    (place / "texts.txt").write_text("\n".join(found))
+    static_encoder(train_tokenizer(found, 60), width=16, max_tokens=16, seed=0).save(place / "run")
+    source = Source.of_folder(place / "run", Provenance(codec="binary", objective="infonce:0.06"))
+    with torch.no_grad():
+        model = export(source, place / "model", lambda: FitOn(texts=found))
+        build_index(load_exported(model), open_texts(str(place / "texts.txt")), place / "index")
+    return place
+
+
+def test_a_link_out_of_a_task_folder(place):
+    (place.parent / "secret.jsonl").write_text('{"_id": "a", "text": "x"}')
+    (place / "corpus.jsonl").symlink_to(place.parent / "secret.jsonl")
+    refused(r"corpus\.jsonl: expected a file inside .*, got a link to .*secret\.jsonl; put a copy", lambda: task(place / "corpus.jsonl"))
+    (place / "corpus.jsonl").unlink()
+    (place / "inside.jsonl").write_text('{"_id": "a", "text": "x"}')
+    (place / "corpus.jsonl").symlink_to("inside.jsonl")
+    assert task(place / "corpus.jsonl")[0].kind == "retrieval"
+    (place / "corpus.jsonl").unlink()
+    (place / "corpus.jsonl").symlink_to("corpus.jsonl")
+    refused("expected", lambda: task(place / "corpus.jsonl"))
+
+
+def test_a_link_out_of_an_index(handed, tmp_path):
+    exported = load_exported(handed / "model")
+    shutil.copytree(handed / "index", tmp_path / "index")
+    assert len(open_index(tmp_path / "index", exported)) == 30
+    (tmp_path / "index" / "texts.bin").rename(tmp_path / "texts.bin")
+    (tmp_path / "index" / "texts.bin").symlink_to(tmp_path / "texts.bin")
+    refused(r"texts\.bin: expected a file inside .*, got a link to", lambda: open_index(tmp_path / "index", exported))
+    refused("got a link to", lambda: build_index(exported, open_texts(str(handed / "texts.txt")), tmp_path / "index"))
+
+
+@pytest.mark.parametrize("name", ["codec/codec.json", "model.safetensors", "modules.json", "tokenizer.json"])
+def test_a_link_or_a_pipe_in_an_exported_folder(name, handed, tmp_path):
+    shutil.copytree(handed / "model", tmp_path / "model")
+    path = next((tmp_path / "model").rglob(Path(name).name))
+    path.rename(tmp_path / "outside")
+    path.symlink_to(tmp_path / "outside")
+    refused("expected a file inside .*, got a link to", lambda: load_exported(tmp_path / "model"))
+    path.unlink()
+    os.mkfifo(path)
+    refused("expected", lambda: load_exported(tmp_path / "model"))
+
+
+def test_no_module_of_the_folder_is_run(handed, tmp_path):
+    shutil.copytree(handed / "model", tmp_path / "model")
+    path = tmp_path / "model" / "modules.json"
+    (tmp_path / "model" / "mine.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\nclass Mine: pass\n")
+    modules = json.loads(path.read_text())
+    for type_ in ("mine.Mine", "os.system", "subprocess.Popen"):
+        path.write_text(json.dumps([{**modules[0], "type": type_}]))
+        refused("expected a local model folder", lambda: load_exported(tmp_path / "model"))
+    assert not (tmp_path / "ran").exists()
+
+
+BAD_NAMES = ["..", "../x", "/etc/x", "a/b", "a\\b", "", " ", ".hidden", "x" * 129, "a\0b", "a\nb", "-rf", "a'b", "é", "~"]
+
+
+@pytest.mark.parametrize("name", BAD_NAMES)
+def test_names_that_are_no_names(name, tmp_path):
+    from tempembed.commands.export import Export, export_command
+
+    ledger = Ledger(tmp_path / "sweep")
+    refused("expected a name of letters", lambda: ledger.trial_folder(name))
+    refused("expected a name of letters", lambda: ledger.record(name, number=0))
+    refused("expected a name of letters", lambda: export_command(Export(output=str(tmp_path / "out"), alias=name)))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["x" * 256, "a/" * 2500 + "a", "a\0b"])
+def test_places_that_no_file_system_has(name, handed, tmp_path):
+    path = tmp_path / name
+    refused("expected", lambda: check_output(path, resume=False))
+    refused("expected", lambda: check_target(path))
+    refused("expected", lambda: Ledger(path))
+    refused("expected", lambda: read_pairs(str(path)))
+    refused("expected", lambda: open_texts(str(path)))
+    refused("expected", lambda: read_folder(path))
+    refused("expected", lambda: load_report(path))
+    refused("expected", lambda: Codec.load(path))
+    refused("expected", lambda: build_index(load_exported(handed / "model"), open_texts(str(handed / "texts.txt")), path))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_ten_thousand_terms(tmp_path):
+    began = time.monotonic()
+    assert len(parse_terms([f"{dim}@0.05" for dim in range(1, 10_001)], 10_000)) == 10_000
+    refused("got 10000", lambda: parse_terms(["10000@0.05"], 1024))
+    refused("more than once", lambda: parse_terms(["7@0.05"] * 10_000, 64))
+    refused("expected dim <= 64", lambda: parse_terms([f"{dim}@0.05" for dim in range(1, 10_001)], 64))
+    assert len(parse_objective("tempagg:" + ",".join(f"{0.01 + i / 1e5:.5f}" for i in range(10_000)), 64)) == 10_000
+    refused("expected", lambda: parse_objective("tempagg:" + "(" * 50_000, 64))
+    refused("expected", lambda: parse_objective("tempagg:" + "cosine(0.1," * 5000, 64))
+    assert time.monotonic() - began < 10
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf", "1e999", "-1", "0", "-0.0", "9" * 5000, "0x1", "", " ", "1e-400", "cosine(nan,1)", "cosine(0.1,inf)",
+    "cosine(0.1,0.2,1e308)", "cooldown(1e308,1e-308)", "linear(0.1,1e999)", "learned(1e-9)"])  # fmt: skip
+def test_numbers_that_are_no_temperatures(value):
+    refused("expected", lambda: parse_terms([f"16@{value}"], 64))
+    refused("expected", lambda: parse_objective(f"infonce:{value}", 64))
+
+
+@pytest.mark.parametrize("term", ["nan@0.1", "1e3@0.1", "-1@0.1", "0@0.1", "9" * 5000 + "@0.1", "16@0.1*nan", "16@0.1*inf", "16@0.1*-1", "16@0.1*0", "1.5@0.1", "@", "16@0.1*"])
+def test_numbers_that_are_no_terms(term):
+    refused("expected", lambda: parse_terms([term], 64))
+
+
+@pytest.mark.parametrize(("name", "value"), [
+    ("epochs", float("inf")), ("epochs", float("nan")), ("learning_rate", float("inf")), ("seed", 2**33), ("seed", -1), ("hold_out", float("nan")),
+    ("batch_size", "512"), ("terms", 5), ("terms", [1]), ("precision", "int3"), ("steps", True), ("data", None), ("nonsense", 1), ("width", 10**400),
+])  # fmt: skip
+def test_settings_that_are_none(name, value):
+    refused("expected", lambda: TrainSettings.from_dict({**TrainSettings().to_dict(), name: value}))
+
+
+def test_a_codec_of_the_wrong_shape_reaches_no_library(tmp_path):
+    """faiss would read beyond the end of centroids that are too few."""
+    from safetensors.torch import load_file, save_file
+
+    documents = torch.randn(300, 16, generator=torch.Generator().manual_seed(0))
+    Codec.fit(parse_spec("pq:4", 16), documents).save(tmp_path)
+    centroids = load_file(tmp_path / "codec.safetensors")["numbers.centroids"]
+    for bad in (centroids[:1], centroids[:, :1], centroids.double(), centroids * float("nan")):
+        save_file({"numbers.centroids": bad.contiguous()}, tmp_path / "codec.safetensors")
+        refused("expected the tensors of prefix:16", lambda: Codec.load(tmp_path))
+    (tmp_path / "codec.json").write_text(json.dumps({"codec": "float32", "coordinates": 10**10}))
+    refused("expected codec and coordinates", lambda: Codec.load(tmp_path))
