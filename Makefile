@@ -1,9 +1,9 @@
-# make demo [KEEP=1] [ARGS="-- --objectives infonce:0.06"]   the main job      make test    the tests      make bench   the speed table
+# make demo [KEEP=1] [ARGS="-- --objectives infonce:0.06"]   the main job      make test    the tests      make test-fuzz   10,000 cases of bad input for every reader      make bench   the speed table
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: install demo stop test bench check
+.PHONY: install demo stop test test-fuzz bench check
 install: $(INSTALLED)
 
 # torch first and pinned: a wider requirement would take a build with gigabytes of CUDA
@@ -21,6 +21,9 @@ stop: install
 
 test: install
 	$(BIN)/python -m pytest
+
+test-fuzz: install
+	FUZZ_PROFILE=long $(BIN)/python -m pytest tests/fuzz
 
 bench: install
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'

@@ -222,7 +222,9 @@ def check_terms(terms: Terms, width: int) -> Terms:
             raise UserError(f"term {term}: expected dim <= {width}, the encoder's width, got {term.dim}")
     pairs = [(term.dim, str(term.course or f"{term.temperature!r}")) for term in terms]
     if repeated := sorted(pair for pair, count in Counter(pairs).items() if count > 1):
-        raise UserError(f"objective: expected each (dim, temperature) once, got {repeated[:5]} more than once")
+        raise UserError(
+            f"objective: expected each (dim, temperature) once, got {repeated[:5]} more than once"
+        )
     if not any(term.weight for term in terms):
         raise UserError("objective: expected a weight > 0 in at least one term, got only zeros")
     return terms

@@ -85,7 +85,9 @@ def read_json(path: Path) -> Any:
         UserError: not a plain file, too large, not UTF-8, not JSON, too deep, or a name twice in an object.
     """
     if (size := require_file(path).stat().st_size) > JSON_BYTES:
-        raise UserError(f"{path}: expected at most {JSON_BYTES:,} bytes of JSON, got {size:,}; check the path")
+        raise UserError(
+            f"{path}: expected at most {JSON_BYTES:,} bytes of JSON, got {size:,}; check the path"
+        )
     try:
         return json.loads(path.read_bytes(), object_pairs_hook=_unique)
     except (OSError, ValueError, RecursionError) as error:

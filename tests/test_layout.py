@@ -35,7 +35,11 @@ ALLOWED = {
     "tempembed/search": {"objective", "errors", "atomic", "settings", "evaluation", "untrusted"},
     "tempembed/report": {"evaluation", "reproduction", "compression", "geometry"},
     "tempembed/tracking": {"objective", "errors", "search", "compression", "evaluation"},
-    "tempembed/data": {"errors", "untrusted", "prepare"},  # prepare: only for the cache folder, inside a function
+    "tempembed/data": {
+        "errors",
+        "untrusted",
+        "prepare",
+    },  # prepare: only for the cache folder, inside a function
 }
 
 

@@ -124,7 +124,9 @@ class Codec:
         spec = parse_spec(text, full)
         numbers = number_codec(spec)
         state = read_tensors(folder / TENSORS)
-        shapes = {f"basis.{name}": shape for name, shape in Basis.shapes(spec.method, full, spec.width).items()}
+        shapes = {
+            f"basis.{name}": shape for name, shape in Basis.shapes(spec.method, full, spec.width).items()
+        }
         shapes |= {f"numbers.{name}": shape for name, shape in numbers.shapes.items()}
         if {name: tuple(tensor.shape) for name, tensor in state.items()} != shapes or not all(
             _fits(name, tensor, full) for name, tensor in state.items()

@@ -157,7 +157,9 @@ def parquet_batches(
     rows = max(1, min(rows, PART_BYTES // longest))
     if texts > limit:
         measured = 0
-        with _opened(path, file, [leaf.path for leaf in leaves.values() if leaf.path not in unnamed]) as named:
+        with _opened(
+            path, file, [leaf.path for leaf in leaves.values() if leaf.path not in unnamed]
+        ) as named:
             for batch in _readable(named.iter_batches(rows, columns=names), path):
                 measured += sum(map(_text_bytes, batch.columns))
                 _require_room(measured, limit, str(path))
@@ -226,7 +228,9 @@ def _is_of(path: str, names: list[str]) -> bool:
     return any(path == name or path.startswith(f"{name}.") for name in names)
 
 
-def resolved(tables: Iterable[pa.Table], source: str, limit: int | None = None, *, kept: bool) -> Iterator[pa.Table]:
+def resolved(
+    tables: Iterable[pa.Table], source: str, limit: int | None = None, *, kept: bool
+) -> Iterator[pa.Table]:
     """The tables with their dictionaries of text resolved, where there is room for that.
 
     Raises:

@@ -26,7 +26,11 @@ def load_report(path: Path) -> Measured:
     lacking = [f"{row['task']}|{row['spec']}" for row in report["scores"]]
     lacking = [key for key in lacking if key not in replicates]
     shapes = {(tensor.dtype.is_floating_point, tensor.shape) for tensor in replicates.values()}
-    if lacking or len(shapes) > 1 or any(not real or len(shape) != 1 or not shape[0] for real, shape in shapes):
+    if (
+        lacking
+        or len(shapes) > 1
+        or any(not real or len(shape) != 1 or not shape[0] for real, shape in shapes)
+    ):
         raise UserError(
             f"{beside}: expected replicates of every score, equally many, got {str(shapes)[:100]} and none of "
             f"{lacking[:3]}; measure the model again"
@@ -70,8 +74,13 @@ def read_report(path: Path) -> dict[str, Any]:
     for name, task in tasks.items():
         require(are(task, {"fingerprint": str}), f"task {name[:60]!r}: expected a fingerprint")
     for number, row in enumerate(report["scores"], start=1):
-        require(are(row, _ROW) and row["task"] in tasks, f"score {number}: expected {', '.join(_ROW)} of a task")
-        require(all(abs(v) < 1e300 for v in row.values() if isinstance(v, int | float)), f"score {number}: expected finite numbers")
+        require(
+            are(row, _ROW) and row["task"] in tasks, f"score {number}: expected {', '.join(_ROW)} of a task"
+        )
+        require(
+            all(abs(v) < 1e300 for v in row.values() if isinstance(v, int | float)),
+            f"score {number}: expected finite numbers",
+        )
     return report
 
 

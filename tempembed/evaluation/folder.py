@@ -140,12 +140,16 @@ def _json_table(path: Path) -> Table:
                     rows.append(_json_object(line))
                 except BadRow as bad:
                     raise UserError(f"{path}, line {number}: {bad.message}") from bad
-    return {name: [row.get(name) for row in rows] for name in dict.fromkeys(key for row in rows for key in row)}
+    return {
+        name: [row.get(name) for row in rows] for name in dict.fromkeys(key for row in rows for key in row)
+    }
 
 
 def _distinct(names: list[str], path: Path) -> list[str]:
     if repeated := [name for name, num in Counter(names).items() if num > 1]:
-        raise UserError(f"{path}: expected each column once, got {quoted(repeated)} more than once; rename one")
+        raise UserError(
+            f"{path}: expected each column once, got {quoted(repeated)} more than once; rename one"
+        )
     return names
 
 
@@ -168,7 +172,9 @@ def _columns(path: Path, table: Table, shape: dict[str, str]) -> Table:
         expected, good = _KINDS[kind]
         for row, value in enumerate(table[name], 1):
             if not good(value):
-                raise UserError(f"{path}: row {row}, column {name}: expected {expected}, got {str(value)[:60]!r}")
+                raise UserError(
+                    f"{path}: row {row}, column {name}: expected {expected}, got {str(value)[:60]!r}"
+                )
     return {name: table[name] for name in shape}
 
 
@@ -190,7 +196,9 @@ def _is_number(value: Any) -> bool:
 
 
 def _is_label(value: Any) -> bool:
-    return value is not None and (_is_string(value) if isinstance(value, str) else not isinstance(value, list | dict))
+    return value is not None and (
+        _is_string(value) if isinstance(value, str) else not isinstance(value, list | dict)
+    )
 
 
 _KINDS: dict[str, tuple[str, Callable[[Any], bool]]] = {

@@ -241,7 +241,9 @@ def open_index(folder: Path, exported: Exported) -> Index:
         ranges.state = read_tensors(folder / RANGES)
         found = {name: (tensor.dtype, tuple(tensor.shape)) for name, tensor in ranges.state.items()}
         if found != {name: (torch.float32, shape) for name, shape in ranges.shapes.items()}:
-            raise UserError(f"index {folder}: expected {ranges.shapes} in {RANGES}, got {found}; build it again")
+            raise UserError(
+                f"index {folder}: expected {ranges.shapes} in {RANGES}, got {found}; build it again"
+            )
     texts = np.memmap(folder / TEXTS, np.uint8, "r")
     return Index(
         exported=exported, codes_MB=codes, rerank_MR=rerank, ranges=ranges, texts=texts,

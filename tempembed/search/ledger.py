@@ -96,7 +96,9 @@ class Ledger:
         """Of all trials, in the order of their numbers."""
         found = {path: _read(path) for path in (self.folder / "trials").glob(f"*/{RECORD}")}
         for path, record in found.items():
-            if record and not (isinstance(record.get("number"), int) and record.get("name") == path.parent.name):
+            if record and not (
+                isinstance(record.get("number"), int) and record.get("name") == path.parent.name
+            ):
                 raise UserError(
                     f"{path}: expected the record of trial {path.parent.name} with its number, got {str(record)[:100]}; "
                     "remove the trial's folder, or begin anew with --fresh"

@@ -37,7 +37,9 @@ def test_checkpoint(steps, folder, data):
         path.write_bytes(content)
     for path in data.draw(st.lists(st.sampled_from(list(steps)), min_size=1, max_size=3)):
         content = steps[path]
-        path.write_bytes(data.draw(damaged_json(json.loads(content)) if path.suffix == ".json" else damaged(content)))
+        path.write_bytes(
+            data.draw(damaged_json(json.loads(content)) if path.suffix == ".json" else damaged(content))
+        )
     net, optimizer = model()
     with only_our_errors("test_checkpoint", folder):
         assert load_checkpoint(folder, net, optimizer, SETTINGS) in (1, 2)

@@ -13,11 +13,14 @@ from tempembed.compression.spec import BITS, Method, Numbers, Rerank, get_args, 
 from tests.fuzz.harness import damaged, damaged_json, only_our_errors, profile
 
 WIDTH = 24
-number = st.sampled_from(["1", "8", "16", "24", "25", "0", "-1", "999999999", "9999999999", "٣", "", " 8", "1.5", "x"])
+number = st.sampled_from(
+    ["1", "8", "16", "24", "25", "0", "-1", "999999999", "9999999999", "٣", "", " 8", "1.5", "x"]
+)
 part = st.one_of(
-    st.tuples(st.sampled_from([*get_args(Method), *get_args(Numbers), "rerank"]), st.lists(st.one_of(number, st.sampled_from(get_args(Rerank))), max_size=3)).map(
-        lambda p: ":".join([p[0], *p[1]])
-    ),
+    st.tuples(
+        st.sampled_from([*get_args(Method), *get_args(Numbers), "rerank"]),
+        st.lists(st.one_of(number, st.sampled_from(get_args(Rerank))), max_size=3),
+    ).map(lambda p: ":".join([p[0], *p[1]])),
     st.sampled_from(["", "+", ":", "prefix", "pq:8", "binary", "rerank:bits:10", "prefix:8", "random:8:3"]),
     st.text(max_size=8),
 )
@@ -34,7 +37,17 @@ def test_spec(text, full):
         assert spec.rerank is None or spec.numbers in BITS
 
 
-SPECS = ["prefix:9+float16", "random:8:2+int8", "variance:7+int4", "pca:8+int8", "whiten:6", "median", "rotated", "pca:8+itq+rerank:bits:5", "pq:4"]
+SPECS = [
+    "prefix:9+float16",
+    "random:8:2+int8",
+    "variance:7+int4",
+    "pca:8+int8",
+    "whiten:6",
+    "median",
+    "rotated",
+    "pca:8+itq+rerank:bits:5",
+    "pq:4",
+]
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +78,21 @@ def _tensor(kind, tensor):
     }[kind]()
 
 
-KINDS = ["empty", "shorter", "longer", "deeper", "scalar", "double", "half", "whole", "nan", "large", "below", "gone", "renamed"]
+KINDS = [
+    "empty",
+    "shorter",
+    "longer",
+    "deeper",
+    "scalar",
+    "double",
+    "half",
+    "whole",
+    "nan",
+    "large",
+    "below",
+    "gone",
+    "renamed",
+]
 
 
 @st.composite
@@ -89,8 +116,12 @@ def test_codec(codecs, folder, data):
     files = data.draw(st.sampled_from(codecs))
     description, weights = files["codec.json"], files["codec.safetensors"]
     broken = data.draw(st.integers(0, 2))
-    (folder / "codec.json").write_bytes(data.draw(damaged_json(json.loads(description))) if broken != 1 else description)
-    (folder / "codec.safetensors").write_bytes(data.draw(st.one_of(damaged(weights), tensors(weights))) if broken else weights)
+    (folder / "codec.json").write_bytes(
+        data.draw(damaged_json(json.loads(description))) if broken != 1 else description
+    )
+    (folder / "codec.safetensors").write_bytes(
+        data.draw(st.one_of(damaged(weights), tensors(weights))) if broken else weights
+    )
     with only_our_errors("test_codec", folder):
         codec = Codec.load(folder)
         vectors = torch.ones(3, codec.full)

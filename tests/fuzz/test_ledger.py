@@ -1,21 +1,23 @@
 """The files of a sweep, and every name that becomes part of a path."""
 
-import json
 import shutil
-from pathlib import Path
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tempembed.errors import UserError
 from tempembed.search.ledger import Ledger
 from tempembed.tracking.registry import registered_name
 from tempembed.untrusted import NAME, check_name, check_place
-from tests.fuzz.harness import changed, damaged_json, only_our_errors, profile
+from tests.fuzz.harness import damaged_json, only_our_errors, profile
 
 SWEEP = {"id": "0f", "settings": {"seed": 0, "goals": ["retrieval"]}, "data": "ab", "trials": {}}
-RECORD = {"name": "a", "number": 0, "status": "FINISHED", "settings": {"seed": 0}, "goals": {"retrieval": 0.5}}
+RECORD = {
+    "name": "a",
+    "number": 0,
+    "status": "FINISHED",
+    "settings": {"seed": 0},
+    "goals": {"retrieval": 0.5},
+}
 
 
 @profile
@@ -34,10 +36,33 @@ def test_ledger(folder, sweep, record):
 
 
 part = st.one_of(
-    st.sampled_from(["..", ".", "", "a", "x" * 300, "\0", "~", "a b", "é", "con", "-", "'", '"', "\n", "C:", "a" * 128, "a" * 129, "\udcff"]),
+    st.sampled_from(
+        [
+            "..",
+            ".",
+            "",
+            "a",
+            "x" * 300,
+            "\0",
+            "~",
+            "a b",
+            "é",
+            "con",
+            "-",
+            "'",
+            '"',
+            "\n",
+            "C:",
+            "a" * 128,
+            "a" * 129,
+            "\udcff",
+        ]
+    ),
     st.text(max_size=6),
 )
-name = st.lists(part, min_size=1, max_size=4).flatmap(lambda parts: st.sampled_from(["/", "\\", "", "."]).map(lambda by: by.join(parts)))
+name = st.lists(part, min_size=1, max_size=4).flatmap(
+    lambda parts: st.sampled_from(["/", "\\", "", "."]).map(lambda by: by.join(parts))
+)
 
 
 @profile

@@ -15,17 +15,39 @@ from tempembed.settings import TrainSettings, fingerprint
 from tests.fuzz.harness import changed, odd, only_our_errors, profile
 
 number = st.one_of(
-    st.sampled_from(["0.06", "0.03", "1", "0", "-1", "nan", "inf", "-inf", "1e999", "1e-320", "1e308", "1_0", "٣", " 0.1 ", "", "0x1", "9" * 5000]),
+    st.sampled_from(
+        [
+            "0.06",
+            "0.03",
+            "1",
+            "0",
+            "-1",
+            "nan",
+            "inf",
+            "-inf",
+            "1e999",
+            "1e-320",
+            "1e308",
+            "1_0",
+            "٣",
+            " 0.1 ",
+            "",
+            "0x1",
+            "9" * 5000,
+        ]
+    ),
     st.floats().map(repr),
     st.integers().map(str),
 )
-course = st.tuples(st.sampled_from(["cosine", "linear", "cooldown", "learned", "Cosine", ""]), st.lists(number, max_size=4)).map(
-    lambda c: f"{c[0]}({','.join(c[1])})"
-)
+course = st.tuples(
+    st.sampled_from(["cosine", "linear", "cooldown", "learned", "Cosine", ""]), st.lists(number, max_size=4)
+).map(lambda c: f"{c[0]}({','.join(c[1])})")
 temperature = st.one_of(number, course, st.text(max_size=6))
 name = st.sampled_from([*FAMILIES, "INFONCE", "mrl ", "", "x"])
 objective = st.one_of(
-    st.tuples(name, st.lists(temperature, max_size=4)).map(lambda o: f"{o[0]}:{','.join(o[1])}"), name, st.text(max_size=20)
+    st.tuples(name, st.lists(temperature, max_size=4)).map(lambda o: f"{o[0]}:{','.join(o[1])}"),
+    name,
+    st.text(max_size=20),
 )
 term = st.tuples(
     st.one_of(st.integers(-1, 70).map(str), number), st.sampled_from(["@", "@", "@", "", "@@"]), temperature,
@@ -63,7 +85,9 @@ def test_terms(texts, width):
 
 
 GOOD = TrainSettings(terms=("16@0.05", "64@0.1*0.5"), steps=10, width=64, learning_rate=0.1).to_dict()
-fields = st.dictionaries(st.sampled_from(sorted(GOOD)), st.one_of(odd, st.floats(), st.integers(), objective), max_size=3)
+fields = st.dictionaries(
+    st.sampled_from(sorted(GOOD)), st.one_of(odd, st.floats(), st.integers(), objective), max_size=3
+)
 
 
 @profile
@@ -79,11 +103,21 @@ def test_settings(values):
         settings.resolved_terms(64)
 
 
-goal = st.one_of(st.sampled_from(["retrieval", "clustering", "bytes-128", "bytes-0", "bytes-", "bytes-٣", "bytes-1e9", ""]), st.integers().map(lambda n: f"bytes-{n}"), st.text(max_size=8))
+goal = st.one_of(
+    st.sampled_from(
+        ["retrieval", "clustering", "bytes-128", "bytes-0", "bytes-", "bytes-٣", "bytes-1e9", ""]
+    ),
+    st.integers().map(lambda n: f"bytes-{n}"),
+    st.text(max_size=8),
+)
 
 
 @profile
-@given(st.lists(goal, max_size=4), st.lists(st.one_of(st.sampled_from([*SEARCHED, ""]), st.text(max_size=5)), max_size=4), width)
+@given(
+    st.lists(goal, max_size=4),
+    st.lists(st.one_of(st.sampled_from([*SEARCHED, ""]), st.text(max_size=5)), max_size=4),
+    width,
+)
 def test_search_settings(goals, families, width):
     with only_our_errors("test_search_settings"):
         check_goals(goals)

@@ -13,8 +13,39 @@ from hypothesis import strategies as st
 from tempembed.data.pairs import read_pairs
 from tests.fuzz.harness import damaged, damaged_json, json_bytes, odd, only_our_errors, profile
 
-NAMES = ["query", "document", "anchor", "positive", "negative", "negative_1", "negative_2", "hard_negatives", "label", "x", ""]
-TEXTS = st.sampled_from(["one", "two words", " ", "", "three\n", 'q"uote', "a,b", "tab\t", "é", "\ufeff", "\0", "\r", "x" * 200, '["n", "m"]', "[", "7"])
+NAMES = [
+    "query",
+    "document",
+    "anchor",
+    "positive",
+    "negative",
+    "negative_1",
+    "negative_2",
+    "hard_negatives",
+    "label",
+    "x",
+    "",
+]
+TEXTS = st.sampled_from(
+    [
+        "one",
+        "two words",
+        " ",
+        "",
+        "three\n",
+        'q"uote',
+        "a,b",
+        "tab\t",
+        "é",
+        "\ufeff",
+        "\0",
+        "\r",
+        "x" * 200,
+        '["n", "m"]',
+        "[",
+        "7",
+    ]
+)
 
 
 def read(source, skip):
@@ -28,7 +59,10 @@ def read(source, skip):
 
 
 good_row = st.fixed_dictionaries({"query": TEXTS, "document": TEXTS})
-rows = st.lists(st.one_of(good_row, good_row, st.dictionaries(st.sampled_from(NAMES), st.one_of(TEXTS, odd), max_size=5)), max_size=6)
+rows = st.lists(
+    st.one_of(good_row, good_row, st.dictionaries(st.sampled_from(NAMES), st.one_of(TEXTS, odd), max_size=5)),
+    max_size=6,
+)
 
 
 def as_json(rows):
@@ -38,7 +72,9 @@ def as_json(rows):
 def as_csv(rows, delimiter):
     file = io.StringIO()
     names = list(rows[0]) if rows else []
-    csv.writer(file, delimiter=delimiter).writerows([names, *([row.get(name) for name in names] for row in rows)])
+    csv.writer(file, delimiter=delimiter).writerows(
+        [names, *([row.get(name) for name in names] for row in rows)]
+    )
     return file.getvalue().encode("utf-8", "surrogatepass")
 
 
@@ -60,7 +96,13 @@ def test_pairs_text(folder, file, skip):
     path.unlink()
 
 
-TEXT_TYPES = [pa.string(), pa.large_string(), pa.string_view(), pa.dictionary(pa.int8(), pa.string()), pa.dictionary(pa.int32(), pa.large_string())]
+TEXT_TYPES = [
+    pa.string(),
+    pa.large_string(),
+    pa.string_view(),
+    pa.dictionary(pa.int8(), pa.string()),
+    pa.dictionary(pa.int32(), pa.large_string()),
+]
 TYPES = [
     *TEXT_TYPES, pa.null(), pa.binary(), pa.int64(), pa.uint8(), pa.float64(), pa.bool_(), pa.list_(pa.string()), pa.large_list(pa.large_string()),
     pa.list_(pa.string(), 2), pa.list_(pa.list_(pa.string())), pa.struct({"a": pa.string()}), pa.timestamp("s"), pa.list_(pa.int32()),
@@ -90,7 +132,17 @@ def as_type(texts, type_):
     if pa.types.is_list(type_) and pa.types.is_dictionary(type_.value_type):
         values = pa.array([t or "" for t in texts]).dictionary_encode()
         return pa.ListArray.from_arrays(pa.array(range(len(texts) + 1), pa.int32()), values)
-    for wrap in (lambda t: t, lambda t: t and [t, t], lambda t: t and [[t]], lambda t: t and {"a": t}, lambda t: t and len(t), lambda t: t and t.encode(), lambda t: None, lambda t: t and [len(t)], bool):
+    for wrap in (
+        lambda t: t,
+        lambda t: t and [t, t],
+        lambda t: t and [[t]],
+        lambda t: t and {"a": t},
+        lambda t: t and len(t),
+        lambda t: t and t.encode(),
+        lambda t: None,
+        lambda t: t and [len(t)],
+        bool,
+    ):
         try:
             return pa.array([wrap(t) for t in texts], type_)
         except (pa.ArrowException, TypeError, ValueError):
@@ -133,7 +185,12 @@ def saved(tmp_path_factory):
 
     datasets.disable_progress_bars()
     place = tmp_path_factory.mktemp("saved") / "data"
-    rows = {"query": ["a", "b", "c"], "document": ["d", "e", "f"], "label": [1, 2, 3], "hard_negatives": [["x"], [], ["y", "z"]]}
+    rows = {
+        "query": ["a", "b", "c"],
+        "document": ["d", "e", "f"],
+        "label": [1, 2, 3],
+        "hard_negatives": [["x"], [], ["y", "z"]],
+    }
     datasets.Dataset.from_dict(rows).save_to_disk(place)
     return {path.name: path.read_bytes() for path in place.iterdir()}
 

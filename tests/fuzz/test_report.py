@@ -23,7 +23,10 @@ REPORT = {
     "model": "m", "width": 64, "geometry": {"pca95": 3}, "data": {"tasks": {"retrieval": {"kind": "retrieval", "fingerprint": "ab"}}},
     "scores": [row("retrieval", "prefix:64+float32", "float32", 64, 256), row("retrieval", "prefix:64+binary", "binary", 64, 8)],
 }  # fmt: skip
-TENSORS = {f"{r['task']}|{r['spec']}": torch.rand(20, generator=torch.Generator().manual_seed(0)) for r in REPORT["scores"]}
+TENSORS = {
+    f"{r['task']}|{r['spec']}": torch.rand(20, generator=torch.Generator().manual_seed(0))
+    for r in REPORT["scores"]
+}
 OTHERS = st.sampled_from([
     TENSORS, dict(list(TENSORS.items())[:1]), {name: t[:0] for name, t in TENSORS.items()}, {name: t.long() for name, t in TENSORS.items()},
     {name: t[None].clone() for name, t in TENSORS.items()}, {name: t[: 5 * i + 1].clone() for i, (name, t) in enumerate(TENSORS.items())},

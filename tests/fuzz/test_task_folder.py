@@ -41,7 +41,12 @@ def _written(rows, suffix):
         sink = io.BytesIO()
         try:
             pq.write_table(pa.Table.from_pylist(rows), sink)
-        except (pa.ArrowException, UnicodeEncodeError, OverflowError, TypeError):  # values that Arrow cannot mix
+        except (
+            pa.ArrowException,
+            UnicodeEncodeError,
+            OverflowError,
+            TypeError,
+        ):  # values that Arrow cannot mix
             return b""
         return sink.getvalue()
     comma = "\t" if suffix == ".tsv" else ","
@@ -59,7 +64,11 @@ def task(draw):
     for stem, rows in tables.items():
         suffix = draw(st.sampled_from(SUFFIXES))
         content = _written(draw(changed(rows)) if stem == broken else rows, suffix)
-        place = draw(st.sampled_from([f"{stem}{suffix}", f"{stem}{suffix}", f"{stem}/test{suffix}", f"{stem}/x{suffix}"]))
+        place = draw(
+            st.sampled_from(
+                [f"{stem}{suffix}", f"{stem}{suffix}", f"{stem}/test{suffix}", f"{stem}/x{suffix}"]
+            )
+        )
         files[place] = draw(damaged(content, 2)) if stem == broken else content
     return files
 

@@ -10,7 +10,10 @@ from hypothesis import strategies as st
 from tempembed.handover.texts import SUFFIXES, open_texts
 from tests.fuzz.harness import damaged, json_bytes, odd, only_our_errors, profile
 
-texts = st.lists(st.sampled_from(["one", "two words", "é", "\ufeffx", 'q"uote', "a,b", "\0", "\r", " ", "x" * 300]), max_size=6)
+texts = st.lists(
+    st.sampled_from(["one", "two words", "é", "\ufeffx", 'q"uote', "a,b", "\0", "\r", " ", "x" * 300]),
+    max_size=6,
+)
 columns = st.sampled_from(["text", "document", "query", ""])
 
 
@@ -19,7 +22,17 @@ def file(draw):
     suffix, column, content = draw(st.sampled_from(SUFFIXES)), draw(columns), draw(texts)
     if suffix == ".parquet":
         sink = io.BytesIO()
-        type_ = draw(st.sampled_from([pa.string(), pa.binary(), pa.large_string(), pa.string_view(), pa.dictionary(pa.int32(), pa.string())]))
+        type_ = draw(
+            st.sampled_from(
+                [
+                    pa.string(),
+                    pa.binary(),
+                    pa.large_string(),
+                    pa.string_view(),
+                    pa.dictionary(pa.int32(), pa.string()),
+                ]
+            )
+        )
         pq.write_table(pa.table({column: pa.array(content, type_), "n": range(len(content))}), sink)
         whole = sink.getvalue()
     elif suffix in (".csv", ".tsv"):

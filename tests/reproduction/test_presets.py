@@ -4,8 +4,8 @@ import pytest
 
 from tempembed.errors import UserError
 from tempembed.reproduction.presets import PRESETS, STATIC, TRANSFORMER, settings, single
-from tempembed.untrusted import NAME
 from tempembed.settings import TrainSettings
+from tempembed.untrusted import NAME
 
 
 @pytest.mark.parametrize("name", PRESETS)
