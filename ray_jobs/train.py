@@ -18,6 +18,7 @@ from ray.train.v2.api.callback import UserCallback
 from ray_jobs.run import check_batch, check_capacity, fit, prepare_apart
 from tempembed.cli import Train, check_output, progress_line, run, score_table
 from tempembed.tracking.tracker import JsonlTracker, Tracker
+from tempembed.untrusted import check_name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +37,10 @@ class RayTrain(Train):
     """MLflow tracking server; default: MLFLOW_TRACKING_URI; without either, metrics go to metrics.jsonl only."""
     experiment: str = "tempembed"
     """MLflow experiment."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_name(self.experiment, "--experiment")
 
 
 class Progress(UserCallback):

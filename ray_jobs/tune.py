@@ -46,6 +46,7 @@ from tempembed.settings import TrainSettings
 from tempembed.tracking.mlflow import MlflowRun, start_run
 from tempembed.tracking.registry import Registry
 from tempembed.tracking.winners import Candidate, promote
+from tempembed.untrusted import check_name
 
 OBJECTIVES = (
     "infonce:0.03", "infonce:0.06", "infonce:0.1", "infonce:0.2", "infonce:0.4",
@@ -105,6 +106,7 @@ class Sweep(TrainSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        check_name(self.experiment, "--experiment")
         check_goals(self.goals)
         check_families(self.families)
         for name, least in (("num_trials", 1), ("rungs", 1), ("reduction_factor", 2), ("stop_bytes", 1)):

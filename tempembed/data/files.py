@@ -17,7 +17,7 @@ from tempembed.data.faults import BadRow, Faults
 from tempembed.data.rows import CHUNK_ROWS, Collector
 from tempembed.data.wording import first_line, quoted, shown
 from tempembed.errors import UserError
-from tempembed.untrusted import require_file
+from tempembed.untrusted import read_json, require_file, require_inside
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -109,7 +109,13 @@ def _load_saved(folder: Path) -> "Dataset":
         raise UserError(
             f"{folder}: expected one dataset, got several splits ({splits}): give {folder}/<split>"
         )
+    require_inside(folder, folder.rglob("*"))
     try:
+        state = read_json(folder / "state.json")
+        if outside := [
+            one["filename"] for one in state["_data_files"] if Path(one["filename"]).name != one["filename"]
+        ]:
+            raise ValueError(f"a file elsewhere, {shown(outside[0])}")
         return datasets.load_from_disk(str(folder))
     except Exception as error:  # as in _load_hub
         raise UserError(

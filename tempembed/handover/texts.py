@@ -146,9 +146,12 @@ def _column(names: Sequence[str]) -> str:
 
 def _file_column(names: Sequence[str], path: Path) -> str:
     try:
-        return _column(names)
+        column = _column(names)
     except BadRow as bad:
         raise UserError(f"{path}: {bad.message}") from bad
+    if list(names).count(column) > 1:
+        raise UserError(f"{path}: expected a column {column!r}, got it more than once: rename one")
+    return column
 
 
 def _at(path: Path, row: int, bad: BadRow, line: int = 0) -> UserError:
