@@ -426,8 +426,6 @@ BAD_NAMES = [
 
 @pytest.mark.parametrize("name", BAD_NAMES)
 def test_names_that_are_no_names(name, tmp_path):
-    from ray_jobs.train import RayTrain
-    from ray_jobs.tune import Sweep
     from tempembed.commands.export import Export, export_command
 
     ledger = Ledger(tmp_path / "sweep")
