@@ -248,6 +248,45 @@ def resolved(
             yield pa.table(columns, names=table.column_names) if columns else part
 
 
+def validated(tables: Iterable[pa.Table], source: str) -> Iterator[pa.Table]:
+    """The tables, whose places are checked to be inside: Arrow maps a file into memory and believes it.
+
+    Raises:
+        UserError: one is not.
+    """
+    row = 1
+    for table in tables:
+        try:
+            for chunk in (chunk for column in table.columns for chunk in column.chunks):
+                chunk.validate()
+                _validate(chunk)
+        except (pa.ArrowException, ValueError, IndexError) as error:
+            raise UserError(
+                f"{source}: expected whole Arrow data, it is damaged from row {row} on ({first_line(error)}): save it again"
+            ) from error
+        row += len(table)
+        yield table
+
+
+def _validate(array: pa.Array) -> None:
+    """All but UTF-8, which costs a row and not the file."""
+    type_ = array.type
+    if pa.types.is_dictionary(type_):
+        array.indices.validate(full=True)
+        least, most = pc.min_max(array.indices).values()
+        if least.is_valid and not 0 <= least.as_py() <= most.as_py() < len(array.dictionary):
+            raise ValueError(f"an index beyond {len(array.dictionary)}")
+        _validate(array.dictionary)
+    elif pa.types.is_list(type_) or pa.types.is_large_list(type_):
+        kind = pa.ListArray if pa.types.is_list(type_) else pa.LargeListArray
+        kind.from_arrays(array.offsets, pa.nulls(len(array.values))).validate(full=True)
+        _validate(array.values)
+    elif pa.types.is_string(type_) or pa.types.is_large_string(type_):
+        array.view(pa.binary() if pa.types.is_string(type_) else pa.large_binary()).validate(full=True)
+    else:
+        array.validate(full=True)
+
+
 def _is_named(type_: pa.DataType) -> bool:
     return pa.types.is_dictionary(type_) and is_text(type_)
 

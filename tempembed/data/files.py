@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from tempembed.data.bounds import csv_lines, lines, open_parquet, parquet_batches, resolved
+from tempembed.data.bounds import csv_lines, lines, open_parquet, parquet_batches, resolved, validated
 from tempembed.data.columns import Columns, arrow_columns, file_columns, find_columns
 from tempembed.data.faults import BadRow, Faults
 from tempembed.data.rows import CHUNK_ROWS, Collector
@@ -96,7 +96,8 @@ def _read_dataset(dataset: "Dataset", source: str, faults: Faults) -> pa.Table:
     columns = arrow_columns(dataset.features.arrow_schema, source)
     collector = Collector(name=source, faults=faults)
     selected = dataset.select_columns(columns.names).with_format("arrow")
-    collector.add_batches(resolved(selected.iter(batch_size=CHUNK_ROWS), source, kept=True), columns)
+    batches = validated(selected.iter(batch_size=CHUNK_ROWS), source)
+    collector.add_batches(resolved(batches, source, kept=True), columns)
     return collector.table()
 
 

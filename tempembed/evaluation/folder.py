@@ -13,7 +13,7 @@ from tempembed.data.bounds import LINE_BYTES, lines, open_parquet, parquet_batch
 from tempembed.data.faults import BadRow
 from tempembed.data.files import _BOM, _json_object
 from tempembed.data.rows import CHUNK_ROWS
-from tempembed.data.wording import first_line, quoted
+from tempembed.data.wording import first_line, quoted, shown
 from tempembed.errors import UserError
 from tempembed.untrusted import require_file, require_inside
 
@@ -90,7 +90,7 @@ def _read_one(folder: Path) -> FolderTask | None:
     read = {name: _columns(*where, shapes[kind]) for name, where in tables.items()}
     if kind == "classification" and len(set(read["train"]["label"])) < 2:
         raise UserError(
-            f"{tables['train'][0]}: expected at least 2 labels, got {read['train']['label'][0]!r} alone"
+            f"{tables['train'][0]}: expected at least 2 labels, got {shown(read['train']['label'][0])} alone"
         )
     return FolderTask(folder.name, kind, read, {})
 
@@ -242,7 +242,7 @@ def _retrieval(folder: Path) -> FolderTask:
         ids = [str(value) for value in columns[key]]
         if repeated := [value for value, num in Counter(ids).items() if num > 1]:
             raise UserError(
-                f"{path}: expected unique ids, got {repeated[0]!r} and {len(repeated) - 1} more twice"
+                f"{path}: expected unique ids, got {shown(repeated[0])} and {len(repeated) - 1} more twice"
             )
         titles = ["" if title is None else str(title) for title in columns.get("title", ())]
         texts = columns["text"]
@@ -270,7 +270,7 @@ def _retrieval(folder: Path) -> FolderTask:
         _check_ids(ranked, "corpus", [d for ids in candidates.values() for d in ids], read["corpus"]["id"])
         if lacking := [query for query in relevant if query not in candidates]:
             raise UserError(
-                f"{ranked}: expected candidates for every query of qrels, {lacking[0]!r} has none"
+                f"{ranked}: expected candidates for every query of qrels, {shown(lacking[0])} has none"
             )
     return FolderTask(folder.name, "reranking" if candidates else "retrieval", read, relevant, candidates)
 
@@ -278,6 +278,6 @@ def _retrieval(folder: Path) -> FolderTask:
 def _check_ids(path: Path, table: str, used: Any, known: Sequence[str]) -> None:
     if dangling := sorted(set(used) - set(known)):
         raise UserError(
-            f"{path}: expected ids that are in {table}, got {dangling[0]!r} and {len(dangling) - 1} more that are not: "
+            f"{path}: expected ids that are in {table}, got {shown(dangling[0])} and {len(dangling) - 1} more that are not: "
             f"drop these rows or add them to {table}"
         )

@@ -63,6 +63,7 @@ def codecs(tmp_path_factory):
 
 def _tensor(kind, tensor):
     """Another tensor in its place."""
+    tensor = tensor if tensor.dim() else tensor[None]
     return {
         "empty": lambda: tensor[:0].clone(),
         "shorter": lambda: tensor[..., : max(1, tensor.shape[-1] // 2)].clone(),

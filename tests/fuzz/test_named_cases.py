@@ -518,3 +518,29 @@ def test_a_codec_of_the_wrong_shape_reaches_no_library(tmp_path):
         refused("expected the tensors of prefix:16", lambda: Codec.load(tmp_path))
     (tmp_path / "codec.json").write_text(json.dumps({"codec": "float32", "coordinates": 10**10}))
     refused("expected codec and coordinates", lambda: Codec.load(tmp_path))
+
+
+def test_arrow_data_whose_places_are_elsewhere():
+    """A saved dataset is mapped into memory and believed: a place beyond its end ended the process."""
+    from tempembed.data.bounds import validated
+
+    def texts(*ends):
+        buffers = [None, pa.py_buffer(np.array([0, *ends], np.int32)), pa.py_buffer(b"abcdef")]
+        return pa.Array.from_buffers(pa.string(), len(ends), buffers)
+
+    indices = [None, pa.py_buffer(np.array([0, 99], np.int32))]
+    named = pa.DictionaryArray.from_buffers(
+        pa.dictionary(pa.int32(), pa.string()), 2, indices, pa.array(["a"])
+    )
+    lists = [None, pa.py_buffer(np.array([0, 9, 2], np.int32))]
+    listed = pa.ListArray.from_buffers(pa.list_(pa.string()), 2, lists, children=[pa.array(["a", "b"])])
+    for bad in (texts(5, 4), texts(2, 400), texts(-3, 2), named, listed):
+        refused("damaged from row 1 on", lambda bad=bad: list(validated([pa.table({"x": bad})], "data")))
+    good = [
+        texts(2, 4),
+        pa.array([["a"], None, []]),
+        pa.array(["a", None]).dictionary_encode(),
+        pa.array([None]),
+        texts(2, 4).slice(1),
+    ]
+    assert [len(list(validated([pa.table({"x": each})], "data"))) for each in good] == [1] * 5
