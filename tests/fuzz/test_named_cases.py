@@ -57,9 +57,14 @@ def texts(path):
 
 def task(path):
     """The file as the corpus of a search."""
-    (path.parent / "queries.jsonl").write_text('{"_id": "q", "text": "z"}')
-    (path.parent / "qrels.tsv").write_text("query-id\tcorpus-id\tscore\nq\ta\t1")
-    return read_folder(path.parent)
+    return read_folder(rest_of_a_task(path.parent))
+
+
+def rest_of_a_task(folder):
+    """All but the corpus."""
+    (folder / "queries.jsonl").write_text('{"_id": "q", "text": "z"}')
+    (folder / "qrels.tsv").write_text("query-id\tcorpus-id\tscore\nq\ta\t1")
+    return folder
 
 
 PAIR, TEXT = '{"query": "%s", "document": "d"}\n', '{"text": "%s"}\n'
@@ -249,14 +254,12 @@ def bombs(tmp_path_factory):
     page = pa.array(["x" * 4_000_000] * 64)
     found = {}
     for first, second in (("query", "document"), ("_id", "text")):
-        place = tmp_path_factory.mktemp("bombs")
-        (place / "queries.jsonl").write_text('{"_id": "q", "text": "z"}')
+        place = rest_of_a_task(tmp_path_factory.mktemp("bombs"))
         table = pa.table({first: numbers, second: named})
         pq.write_table(table, place / "corpus.parquet", compression="zstd", store_schema=False)
         found["dictionary", second] = place / "corpus.parquet"
         schema = pa.schema({first: pa.string(), second: pa.string()})
-        place = tmp_path_factory.mktemp("bombs")
-        (place / "queries.jsonl").write_text('{"_id": "q", "text": "z"}')
+        place = rest_of_a_task(tmp_path_factory.mktemp("bombs"))
         with pq.ParquetWriter(
             place / "corpus.parquet", schema, compression="zstd", use_dictionary=False
         ) as writer:
@@ -534,7 +537,7 @@ def test_arrow_data_whose_places_are_elsewhere():
     )
     lists = [None, pa.py_buffer(np.array([0, 9, 2], np.int32))]
     listed = pa.ListArray.from_buffers(pa.list_(pa.string()), 2, lists, children=[pa.array(["a", "b"])])
-    for bad in (texts(5, 4), texts(2, 400), texts(-3, 2), named, listed):
+    for bad in (texts(5, 4), texts(400, 2), texts(-3, 2), named, listed):
         refused("damaged from row 1 on", lambda bad=bad: list(validated([pa.table({"x": bad})], "data")))
     good = [
         texts(2, 4),
