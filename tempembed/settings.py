@@ -18,7 +18,8 @@ INSTALLED_CODE = "installed-code"
 DEFAULT_WIDTH = {"static": 1024, "transformer": 384}
 DEFAULT_LEARNING_RATE = {"static": 0.01, "transformer": 5e-4}
 PRETRAINED_LEARNING_RATE = 2e-5
-MOST_SEEDS = 2**32 - 1
+MOST = 2**32 - 1
+"""Of a whole number: random generators are seeded with 64 bits that are made of the seed, the step and the rank."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,8 +90,8 @@ class TrainSettings:
         for name, value in vars(self).items():
             if isinstance(value, float) and not math.isfinite(value):
                 raise UserError(f"--{name.replace('_', '-')}: expected a finite number, got {value}")
-        if self.seed > MOST_SEEDS:  # of it and the step random generators are seeded with 64 bits
-            raise UserError(f"--seed: expected at most {MOST_SEEDS}, got {self.seed}")
+            if isinstance(value, int) and value > MOST:
+                raise UserError(f"--{name.replace('_', '-')}: expected at most {MOST}, got {value}")
         positive = (
             "layers", "vocabulary", "max_tokens", "epochs", "batch_size", "log_every",
             "temperature_learning_rate",

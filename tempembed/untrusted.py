@@ -45,6 +45,16 @@ def check_place(path: Path, what: str) -> None:
         )
 
 
+def is_file(path: Path) -> bool:
+    """Whether a file is there; false for a path that no file system has, where `Path.is_file` would raise."""
+    return os.path.isfile(path)
+
+
+def is_folder(path: Path) -> bool:
+    """Whether a folder is there; as `is_file`."""
+    return os.path.isdir(path)
+
+
 def require_file(path: Path) -> Path:
     """The path, if a plain file is there: to open a pipe or a device may wait for ever.
 

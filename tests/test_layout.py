@@ -20,7 +20,7 @@ ALLOWED = {
     "tempembed/parallel": {"errors"},
     "tempembed/compression": {"errors", "untrusted"},
     "tempembed/geometry": {"errors"},
-    "tempembed/encoders": {"data", "errors"},
+    "tempembed/encoders": {"data", "errors", "untrusted"},
     "tempembed/evaluation": {"data", "encoders", "compression", "geometry", "errors", "atomic", "untrusted"},
     "tempembed/handover": {"data", "encoders", "compression", "settings", "errors", "atomic", "untrusted"},
     "tempembed/reproduction": {

@@ -15,7 +15,7 @@ from tempembed.compression.numbers import Floats, NumberCodec
 from tempembed.compression.product import ProductQuantizer
 from tempembed.compression.spec import Spec, parse_spec
 from tempembed.errors import UserError
-from tempembed.untrusted import read_json, read_tensors
+from tempembed.untrusted import is_file, read_json, read_tensors
 
 TENSORS, DESCRIPTION = "codec.safetensors", "codec.json"
 WIDEST = 2**20
@@ -106,7 +106,7 @@ class Codec:
         Raises:
             UserError: not such a folder, or damaged.
         """
-        if not (folder / DESCRIPTION).is_file():
+        if not is_file(folder / DESCRIPTION):
             raise UserError(
                 f"codec {folder}: expected a folder with {DESCRIPTION} and {TENSORS} that tempembed wrote, found no {DESCRIPTION}"
             )

@@ -16,6 +16,7 @@ from tempembed.data.chunks import length_sorted_chunks
 from tempembed.data.tokens import Tokens
 from tempembed.data.wording import first_line
 from tempembed.errors import UserError
+from tempembed.untrusted import is_folder
 
 TOKENIZE_ROWS = 4096
 
@@ -160,7 +161,7 @@ def load_encoder(name: str, max_tokens: int | None = None) -> Encoder:
     Raises:
         UserError: neither a model folder nor a model that the hub has.
     """
-    if Path(name).is_dir() and not any((Path(name) / f).exists() for f in ("modules.json", "config.json")):
+    if is_folder(Path(name)) and not any((Path(name) / f).exists() for f in ("modules.json", "config.json")):
         raise UserError(
             f"model {name!r}: expected a folder with modules.json (sentence-transformers) or config.json "
             f"(transformers), found {sorted(p.name for p in Path(name).iterdir())[:8]}"

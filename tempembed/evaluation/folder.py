@@ -15,7 +15,7 @@ from tempembed.data.files import _BOM, _json_object
 from tempembed.data.rows import CHUNK_ROWS
 from tempembed.data.wording import first_line, quoted, shown
 from tempembed.errors import UserError
-from tempembed.untrusted import require_file, require_inside
+from tempembed.untrusted import is_folder, require_file, require_inside
 
 SUFFIXES = (".jsonl", ".parquet", ".tsv", ".csv")
 LAYOUT = (
@@ -51,7 +51,7 @@ def read_folder(folder: Path) -> list[FolderTask]:
         UserError: no such layout, a file that cannot be read or is a link out of the folder, missing columns, empty
             texts, ids that are dangling or not unique. Names the file and the first fault.
     """
-    if not folder.is_dir():
+    if not is_folder(folder):
         raise UserError(
             f"--task-folder {folder}: expected a folder with {LAYOUT}; there is none of that name"
         )

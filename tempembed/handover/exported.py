@@ -11,7 +11,7 @@ from torch import Tensor
 from tempembed.compression.codec import DESCRIPTION, TENSORS, Codec
 from tempembed.encoders.encoder import Encoder, load_encoder
 from tempembed.errors import UserError
-from tempembed.untrusted import require_file, require_inside
+from tempembed.untrusted import is_file, require_file, require_inside
 
 CODEC = "codec"
 """The codec's folder in that of the model."""
@@ -37,7 +37,7 @@ def load_exported(folder: Path) -> Exported:
     Raises:
         UserError: not such a folder, damaged, with a link out of it, or a codec of a model of another width.
     """
-    if not (folder / CODEC / DESCRIPTION).is_file():
+    if not is_file(folder / CODEC / DESCRIPTION):
         raise UserError(
             f"model {folder}: expected a folder that tempembed export wrote, found no {CODEC}/{DESCRIPTION} in it; "
             f"export the model first"

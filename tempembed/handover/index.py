@@ -86,7 +86,6 @@ def build_index(exported: Exported, texts: Texts, output: Path, say: Say = lambd
     Raises:
         UserError: the folder holds something else, or a text that cannot be read.
     """
-    check_place(output, "index")
     _check_ours(output)
     output = output.resolve()
     output.parent.mkdir(parents=True, exist_ok=True)
@@ -170,6 +169,7 @@ def _identity(exported: Exported) -> dict[str, Any]:
 
 def _check_ours(folder: Path) -> None:
     """Only an index, and nothing beside its files, is ever written over."""
+    check_place(folder, "index")
     inside = list(folder.iterdir()) if folder.is_dir() else []
     require_inside(folder, inside)
     names = {path.name for path in inside}

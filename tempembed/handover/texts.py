@@ -15,6 +15,7 @@ from tempembed.data.rows import _python_values, _text
 from tempembed.data.wording import quoted
 from tempembed.errors import UserError
 from tempembed.settings import INSTALLED_CODE
+from tempembed.untrusted import is_file
 
 COLUMNS = ("text", "document")
 SUFFIXES = (".txt", ".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")
@@ -73,7 +74,7 @@ def open_texts(source: str, say: Callable[[str], None] = lambda _: None) -> Text
             f"{source}: expected {INSTALLED_CODE} or a file that ends in {', '.join(SUFFIXES)}, got "
             f"{path.suffix!r}; convert it"
         )
-    if not path.is_file():
+    if not is_file(path):
         raise UserError(f"{source}: expected a file of texts, found no such file; check the path")
     with path.open("rb") as file:
         if file.read(2) in (b"\xff\xfe", b"\xfe\xff"):
