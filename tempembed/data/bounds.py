@@ -137,10 +137,10 @@ def parquet_batches(
     leaves = {i: file.schema.column(i) for i in range(len(file.schema))}
     leaves = {i: leaf for i, leaf in leaves.items() if _is_of(leaf.path, names)}
     unnamed: set[str] = set()
-    pages, texts, longest = 0, 0, 1
+    pages, texts, longest, row = 0, 0, 1, 1
     for number in range(file.num_row_groups):
         for i, leaf in leaves.items() if file.metadata.row_group(number).num_rows else ():
-            length = _longest(path, file, number, leaf)
+            length = _longest(path, file, number, leaf, row)
             if length is None:
                 unnamed.add(leaf.path)
                 length = DELTA_BYTES
@@ -149,6 +149,7 @@ def parquet_batches(
             pages += chunk.total_uncompressed_size + ROW_BYTES * chunk.num_values
             longest = max(longest, length)
             texts += length * chunk.num_values
+        row += file.metadata.row_group(number).num_rows
     _require_room(pages, limit, str(path))
     if longest > LINE_BYTES:
         raise UserError(
@@ -174,7 +175,7 @@ def _opened(path: Path, file: pq.ParquetFile, named: list[str]) -> pq.ParquetFil
     )  # fmt: skip
 
 
-def _longest(path: Path, file: pq.ParquetFile, group: int, leaf: pq.ColumnSchema) -> int | None:
+def _longest(path: Path, file: pq.ParquetFile, group: int, leaf: pq.ColumnSchema, row: int) -> int | None:
     """Bytes of the longest text that a column's dictionary holds; None where texts repeat each other without one.
 
     Raises:
@@ -194,7 +195,7 @@ def _longest(path: Path, file: pq.ParquetFile, group: int, leaf: pq.ColumnSchema
         try:
             first_row([])
         except (pa.ArrowException, OSError, StopIteration) as error:
-            raise _damaged(path, 1, error) from error
+            raise _damaged(path, row, error) from error
         return None
     while _is_any_list(array.type):
         array = array.flatten()

@@ -19,6 +19,7 @@ from tempembed.errors import UserError
 from tempembed.untrusted import is_folder
 
 TOKENIZE_ROWS = 4096
+MOST_TOKENS = 2**24
 
 
 class Encoder(nn.Module):
@@ -174,4 +175,18 @@ def load_encoder(name: str, max_tokens: int | None = None) -> Encoder:
             f"load it as either ({type(error).__name__}: {first_line(error)})"
         ) from error
     model.truncate_dim = None  # the full embeddings are what is measured, whatever an export cuts
-    return Encoder(model, max_tokens)
+    encoder = Encoder(model, max_tokens)
+    _check_tokens(encoder, name)
+    return encoder
+
+
+def _check_tokens(encoder: Encoder, name: str) -> None:
+    """A token beyond the table has no vector; one far beyond it keeps the tokenizer busy for hours."""
+    first: Any = encoder.model[0]
+    most = max(first.tokenizer.get_vocab().values(), default=0)
+    rows = first.embedding.num_embeddings if encoder.is_static else MOST_TOKENS
+    if most >= rows:
+        raise UserError(
+            f"model {name!r}: expected a tokenizer with tokens up to {rows - 1:,}, got {most:,}; take the tokenizer that "
+            "the model was trained with"
+        )

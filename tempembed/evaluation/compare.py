@@ -63,7 +63,7 @@ def read_report(path: Path) -> dict[str, Any]:
 
     def are(values: Any, kinds: dict[str, Any]) -> bool:
         return isinstance(values, dict) and all(
-            isinstance(values.get(name), kind) and not isinstance(values.get(name), bool)
+            name in values and isinstance(values[name], kind) and not isinstance(values[name], bool)
             for name, kind in kinds.items()
         )
 

@@ -305,7 +305,10 @@ def test_a_saved_dataset(put, tmp_path, dataset):
     moved = [ROWS[i] for i in (2, 0, 1)]
     assert pairs.fingerprint == read_pairs(put("x.jsonl", moved)).fingerprint
     put("ds/state.json", "{")
-    fails(source, "expected a whole folder of Dataset.save_to_disk, got JSONDecodeError: .*: save it again")
+    fails(
+        source,
+        "expected a whole folder of Dataset.save_to_disk, got UserError: .*JSONDecodeError.*: save it again",
+    )
 
 
 def test_bad_rows_of_a_saved_dataset(tmp_path):

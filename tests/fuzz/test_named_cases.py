@@ -545,3 +545,23 @@ def test_arrow_data_whose_places_are_elsewhere():
         texts(2, 4).slice(1),
     ]
     assert [len(list(validated([pa.table({"x": each})], "data"))) for each in good] == [1] * 5
+
+
+def test_a_token_far_beyond_the_table(handed, tmp_path):
+    """The tokenizer counted up to its id, for hours and in gigabytes."""
+    shutil.copytree(handed / "model", tmp_path / "model")
+    path = next((tmp_path / "model").rglob("tokenizer.json"))
+    tokenizer = json.loads(path.read_text())
+    tokenizer["model"]["vocab"] |= {"far": 2**31}
+    path.write_text(json.dumps(tokenizer))
+    refused(
+        "expected a tokenizer with tokens up to .*, got 2,147,483,648",
+        lambda: load_exported(tmp_path / "model"),
+    )
+
+
+def test_messages_stay_short():
+    refused("expected one of infonce.*--terms", lambda: parse_objective("x" * 100_000, 64))
+    with pytest.raises(UserError) as error:
+        parse_objective("x" * 100_000, 64)
+    assert len(str(error.value)) < 5000
