@@ -101,7 +101,7 @@ def read_pairs(source: str, *, skip_bad_rows: bool = False) -> Pairs:
         tables = read_source(source, faults)
     except OSError as error:
         raise UserError(
-            f"{source}: expected a readable file or folder, got {error}: check its permissions"
+            f"{source[:300]}: expected a readable file or folder, got {str(error)[:300]}: check its permissions"
         ) from error
     table = _join(tables)
     if not table.num_rows:

@@ -142,9 +142,9 @@ class Encoder(nn.Module):
 
     def fingerprint(self) -> str:
         """16 hex digits of all that decides an embedding: weights, modules, tokenizer and the maximal length."""
-        digest = hashlib.sha256(f"{self.model} {self.model.max_seq_length}".encode())
+        digest = hashlib.sha256(f"{self.model} {self.model.max_seq_length}".encode("utf-8", "surrogatepass"))
         for name, tensor in sorted(self.model.state_dict().items()):
-            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode("utf-8", "surrogatepass"))
             digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy())
         tokenizer = self._tokenizer if self.is_static else self.model.tokenizer
         backend = getattr(tokenizer, "backend_tokenizer", tokenizer)

@@ -31,7 +31,7 @@ def test_ledger(folder, sweep, record):
     with only_our_errors("test_ledger", folder):
         assert isinstance(ledger.settings(), dict)
         ledger.open(SWEEP)
-    with only_our_errors("test_ledger", folder):
+    with only_our_errors(None, folder):
         assert all(isinstance(record["number"], int) for record in ledger.records())
 
 
@@ -73,7 +73,7 @@ def test_names(folder, name):
     with only_our_errors("test_names", folder):
         assert check_name(name, "run") == name
         assert (root / name).resolve().parent == root.resolve()
-    with only_our_errors("test_names"):
+    with only_our_errors(None):
         ledger = Ledger(root / name)
         assert NAME.fullmatch(ledger.folder.name)
         (root / "ok").mkdir(exist_ok=True)
@@ -81,7 +81,7 @@ def test_names(folder, name):
         assert place.resolve().parent == (root / "ok" / "trials").resolve()
         place.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(root / "ok")
-    with only_our_errors("test_names", folder):
+    with only_our_errors(None, folder):
         check_place(root / name, "output")
         (root / name).exists()
     assert NAME.fullmatch(registered_name(name, "0123456789abcdef"))
