@@ -15,8 +15,8 @@ from tempembed.search.goals import goal_values
 from tempembed.search.ledger import Ledger
 from tempembed.search.study import Study
 from tempembed.settings import TrainSettings
-from tempembed.tracking.mlflow import MlflowRun
 from tempembed.tracking.points import cost_points, evaluation_points, temperature_points
+from tempembed.tracking.spool import SpooledRun
 
 
 class Board(tune.Callback):
@@ -24,7 +24,7 @@ class Board(tune.Callback):
 
     def __init__(
         self,
-        parent: MlflowRun,
+        parent: SpooledRun,
         ledger: Ledger,
         *,
         num_trials: int,
@@ -34,10 +34,10 @@ class Board(tune.Callback):
     ) -> None:
         self._parent, self._ledger, self._num_trials, self._width = parent, ledger, num_trials, width
         self._goals, self._study = goals, study
-        self._open: dict[str, MlflowRun] = {}
+        self._open: dict[str, SpooledRun] = {}
         self._since: dict[str, float] = {}
-        self._steps: dict[str, tuple[int, int]] = {}
-        """The newest step of an open trial, and the newest that MLflow had of it before."""
+        self._steps: dict[str, int] = {}
+        """The newest step of an open trial."""
         self._seconds: list[float] = []
         records = ledger.records()
         self._places = {record["name"]: i for i, record in enumerate(records, 1)}
@@ -57,8 +57,7 @@ class Board(tune.Callback):
             {"tempembed.trial": name, "tempembed.objective": settings.objective_name},
         )
         run.points(temperature_points(settings.resolved_terms(self._width)))
-        self._open[name], self._steps[name] = run, (0, run.last_step("train/loss"))
-        self._ledger.record(name, mlflow_run_id=run.run_id)
+        self._open[name], self._steps[name] = run, 0
         self._say(name, "going on" if trial.config["resume"] else "starting workers")
 
     def on_trial_result(
@@ -68,10 +67,8 @@ class Board(tune.Callback):
         name = trial.config["name"]
         if "num_steps" not in result or name not in self._open:
             return
-        step, known = result["step"], self._steps[name][1]
-        self._steps[name] = step, known
-        if step > known:  # a resumed trial repeats the steps since its checkpoint
-            self._open[name].log(result)
+        step = self._steps[name] = result["step"]
+        self._open[name].log(result)
         left = self._num_trials - self._ended
         elapsed = time.monotonic() - self._since[name]
         each = (
@@ -88,7 +85,7 @@ class Board(tune.Callback):
         seconds = time.monotonic() - self._since.get(name, time.monotonic())
         self._seconds.append(seconds)
         if not path.exists():
-            step = self._steps[name][0]
+            step = self._steps[name]
             self._end(name, "STOPPED", "stopped", stopped_at=step, seconds=seconds)
             self._say(name, f"stopped early after step {step}, {seconds:.0f} s")
             return

@@ -1,5 +1,6 @@
 """One training run on Ray Train workers: what train.py and every trial of tune.py do."""
 
+import dataclasses
 import os
 import shutil
 import time
@@ -16,13 +17,16 @@ from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 
 from tempembed.compression.spec import ALIAS_BUDGETS
-from tempembed.errors import UserError
+from tempembed.errors import SilentRankError, UserError
 from tempembed.settings import TrainSettings
 
 # Train polls its workers' reports so often; its default of 2 s would make every report cost 2 s (ray#56718).
 REPORT_POLL_SECONDS = "0.2"
 CONTROLLER_FAILURES = 2  # Ray's default is to retry for ever
 COLLECTIVE_TIMEOUT_SECONDS = 300
+STOP = "stop"
+"""A file of this name in a run's folder asks its workers to stop at their next report, with a checkpoint."""
+HEARTBEATS = ".ranks"
 
 
 def worker(config: dict[str, Any]) -> None:
@@ -32,6 +36,7 @@ def worker(config: dict[str, Any]) -> None:
     from tempembed.evaluation.probe import Probe
     from tempembed.evaluation.trained import evaluate_trained
     from tempembed.memory import peak_bytes
+    from tempembed.parallel.heartbeat import Heartbeat, silent_ranks
     from tempembed.prepare import Prepared
     from tempembed.training import train
 
@@ -39,6 +44,9 @@ def worker(config: dict[str, Any]) -> None:
         torch.cuda.set_device(ray.train.torch.get_device())
     settings, output = TrainSettings.from_dict(config["settings"]), Path(config["output"])
     prepared, context = Prepared(folder=Path(config["prepared"])), ray.train.get_context()
+    world_size = context.get_world_size()
+    if world_size < config["num_workers"]:  # all of the batch on fewer: in parts, so that it fits
+        settings = dataclasses.replace(settings, gradient_cache=True)
     test = prepared.evaluation() if context.get_world_rank() == 0 else None
     began, last = time.monotonic(), dict[str, Any]()
 
@@ -46,13 +54,25 @@ def worker(config: dict[str, Any]) -> None:
         last.update(metrics)
         ray.train.report(metrics)
 
-    train(
-        settings, prepared, output, report,
-        resume=config["resume"],
-        probe=Probe(test, config["budgets"]) if test and config["probe_at"] else None,
-        probe_at=config["probe_at"],
-    )  # fmt: skip
-    if test is None:
+    ranks = output / HEARTBEATS
+    with Heartbeat(ranks, context.get_world_rank()):
+        try:
+            train(
+                settings, prepared, output, report,
+                resume=config["resume"],
+                probe=Probe(test, config["budgets"]) if test and config["probe_at"] else None,
+                probe_at=config["probe_at"],
+                stop=(output / STOP).exists,
+                say=lambda line: print(line, flush=True),
+            )  # fmt: skip
+        except RuntimeError as error:
+            if silent := silent_ranks(ranks, world_size):
+                raise SilentRankError(
+                    f"expected all {world_size} workers to answer within {config['collective_timeout']} s, got nothing from "
+                    f"{', '.join(silent)}; it was stopped, or its machine or network is gone"
+                ) from error
+            raise
+    if test is None or not (output / "modules.json").exists():
         return
     cost = {
         "train_seconds": time.monotonic() - began,
@@ -159,7 +179,9 @@ def fit(
     cpus_per_worker: float = 1,
     use_gpu: bool = False,
     resume: bool = False,
+    min_workers: int | None = None,
     max_failures: int = 0,
+    collective_timeout: int = COLLECTIVE_TIMEOUT_SECONDS,
     budgets: Sequence[int] = ALIAS_BUDGETS,
     probe_at: Sequence[int] = (),
     callbacks: Sequence[Any] = (),
@@ -187,12 +209,16 @@ def fit(
             "output": str(output),
             "resume": resume or max_failures != 0,
             "use_gpu": use_gpu,
+            "num_workers": num_workers,
+            "collective_timeout": collective_timeout,
             "budgets": list(budgets),
             "probe_at": list(probe_at),
         },
-        torch_config=TorchConfig(timeout_s=COLLECTIVE_TIMEOUT_SECONDS),
+        torch_config=TorchConfig(timeout_s=collective_timeout),
         scaling_config=ScalingConfig(
-            num_workers=num_workers, use_gpu=use_gpu, resources_per_worker={"CPU": cpus_per_worker}
+            num_workers=num_workers if min_workers in (None, num_workers) else (min_workers, num_workers),  # type: ignore[arg-type]
+            use_gpu=use_gpu,
+            resources_per_worker={"CPU": cpus_per_worker},
         ),
         run_config=RunConfig(
             name=output.name,

@@ -1,23 +1,33 @@
 """Train one encoder on Ray Train workers.
 
 ray job submit --working-dir . -- python -m ray_jobs.train --objective tempaggmrl --num-workers 2 --output runs/one
+
+A run is its settings and its folder: the same command again goes on where the last one ended, however it ended.
 """
 
 import json
 import logging
 import os
-from collections.abc import Sequence
+import signal
+from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from types import FrameType
 from typing import Any
+from uuid import uuid4
 
 import ray
 import tyro
 from ray.train.v2.api.callback import UserCallback
 
-from ray_jobs.run import check_batch, check_capacity, fit, prepare_apart
-from tempembed.cli import Train, check_output, progress_line, run, score_table
-from tempembed.tracking.tracker import JsonlTracker, Tracker
+from ray_jobs.run import STOP, check_batch, check_capacity, fit, prepare_apart
+from tempembed.cli import Train, progress_line, run, score_table
+from tempembed.errors import UserError
+from tempembed.evaluation.trained import REPORT
+from tempembed.run_folder import RunFolder
+from tempembed.tracking.spool import Spool, SpooledRun
+from tempembed.tracking.tracker import JsonlTracker
 from tempembed.untrusted import check_name
 
 
@@ -27,12 +37,19 @@ class RayTrain(Train):
 
     num_workers: int = 2
     """Workers; each takes batch-size / num-workers rows, and all rows of the batch are negatives."""
+    min_workers: int | None = None
+    """Go on with as few when nodes are lost, and with all when they are back; the batch, and so the number of negatives,
+    stays: fewer workers compute it through gradient caching. Default: num-workers, a run waits for all."""
     cpus_per_worker: float = 1
     """CPUs of a worker."""
     use_gpu: bool = False
     """One GPU for each worker."""
     max_failures: int = 2
     """Restarts after a worker died, from the newest checkpoint."""
+    collective_timeout: int = 300
+    """Seconds until a worker that does not answer the others is an error that names it."""
+    fresh: bool = False
+    """Throw away what an earlier run left in --output."""
     mlflow_uri: str | None = None
     """MLflow tracking server; default: MLFLOW_TRACKING_URI; without either, metrics go to metrics.jsonl only."""
     experiment: str = "tempembed"
@@ -46,63 +63,99 @@ class RayTrain(Train):
 class Progress(UserCallback):
     """In the controller: passes rank 0's metrics on."""
 
-    def __init__(self, trackers: Sequence[Tracker]) -> None:
-        self._trackers = trackers
+    def __init__(self, output: Path, spool: Spool) -> None:
+        self._output, self._spool = output, spool
+        self._file: JsonlTracker | None = None
 
     def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any) -> None:
         """A report of all ranks."""
         print(progress_line(metrics[0]), flush=True)
-        for tracker in self._trackers:
-            tracker.log(metrics[0])
+        self._file = self._file or JsonlTracker(self._output / "metrics.jsonl")
+        self._file.log(metrics[0])
+        self._spool.log("", metrics[0])
 
 
 def main() -> None:
     """Entry point."""
     command = tyro.cli(RayTrain, description=__doc__)
     output = Path(command.output).absolute()
-    check_batch(command.settings, command.num_workers)
-    check_output(output, resume=command.resume)
-    ray.init(log_to_driver=False, logging_level=logging.WARNING)
-    check_capacity(command.num_workers, command.cpus_per_worker, command.use_gpu)
-    prepared = prepare_apart(command.settings)
-    output.mkdir(parents=True, exist_ok=True)
-    trackers: list[Tracker] = [JsonlTracker(output / "metrics.jsonl")]
-    mlflow_run = None
-    if uri := command.mlflow_uri or os.environ.get("MLFLOW_TRACKING_URI"):
-        from tempembed.tracking.mlflow import start_run
-
-        mlflow_run = start_run(uri, command.experiment, output.name, command.settings.to_dict())
-        trackers.append(mlflow_run)
-    status = "FAILED"
-    try:
-        fit(
-            command.settings,
-            prepared=prepared.folder,
-            output=output,
-            num_workers=command.num_workers,
-            cpus_per_worker=command.cpus_per_worker,
-            use_gpu=command.use_gpu,
-            resume=command.resume,
-            max_failures=command.max_failures,
-            callbacks=[Progress(trackers)],
+    least = command.num_workers if command.min_workers is None else command.min_workers
+    for num in range(least, command.num_workers + 1):
+        check_batch(command.settings, num)
+    if least > command.num_workers:
+        raise UserError(
+            f"--min-workers {least}: expected at most --num-workers {command.num_workers}; lower it"
         )
-        evaluation = output / "evaluation.json"
-        if evaluation.exists():
-            report = json.loads(evaluation.read_text())
-            print(score_table(report))
-            if mlflow_run:
-                from tempembed.tracking.points import evaluation_points
+    folder = RunFolder(output)
+    folder.lock()
+    there = None if command.fresh else folder.settings()
+    identity = there["id"] if there and "id" in there else uuid4().hex
+    goes_on = folder.open({"id": identity, "settings": command.settings.to_dict()}, fresh=command.fresh)
+    (output / STOP).unlink(missing_ok=True)
+    ray.init(log_to_driver=False, logging_level=logging.WARNING)
+    check_capacity(least, command.cpus_per_worker, command.use_gpu)
+    prepared = prepare_apart(command.settings)
+    if goes_on:
+        print(f"going on with {output}", flush=True)
+    spool = Spool(output / "mlflow.spool")
+    tracked, status = spool.run(), "FAILED"
+    with ExitStack() as at_the_end:
+        if uri := command.mlflow_uri or os.environ.get("MLFLOW_TRACKING_URI"):
+            from tempembed.tracking.courier import Courier
+            from tempembed.tracking.mlflow import Delivery, start_run
 
-                mlflow_run.points(evaluation_points(report))
-                mlflow_run.file(evaluation)
+            root = start_run(uri, command.experiment, output.name, command.settings.to_dict(), identity)
+            courier = Courier(spool, Delivery(root), uri, partial(print, flush=True))
+            at_the_end.callback(courier.close)
+        at_the_end.callback(lambda: tracked.finish(status))
+        asked = _stop_in_order(output / STOP, tracked)
+        try:
+            if not (output / REPORT).exists():
+                fit(
+                    command.settings,
+                    prepared=prepared.folder,
+                    output=output,
+                    num_workers=command.num_workers,
+                    min_workers=least,
+                    cpus_per_worker=command.cpus_per_worker,
+                    use_gpu=command.use_gpu,
+                    resume=True,
+                    max_failures=command.max_failures,
+                    collective_timeout=command.collective_timeout,
+                    callbacks=[Progress(output, spool)],
+                )
+        except UserError:
+            status = "KILLED" if asked else "FAILED"
+            raise
+        if asked:
+            status = "KILLED"
+            raise SystemExit(128 + asked[0])
+        if (output / REPORT).exists():
+            from tempembed.tracking.points import evaluation_points
+
+            report = json.loads((output / REPORT).read_text())
+            print(score_table(report))
+            tracked.points(evaluation_points(report))
+            tracked.file(output / REPORT)
         status = "FINISHED"
-    except KeyboardInterrupt:
-        status = "KILLED"
-        raise
-    finally:
-        if mlflow_run:
-            mlflow_run.finish(status)
     print(f"model: {output}", flush=True)
+
+
+def _stop_in_order(flag: Path, tracked: SpooledRun) -> list[int]:
+    """On Ctrl-C and `ray job stop` the workers stop at their next report, with a checkpoint; a second signal ends at once."""
+    asked: list[int] = []
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        if asked:
+            os._exit(128 + number)
+        asked.append(number)
+        print("stopping with a checkpoint; the same command goes on from here", flush=True)
+        flag.touch()
+        tracked.finish("KILLED")  # `ray job stop` kills after three seconds
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    return asked
 
 
 if __name__ == "__main__":

@@ -43,8 +43,10 @@ from tempembed.search.pareto import pareto_ranks
 from tempembed.search.space import FAMILIES, Point, check_families
 from tempembed.search.study import Study
 from tempembed.settings import TrainSettings
-from tempembed.tracking.mlflow import MlflowRun, start_run
+from tempembed.tracking.courier import Courier
+from tempembed.tracking.mlflow import Delivery, start_run
 from tempembed.tracking.registry import Registry
+from tempembed.tracking.spool import Spool, SpooledRun
 from tempembed.tracking.winners import Candidate, promote
 from tempembed.untrusted import check_name
 
@@ -52,6 +54,8 @@ OBJECTIVES = (
     "infonce:0.03", "infonce:0.06", "infonce:0.1", "infonce:0.2", "infonce:0.4",
     "mrl:0.06", "tempagg", "tempaggmrl", "tempspecmrl",
 )  # fmt: skip
+DRAIN_SECONDS = 5.0
+"""How long the end of a sweep waits for MLflow before it leaves the registry undecided."""
 PLACES = ("output", "resume", "fresh", "mlflow_uri")
 """Fields of a sweep that say where it runs, not what it is."""
 
@@ -278,9 +282,16 @@ def sweep_trials(sweep: Sweep, settings: dict[str, TrainSettings] | None = None)
         "num_workers": sweep.num_workers,
         "search": sweep.search,
     }
-    parent = start_run(uri, sweep.experiment, f"sweep {output.name}", params, identity)
+    root = start_run(uri, sweep.experiment, f"sweep {output.name}", params, identity)
+    spool = Spool(output / "mlflow.spool")
+
+    def started(name: str, run_id: str) -> None:
+        ledger.record(name, mlflow_run_id=run_id)
+
+    courier = Courier(spool, Delivery(root, started), uri, partial(print, flush=True))
+    parent = spool.run()
     board = Board(parent, ledger, num_trials=num_trials, width=prepared.width, goals=sweep.goals, study=study)
-    _leave_in_order(board, parent)
+    _leave_in_order(board, parent, courier)
     ended = sum(record["status"] != "RUNNING" for record in ledger.records())
     print(
         f"{num_trials} trials on {prepared.meta['num_pairs']} pairs, {concurrent} at a time"
@@ -299,28 +310,33 @@ def sweep_trials(sweep: Sweep, settings: dict[str, TrainSettings] | None = None)
             strict=True,
         ):
             result["pareto_rank"] = rank
-            parent.sibling(result["mlflow_run_id"]).points([("pareto_rank", rank, 0)])
+            parent.sibling(result["name"]).points([("pareto_rank", rank, 0)])
         _report(found, sweep, prepared, output, parent)
-        _promote(done, sweep, ledger, prepared, uri, parent)
+        if courier.drain(DRAIN_SECONDS):
+            print(f"registry: not decided, {uri} does not answer; the same command again decides", flush=True)
+        else:
+            _promote(results(ledger, prepared.width), sweep, ledger, prepared, uri, parent)
         status = "FINISHED"
     finally:
         board.leave()
         parent.finish(status)
+        courier.close()
     return prepared
 
 
 def _promote(
-    done: list[dict[str, Any]],
+    found: list[dict[str, Any]],
     sweep: Sweep,
     ledger: Ledger,
     prepared: PreparedData,
     uri: str,
-    parent: MlflowRun,
+    parent: SpooledRun,
 ) -> None:
     """The registry's decisions, printed, kept as decisions.json, and in the parent run."""
     candidates = [
         Candidate(name=r["name"], folder=ledger.trial_folder(r["name"]), run_id=r["mlflow_run_id"], result=r)
-        for r in done
+        for r in found
+        if r["status"] == "FINISHED"
     ]
     aliases = ("full", *(f"bytes-{budget}" for budget in ALIAS_BUDGETS))
     name, decisions = promote(
@@ -334,11 +350,12 @@ def _promote(
     parent.file(ledger.folder / "decisions.json")
 
 
-def _leave_in_order(board: Board, parent: MlflowRun) -> None:
+def _leave_in_order(board: Board, parent: SpooledRun, courier: Courier) -> None:
     def stopped(number: int, frame: FrameType | None) -> None:
         print("stopping; the same command goes on from here", flush=True)
         board.leave()
         parent.finish("KILLED")
+        courier.close(2.0)  # `ray job stop` kills after three seconds
         os._exit(128 + number)  # Tune would catch anything that is raised here, and go on
 
     os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"
@@ -347,7 +364,7 @@ def _leave_in_order(board: Board, parent: MlflowRun) -> None:
 
 
 def _report(
-    found: list[dict[str, Any]], sweep: Sweep, prepared: PreparedData, output: Path, parent: MlflowRun
+    found: list[dict[str, Any]], sweep: Sweep, prepared: PreparedData, output: Path, parent: SpooledRun
 ) -> None:
     """Write trials.json and report.html, and say what failed.
 

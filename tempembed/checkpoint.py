@@ -1,16 +1,36 @@
-"""Checkpoints: everything that the next step depends on, as safetensors and JSON, complete or absent."""
+"""Checkpoints: everything that the next step depends on, as safetensors and JSON, complete, checked, or absent."""
 
+import errno
+import hashlib
 import json
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
 from tempembed.errors import UserError
+
+MODEL, OPTIMIZER, STATE, MANIFEST = (
+    "model.safetensors",
+    "optimizer.safetensors",
+    "state.json",
+    "manifest.json",
+)
+PARTIAL = ".partial-"
+
+
+class DiskFullError(UserError):
+    """There is no room for a checkpoint; the ones before it are untouched."""
+
+
+class DamagedError(UserError):
+    """A checkpoint is not what was written."""
 
 
 def save_checkpoint(
@@ -21,56 +41,165 @@ def save_checkpoint(
     settings: dict[str, Any],
     keep: int = 2,
 ) -> Path:
-    """Write `folder/step_<step>`: to a temporary name, flushed, then renamed. Keeps the newest `keep`."""
-    final, partial = folder / f"step_{step:08d}", folder / f".partial-step_{step:08d}"
+    """Write `folder/step_<step>`: to a temporary name, flushed, with checksums, then renamed. Keeps the newest `keep`.
+
+    Raises:
+        DiskFullError: no room for it. The checkpoints that are there stay, and nothing of this one does.
+    """
+    final, partial = folder / f"step_{step:08d}", folder / f"{PARTIAL}step_{step:08d}"
     shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    save_file({k: v.contiguous() for k, v in model.state_dict().items()}, partial / "model.safetensors")
+    weights = {k: v.contiguous() for k, v in model.state_dict().items()}
     state = optimizer.state_dict()["state"]
     flat = {f"{index}.{name}": value for index, values in state.items() for name, value in values.items()}
-    save_file(flat, partial / "optimizer.safetensors")
-    (partial / "state.json").write_text(json.dumps({"step": step, "settings": settings}, indent=1))
-    for path in partial.iterdir():
-        with path.open("rb") as file:
-            os.fsync(file.fileno())
-    shutil.rmtree(final, ignore_errors=True)
-    partial.rename(final)
+    try:
+        partial.mkdir(parents=True)
+        save_file(weights, partial / MODEL)
+        save_file(flat, partial / OPTIMIZER)
+        (partial / STATE).write_text(json.dumps({"step": step, "settings": settings}, indent=1))
+        digests = {name: _digest(partial / name) for name in (MODEL, OPTIMIZER, STATE)}
+        (partial / MANIFEST).write_text(json.dumps({"sha256": digests}, indent=1))
+        for path in (*partial.iterdir(), partial):
+            _flush(path)
+        shutil.rmtree(final, ignore_errors=True)
+        partial.rename(final)
+        _flush(folder)
+    except (OSError, SafetensorError) as error:
+        shutil.rmtree(partial, ignore_errors=True)
+        if getattr(error, "errno", None) == errno.ENOSPC or "No space left" in str(error):
+            need = sum(t.nbytes for t in (*weights.values(), *flat.values()))
+            raise DiskFullError(
+                f"checkpoint of step {step} in {folder}: expected {need / 1e6:,.0f} MB of disk, got "
+                f"{shutil.disk_usage(folder).free / 1e6:,.0f} MB; make room, and give the same command again: it goes on "
+                f"from {_newest(folder)}"
+            ) from error
+        raise
     for old in checkpoints(folder)[:-keep]:
         shutil.rmtree(old)
     return final
 
 
 def checkpoints(folder: Path) -> list[Path]:
-    """Complete checkpoints, oldest first."""
+    """Those that were written to their end, oldest first."""
     return sorted(folder.glob("step_*"))
 
 
+def remove_partial(folder: Path) -> None:
+    """Throw away what a writer that was killed left behind."""
+    for path in folder.glob(f"{PARTIAL}*"):
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def disk_warning(folder: Path, model: nn.Module, keep: int = 2) -> str | None:
+    """What to say before training if the disk has no room for `keep` + 1 checkpoints (weights and two moments)."""
+    need = (keep + 1) * 3 * sum(p.nbytes for p in model.parameters())
+    free = shutil.disk_usage(folder).free
+    if free >= need:
+        return None
+    return (
+        f"checkpoints in {folder} may need {need / 1e6:,.0f} MB of disk, {free / 1e6:,.0f} MB are free; make room, or "
+        "choose another --output"
+    )
+
+
 def load_checkpoint(
-    folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, settings: dict[str, Any]
+    folder: Path,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    settings: dict[str, Any],
+    say: Callable[[str], None] = lambda line: None,
 ) -> int:
-    """Restore the newest checkpoint in place and return its step; 0 where there is none.
+    """Restore the newest checkpoint that is whole, in place, and return its step; 0 where there is none at all.
+
+    Args:
+        folder: of the checkpoints.
+        model: takes the weights.
+        optimizer: takes its state.
+        settings: of the run; they must be those of the checkpoint.
+        say: is told of each newer checkpoint that was damaged.
 
     Raises:
+        DamagedError: there are checkpoints, and none of them is whole.
         UserError: the checkpoint is of a run with other settings.
     """
-    found = checkpoints(folder)
-    if not found:
-        return 0
-    state = json.loads((found[-1] / "state.json").read_text())
-    if changed := {k for k in settings if state["settings"].get(k) != settings[k]}:
-        differences = ", ".join(
-            f"{k}: {state['settings'].get(k)!r} there, {settings[k]!r} here" for k in sorted(changed)
+    damaged = []
+    for path in reversed(checkpoints(folder)):
+        try:
+            state, weights, flat = _read(path)
+        except DamagedError as error:
+            damaged.append(str(error))
+            say(f"{error}; falling back to the one before")
+            continue
+        _check_settings(path, state["settings"], settings)
+        _restore(path, model, optimizer, weights, flat)
+        return state["step"]
+    if damaged:
+        raise DamagedError(
+            f"resume from {folder}: expected a checkpoint that is whole, found none ({'; '.join(damaged)}); remove the "
+            "folder to train from the start"
         )
+    return 0
+
+
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+    try:
+        digests = json.loads((path / MANIFEST).read_text())["sha256"]
+        for name in (MODEL, OPTIMIZER, STATE):
+            if (found := _digest(path / name)) != digests[name]:
+                raise ValueError(f"{name} has sha256 {found[:12]}…, expected {str(digests[name])[:12]}…")
+        state = json.loads((path / STATE).read_text())
+        return (
+            {"step": int(state["step"]), "settings": dict(state["settings"])},
+            load_file(path / MODEL),
+            load_file(path / OPTIMIZER),
+        )
+    except (OSError, ValueError, TypeError, KeyError, RecursionError, SafetensorError) as error:
+        raise DamagedError(
+            f"checkpoint {path} is damaged ({type(error).__name__}: {str(error)[:200]})"
+        ) from error
+
+
+def _check_settings(path: Path, there: dict[str, Any], here: dict[str, Any]) -> None:
+    if changed := {k for k in here if there.get(k) != here[k]}:
+        differences = ", ".join(f"{k}: {there.get(k)!r} there, {here[k]!r} here" for k in sorted(changed))
         raise UserError(
-            f"resume from {found[-1]}: expected the settings of the run that wrote it, got {differences}; "
+            f"resume from {path}: expected the settings of the run that wrote it, got {differences}; "
             "use the same settings, or another --output"
         )
-    model.load_state_dict(load_file(found[-1] / "model.safetensors"))
-    flat = load_file(found[-1] / "optimizer.safetensors")
-    template = optimizer.state_dict()
+
+
+def _restore(
+    path: Path,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    weights: dict[str, torch.Tensor],
+    flat: dict[str, torch.Tensor],
+) -> None:
     restored: dict[int, dict[str, torch.Tensor]] = {}
-    for key, value in flat.items():
-        index, name = key.split(".", 1)
-        restored.setdefault(int(index), {})[name] = value
-    optimizer.load_state_dict({**template, "state": restored})
-    return state["step"]
+    try:
+        for key, value in flat.items():
+            index, name = key.split(".", 1)
+            restored.setdefault(int(index), {})[name] = value
+        model.load_state_dict(weights)
+        optimizer.load_state_dict({**optimizer.state_dict(), "state": restored})
+    except (RuntimeError, ValueError, KeyError) as error:
+        raise UserError(
+            f"resume from {path}: expected a checkpoint of this model, got another ({str(error)[:300]}); use another --output"
+        ) from error
+
+
+def _newest(folder: Path) -> str:
+    found = checkpoints(folder)
+    return found[-1].name if found else "the start"
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

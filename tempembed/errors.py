@@ -11,3 +11,7 @@ class UserError(ValueError):
 
     def __init__(self, message: str) -> None:
         super().__init__(message if len(message) <= LONGEST else f"{message[:2000]} […] {message[-1000:]}")
+
+
+class SilentRankError(RuntimeError):
+    """A worker does not answer the others; the message names it."""

@@ -12,10 +12,11 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from tempembed.checkpoint import load_checkpoint, save_checkpoint
+from tempembed.checkpoint import disk_warning, load_checkpoint, remove_partial, save_checkpoint
 from tempembed.data.batches import BatchPlan
 from tempembed.data.tokens import Tokens
 from tempembed.encoders.encoder import Encoder
+from tempembed.errors import UserError
 from tempembed.geometry.negatives import training_influence
 from tempembed.geometry.streaming import SpectrumWatch
 from tempembed.losses.contrastive import Loss, TextIds, contrastive_loss
@@ -30,6 +31,8 @@ from tempembed.settings import TrainSettings
 
 Report = Callable[[dict[str, Any]], None]
 """Takes the metrics of a step; all ranks call it at the same steps."""
+NOT_THE_OBJECTIVE = ("gradient_cache", "micro_batch_tokens")
+"""Settings that change how a step is computed and not what it computes: a run may go on with others."""
 
 
 def count_steps(settings: TrainSettings, num_pairs: int) -> int:
@@ -114,6 +117,8 @@ def train(
     stop_after: int | None = None,
     probe: Callable[[Encoder], dict[str, float]] | None = None,
     probe_at: Collection[int] = (),
+    stop: Callable[[], bool] = lambda: False,
+    say: Callable[[str], None] = lambda line: None,
 ) -> Path:
     """Train and save a sentence-transformers model in `output`; a pure function of settings, data and world size.
 
@@ -131,9 +136,13 @@ def train(
         stop_after: stop at this step as if interrupted, with a checkpoint and without a model.
         probe: measures the encoder in mid-training; called on rank 0, its metrics join the step's report.
         probe_at: the steps after which it does.
+        stop: asked at every report; once a rank's says yes, all ranks stop there, with a checkpoint and without a model.
+        say: takes warnings: a disk that is nearly full, a checkpoint that is damaged.
 
     Raises:
         NonFiniteLossError: names the step and the term.
+        DiskFullError: no room for a checkpoint; those before it are whole.
+        DamagedError: no checkpoint to resume from is whole.
         UserError: a batch that does not divide over the ranks, a checkpoint of other settings.
     """
     rank, world_size = rank_and_world_size()
@@ -154,9 +163,20 @@ def train(
     _freeze_unused(encoder, data.texts(np.arange(2)))
     optimizer = _optimizer(settings, encoder, temperatures)
     trained = nn.ModuleDict({"encoder": encoder, "temperatures": temperatures})
-    identity = {**settings.to_dict(), "num_steps": num_steps}
+    identity = {k: v for k, v in settings.to_dict().items() if k not in NOT_THE_OBJECTIVE}
+    identity["num_steps"] = num_steps
     folder = output / "checkpoints"
-    start = load_checkpoint(folder, trained, optimizer, identity) if resume else 0
+    if rank == 0:
+        folder.mkdir(parents=True, exist_ok=True)
+        remove_partial(folder)
+        if warning := disk_warning(folder, trained):
+            say(warning)
+    start = (
+        load_checkpoint(folder, trained, optimizer, identity, say if rank == 0 else lambda line: None)
+        if resume
+        else 0
+    )
+    _agree_on(start)
     # No module here has buffers that change; without a broadcast a forward is free of collectives
     model = (
         DistributedDataParallel(encoder, gradient_as_bucket_view=True, broadcast_buffers=False)
@@ -206,7 +226,7 @@ def train(
             watch.check(lambda step, rank, text: data.describe(step, rank, text, world_size))
         if at_report:
             seconds = time.monotonic() - began
-            global_T, masked_places = _over_ranks(loss, masked)
+            global_T, masked_places, stopping = _over_ranks(loss, masked, stop())
             probed = probe(encoder) if probe and at_probe and rank == 0 else {}
             report(
                 {
@@ -233,9 +253,14 @@ def train(
                     "train/seconds_left": seconds / (done - start) * (num_steps - done),
                 }
             )
-        if rank == 0 and at_checkpoint:
+        stopped = at_report and stopping and done < num_steps
+        if rank == 0 and (at_checkpoint or stopped):
             save_checkpoint(folder, done, trained, optimizer, identity)
-    if rank == 0 and (stop_after is None or stop_after >= num_steps):
+        if stopped:
+            break
+    else:
+        stopped = stop_after is not None and stop_after < num_steps
+    if rank == 0 and not stopped:
         encoder.save(output)
         (output / "settings.json").write_text(json.dumps(settings.to_dict(), indent=1))
     if world_size > 1:
@@ -280,12 +305,25 @@ def _optimizer(
     return torch.optim.AdamW(groups, lr=0.0, fused=True)
 
 
-def _over_ranks(loss: Loss, masked: Tensor) -> tuple[Tensor, float]:
-    """Mean of the losses, sum of the masked places."""
+def _over_ranks(loss: Loss, masked: Tensor, stop: bool) -> tuple[Tensor, float, bool]:
+    """Mean of the losses, sum of the masked places, whether any rank is to stop."""
     _, world_size = rank_and_world_size()
-    both = torch.cat([loss.terms_T, masked.to(loss.terms_T)[None]])
-    _sum_over_ranks(both)
-    return both[:-1] / world_size, both[-1].item()
+    all_T = torch.cat([loss.terms_T, torch.stack([masked, torch.full_like(masked, stop)]).to(loss.terms_T)])
+    _sum_over_ranks(all_T)
+    return all_T[:-2] / world_size, all_T[-2].item(), bool(all_T[-1])
+
+
+def _agree_on(start: int) -> None:
+    """Refuse to train where ranks found unlike checkpoints, on a file system that shows them unlike things."""
+    _, world_size = rank_and_world_size()
+    if world_size > 1:
+        starts: list[Any] = [None] * world_size
+        dist.all_gather_object(starts, start)
+        if len(set(starts)) > 1:
+            raise UserError(
+                f"resume: expected all ranks to find the same checkpoint, got steps {starts} by rank; "
+                "--output must be one file system for all"
+            )
 
 
 def _sum_over_ranks(tensor: Tensor) -> None:

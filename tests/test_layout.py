@@ -32,7 +32,15 @@ ALLOWED = {
         "geometry",
         "data",
     },
-    "tempembed/search": {"objective", "errors", "atomic", "settings", "evaluation", "untrusted"},
+    "tempembed/search": {
+        "objective",
+        "errors",
+        "atomic",
+        "settings",
+        "evaluation",
+        "run_folder",
+        "untrusted",
+    },
     "tempembed/report": {"evaluation", "reproduction", "compression", "geometry"},
     "tempembed/tracking": {"objective", "errors", "search", "compression", "evaluation"},
     "tempembed/data": {

@@ -1,4 +1,5 @@
 import dataclasses
+import hashlib
 import json
 from pathlib import Path
 
@@ -103,15 +104,25 @@ def test_a_learned_temperature_survives_an_interruption(settings, tmp_path):
     assert rest[-1][key] == whole[-1][key] != 0.1
 
 
+def spoil(output):
+    """Not a number in all weights of the newest checkpoint, whose checksums are right."""
+    folder = next((output / "checkpoints").glob("step_*"))
+    weights = load_file(folder / "model.safetensors")
+    (name,) = [n for n in weights if n.startswith("encoder.")]
+    weights[name][:] = torch.nan
+    save_file(weights, folder / "model.safetensors")
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["sha256"]["model.safetensors"] = hashlib.sha256(
+        (folder / "model.safetensors").read_bytes()
+    ).hexdigest()
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+
+
 def test_a_non_finite_embedding_is_named(settings, tmp_path):
     prepared = prepare(settings)
     one = dataclasses.replace(settings, steps=2)
     train(one, prepared, tmp_path, lambda _: None, stop_after=1)
-    checkpoint = next((tmp_path / "checkpoints").glob("step_*")) / "model.safetensors"
-    weights = load_file(checkpoint)
-    (name,) = [n for n in weights if n.startswith("encoder.")]
-    weights[name][:] = torch.nan
-    save_file(weights, checkpoint)
+    spoil(tmp_path)
     with pytest.raises(
         NonFiniteLossError, match=r"step 2: .*on rank 0 for the query of pair \d+ of the training data"
     ):
@@ -139,6 +150,25 @@ def test_single_source_batches_of_a_folder(settings, tmp_path):
     assert plan.steps_per_epoch == 2  # 32 of each 40
     assert all(len(set(prepared.sources[plan.rows(step)])) == 1 for step in range(2))
     run(one, tmp_path / "out")
+
+
+def test_asked_to_stop_it_leaves_a_checkpoint_and_goes_on_to_the_same_bits(settings, tmp_path):
+    settings = dataclasses.replace(settings, log_every=1)
+    whole, _ = run(settings, tmp_path / "whole")
+    asked = []
+    part = tmp_path / "part"
+    train(
+        settings,
+        prepare(settings),
+        part,
+        lambda metrics: asked.append(metrics["step"]),
+        stop=lambda: len(asked) == 2,
+    )
+    assert asked == [1, 2, 3]
+    assert not (part / "modules.json").exists()
+    resumed, reports = run(settings, part, resume=True)
+    assert reports[0]["step"] == 4
+    assert equal(whole, resumed)
 
 
 def test_resume_refuses_other_settings(settings, tmp_path):

@@ -4,7 +4,9 @@ Only `MlflowClient` with explicit run ids: MLflow's active run is thread-local, 
 another thread would open a stray run.
 """
 
+import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +16,17 @@ from mlflow.entities import Metric
 from mlflow.exceptions import MlflowException
 
 from tempembed.errors import UserError
-from tempembed.tracking.tracker import numbers
+from tempembed.tracking.courier import RefusedError, UnreachableError
 
 PARENT, IDENTITY = "mlflow.parentRunId", "tempembed.identity"
+NEVER = (
+    "INVALID_PARAMETER_VALUE",
+    "BAD_REQUEST",
+    "RESOURCE_DOES_NOT_EXIST",
+    "RESOURCE_ALREADY_EXISTS",
+    "INVALID_STATE",
+)
+"""Errors of MLflow that the same request will meet again."""
 
 
 class MlflowRun:
@@ -27,24 +37,22 @@ class MlflowRun:
 
     def child(self, name: str, params: dict[str, Any], tags: dict[str, str] | None = None) -> "MlflowRun":
         """The nested run of this name: the one that is there, running again, or a new one."""
-        chosen = f"tags.`{PARENT}` = '{self.run_id}' and attributes.run_name = '{name}'"
-        if found := self._client.search_runs([self._experiment_id], chosen, max_results=1):
-            self._client.update_run(found[0].info.run_id, "RUNNING")
-            return MlflowRun(self._client, found[0].info.run_id, self._experiment_id)
-        run = self._client.create_run(
-            self._experiment_id, run_name=name, tags={PARENT: self.run_id, **(tags or {})}
-        )
-        child = MlflowRun(self._client, run.info.run_id, self._experiment_id)
+        child = self.find(name)
+        if child:
+            self._client.update_run(child.run_id, "RUNNING")
+        else:
+            run = self._client.create_run(
+                self._experiment_id, run_name=name, tags={PARENT: self.run_id, **(tags or {})}
+            )
+            child = MlflowRun(self._client, run.info.run_id, self._experiment_id)
         child.params(params)
         return child
 
-    def sibling(self, run_id: str) -> "MlflowRun":
-        """Another run of the experiment."""
-        return MlflowRun(self._client, run_id, self._experiment_id)
-
-    def last_step(self, key: str) -> int:
-        """The newest step of a metric; 0 where it has none."""
-        return max((m.step for m in self._client.get_metric_history(self.run_id, key)), default=0)
+    def find(self, name: str) -> "MlflowRun | None":
+        """The nested run of this name, as it is."""
+        chosen = f"tags.`{PARENT}` = '{self.run_id}' and attributes.run_name = '{name}'"
+        found = self._client.search_runs([self._experiment_id], chosen, max_results=1)
+        return MlflowRun(self._client, found[0].info.run_id, self._experiment_id) if found else None
 
     def params(self, params: dict[str, Any]) -> None:
         """Settings; a list becomes text, None is left out."""
@@ -56,13 +64,9 @@ class MlflowRun:
         for start in range(0, len(entities), 100):  # MLflow takes 100 a call
             self._client.log_batch(self.run_id, params=entities[start : start + 100])
 
-    def log(self, metrics: dict[str, Any]) -> None:
-        """Metrics of a training step."""
-        self.points([(key, value, metrics["step"]) for key, value in numbers(metrics).items()])
-
-    def points(self, points: list[tuple[str, float, int]]) -> None:
-        """(key, value, step) in one request per thousand."""
-        now = int(time.time() * 1000)
+    def points(self, points: list[tuple[str, float, int]], milliseconds: int | None = None) -> None:
+        """(key, value, step) in one request per thousand; told twice with one time, MLflow keeps them once."""
+        now = milliseconds or int(time.time() * 1000)
         entities = [Metric(key, value, now, step) for key, value, step in points]
         for start in range(0, len(entities), 1000):
             self._client.log_batch(self.run_id, metrics=entities[start : start + 1000])
@@ -78,6 +82,61 @@ class MlflowRun:
     def finish(self, status: str = "FINISHED") -> None:
         """FINISHED, FAILED or KILLED."""
         self._client.set_terminated(self.run_id, status)
+
+
+class Delivery:
+    """Tells MLflow the records of a spool (`Courier`'s `deliver`)."""
+
+    def __init__(
+        self, root: MlflowRun, started: Callable[[str, str], None] = lambda name, run_id: None
+    ) -> None:
+        """Deliver below a run.
+
+        Args:
+            root: the run of the records without a name.
+            started: is told the name and the id of each run below it.
+        """
+        self._runs, self._root, self._started = {"": root}, root, started
+
+    def __call__(self, record: dict[str, Any]) -> None:
+        """One record.
+
+        Raises:
+            UnreachableError: MLflow does not answer.
+            RefusedError: it will never take this record.
+        """
+        try:
+            self._tell(record)
+        except MlflowException as error:
+            line = str(error).splitlines()[0]
+            raise (RefusedError if error.error_code in NEVER else UnreachableError)(line) from error
+        except FileNotFoundError as error:
+            raise RefusedError(str(error)) from error
+        except OSError as error:  # the artifact store
+            raise UnreachableError(str(error)) from error
+
+    def _tell(self, record: dict[str, Any]) -> None:
+        name, kind = record["run"], record["kind"]
+        if kind == "start":
+            self._runs[name] = self._root.child(name, record["params"], record["tags"])
+            self._started(name, self._runs[name].run_id)
+        elif name not in self._runs:  # another process has started it
+            self._runs[name] = self._root.find(name) or self._root.child(name, {})
+        run = self._runs[name]
+        if kind == "points":
+            run.points([(key, value, step) for key, value, step in record["points"]], record["time"])
+        elif kind == "tag":
+            run.tag(record["key"], record["value"])
+        elif kind == "file":
+            run.file(Path(record["path"]))
+        elif kind == "finish":
+            run.finish(record["status"])
+
+
+def _answer_soon() -> None:
+    """MLflow's client would try a server that is gone for four minutes; the courier tries again by itself."""
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
 
 
 def _artifacts(uri: str) -> str | None:
@@ -101,6 +160,7 @@ def start_run(
     Raises:
         UserError: nothing answers at `uri`.
     """
+    _answer_soon()
     client = MlflowClient(uri)
     try:
         found = client.get_experiment_by_name(experiment)

@@ -13,16 +13,35 @@ class Tracker(Protocol):
 
 
 class JsonlTracker:
-    """Appends each report as a line of JSON."""
+    """Appends each report as a line of JSON, each step once: a run that went on from a checkpoint reports some again."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         path.parent.mkdir(parents=True, exist_ok=True)
+        self._step = max((int(row["step"]) for row in read_jsonl(path)), default=0)
 
     def log(self, metrics: dict[str, Any]) -> None:
         """One line."""
-        with self._path.open("a") as file:
-            file.write(json.dumps(metrics) + "\n")
+        if metrics["step"] <= self._step:
+            return
+        self._step = metrics["step"]
+        with self._path.open("ab+") as file:
+            if file.tell():
+                file.seek(-1, 2)
+                if file.read(1) != b"\n":  # a writer was killed in mid-line
+                    file.write(b"\n")
+            file.write(json.dumps(metrics).encode() + b"\n")
+
+
+def read_jsonl(path: Path) -> list[dict[str, Any]]:
+    """The reports in the file; a line that was cut off is left out."""
+    rows = []
+    for line in path.read_bytes().splitlines() if path.exists() else ():
+        try:
+            rows.append({"step": 0, **json.loads(line)})
+        except ValueError:
+            continue
+    return rows
 
 
 def numbers(metrics: dict[str, Any]) -> dict[str, float]:

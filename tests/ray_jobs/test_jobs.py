@@ -144,8 +144,12 @@ def test_a_run_on_two_workers(stack, data_dir, tmp_path):
     assert len((output / "metrics.jsonl").read_text().splitlines()) == 4
     assert json.loads((output / "evaluation.json").read_text())["scores"]
     again = submit(stack, "ray_jobs.train", *flags, "--output", output)
-    assert again.returncode != 0
-    assert "of an earlier run; add --resume" in again.stdout
+    assert again.returncode == 0, again.stdout[-6000:]
+    assert "going on with" in again.stdout
+    assert len((output / "metrics.jsonl").read_text().splitlines()) == 4
+    other = submit(stack, "ray_jobs.train", *flags, "--output", output, "--seed", 5)
+    assert other.returncode != 0
+    assert "seed: 0 there, 5 here" in other.stdout
 
 
 def test_demo_uses_a_ray_and_mlflow_that_are_already_there(stack, data_dir, tmp_path):

@@ -105,10 +105,10 @@ def test_a_run_with_the_same_identity_goes_on(store, tmp_path):
     uri = f"sqlite:///{tmp_path / 'other.db'}"
     first = start_run(uri, "tests", "sweep", {"a": 1}, "id-1")
     child = first.child("trial", {"b": 2})
-    child.log({"step": 5, "train/loss": 1.0})
     first.finish("KILLED")
     again = start_run(uri, "tests", "sweep", {"a": 1}, "id-1")
     assert again.run_id == first.run_id
     assert again.child("trial", {"b": 2}).run_id == child.run_id
-    assert again.child("trial", {"b": 2}).last_step("train/loss") == 5
+    assert again.find("trial").run_id == child.run_id
+    assert again.find("other") is None
     assert start_run(uri, "tests", "sweep", {"a": 1}, "id-2").run_id != first.run_id

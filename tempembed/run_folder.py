@@ -1,0 +1,115 @@
+"""A run's own folder: one writer at a time, the settings that it began with, and whether there is something to go on with."""
+
+import fcntl
+import json
+import os
+import shutil
+import socket
+from collections.abc import Mapping
+from pathlib import Path
+from typing import IO, Any, ClassVar
+
+from tempembed.atomic import write_json
+from tempembed.errors import UserError
+from tempembed.untrusted import check_name, check_place, read_json
+
+
+class RunFolder:
+    """Holds `run.json`: a run is its settings and its folder, and the same command again goes on with it."""
+
+    what: ClassVar[str] = "run"
+    file: ClassVar[str] = "run.json"
+    leavings: ClassVar[tuple[str, ...]] = (
+        "checkpoints", "metrics.jsonl", "mlflow.spool", "mlflow.sent", "mlflow.refused", "modules.json", "evaluation.json",
+    )  # fmt: skip
+    """What `fresh` removes."""
+
+    def __init__(self, folder: Path) -> None:
+        check_name(folder.name, self.what)
+        check_place(folder, self.what)
+        self.folder = folder
+        self._lock: IO[str] | None = None
+
+    def lock(self) -> None:
+        """Keep other drivers out until this process ends, however it ends.
+
+        Raises:
+            UserError: another live one is at work in the folder.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._lock = (self.folder / ".lock").open("a+")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            self._lock.seek(0)
+            raise UserError(
+                f"{self.what} {self.folder}: expected no other driver at work on it, another one holds it now "
+                f"({self._lock.read()[:200] or 'unknown'}); wait for it, stop it, or choose another --output"
+            ) from None
+        self._lock.truncate(0)
+        self._lock.write(f"process {os.getpid()} on {socket.gethostname()}")
+        self._lock.flush()
+
+    def settings(self) -> dict[str, Any] | None:
+        """What `open` wrote, or None.
+
+        Raises:
+            UserError: a file that is damaged.
+        """
+        return read_object(self.folder / self.file)
+
+    def open(self, settings: Mapping[str, Any], *, fresh: bool = False) -> bool:
+        """Begin, or go on; whether there is something to go on with.
+
+        Args:
+            settings: plain JSON values; a run is the same if they are.
+            fresh: forget what an earlier one left.
+
+        Raises:
+            UserError: the folder holds one with other settings.
+        """
+        if fresh:
+            for old in (self.file, *self.leavings):
+                path = self.folder / old
+                if path.is_dir() and not path.is_symlink():
+                    shutil.rmtree(path)
+                else:
+                    path.unlink(missing_ok=True)
+        there = self.settings()
+        settings = json.loads(json.dumps(settings))
+        if there is None:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            write_json(self.folder / self.file, settings)
+            return False
+        known, asked = _flat(there), _flat(settings)
+        if changed := [key for key in {**known, **asked} if known.get(key) != asked.get(key)]:
+            differences = "; ".join(
+                f"{key}: {known.get(key)!r} there, {asked.get(key)!r} here" for key in sorted(changed)
+            )
+            raise UserError(
+                f"{self.what} {self.folder}: expected its settings, got others ({differences}); choose another --output, or "
+                "begin anew in this one with --fresh"
+            )
+        return True
+
+
+def _flat(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Groups of settings opened, so that a difference names the setting."""
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        found |= value if isinstance(value, dict) else {key: value}
+    return found
+
+
+def read_object(path: Path) -> dict[str, Any] | None:
+    """The object in a file of ours; None where there is no file.
+
+    Raises:
+        UserError: it is damaged.
+    """
+    if not path.exists():
+        return None
+    found = read_json(path)
+    if not isinstance(found, dict):
+        raise UserError(f"{path}: expected a JSON object, could not read it as one: {str(found)[:60]!r}")
+    return found

@@ -1,0 +1,127 @@
+"""Delivers a spool to a tracking server in the background, in order, each record until it is taken."""
+
+import json
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tempembed.tracking.spool import Spool, read_records
+
+BACKOFF = (0.5, 1.0, 2.0, 5.0)
+"""Seconds between tries at a server that does not answer."""
+POLL = 0.5
+
+
+class UnreachableError(Exception):
+    """The server does not answer now; later it may."""
+
+
+class RefusedError(Exception):
+    """The server answers, and will never take this record."""
+
+
+class Courier(threading.Thread):
+    """Reads on from where the last courier to the same address came; a new address is told everything."""
+
+    def __init__(
+        self,
+        spool: Spool,
+        deliver: Callable[[dict[str, Any]], None],
+        address: str,
+        say: Callable[[str], None] = lambda line: None,
+    ) -> None:
+        """Start delivering.
+
+        Args:
+            spool: what is delivered.
+            deliver: takes a record; raises UnreachableError or RefusedError. Taking a record twice must do no harm: one that was
+                taken just before the process died comes again.
+            address: of the server.
+            say: takes a line when an outage begins and when it ends.
+        """
+        super().__init__(daemon=True, name="courier")
+        self._path, self._deliver, self._address, self._say = spool.path, deliver, address, say
+        self._sent = spool.path.with_suffix(".sent")
+        self._refused = spool.path.with_suffix(".refused")
+        self._offset = self._load()
+        self._closing, self._idle = threading.Event(), threading.Event()
+        self.start()
+
+    @property
+    def depth(self) -> int:
+        """Records that were not taken yet."""
+        return sum(1 for _ in read_records(self._path, self._offset))
+
+    def drain(self, seconds: float) -> int:
+        """Wait until all is delivered, at most so long; how many records are left."""
+        deadline = time.monotonic() + seconds
+        while (left := self.depth) and time.monotonic() < deadline and self.is_alive():
+            time.sleep(0.05)
+        return left
+
+    def close(self, seconds: float = 8.0) -> int:
+        """Deliver what can be delivered within so many seconds, and end; how many records stay in the spool."""
+        left = self.drain(seconds)
+        self._closing.set()
+        self.join(0.5)
+        if left:
+            self._say(
+                f"{self._address} did not take {left} records: they wait in {self._path}, and the same command again delivers them"
+            )
+        return left
+
+    def run(self) -> None:
+        """Until it is closed."""
+        tries, since = 0, 0.0
+        while not self._closing.is_set():
+            try:
+                before = self._offset
+                for record, after in read_records(self._path, self._offset):
+                    self._take(record)
+                    self._offset, tries = after, self._answered(tries, since)
+                    if self._closing.is_set():
+                        break
+                if self._offset == before:
+                    self._closing.wait(POLL)
+                    continue
+            except UnreachableError as error:
+                if not tries:
+                    since = time.monotonic()
+                    self._say(
+                        f"{self._address} does not answer ({str(error)[:160]}); records are kept in {self._path}"
+                    )
+                self._save()
+                self._closing.wait(BACKOFF[min(tries, len(BACKOFF) - 1)])
+                tries += 1
+                continue
+            self._save()
+
+    def _answered(self, tries: int, since: float) -> int:
+        if tries:
+            self._say(f"{self._address} answers again after {time.monotonic() - since:.0f} s")
+        return 0
+
+    def _take(self, record: dict[str, Any]) -> None:
+        try:
+            self._deliver(record)
+        except RefusedError as error:
+            with self._refused.open("a") as file:
+                file.write(json.dumps({"why": str(error), **record}) + "\n")
+            self._say(f"{self._address} refused a record ({str(error)[:160]}); it is kept in {self._refused}")
+
+    def _load(self) -> int:
+        try:
+            known = json.loads(self._sent.read_text())
+            return int(known["offset"]) if known["address"] == self._address else 0
+        except (OSError, ValueError, KeyError, TypeError):
+            return 0
+
+    def _save(self) -> None:
+        partial = Path(f"{self._sent}.partial")
+        try:
+            partial.write_text(json.dumps({"address": self._address, "offset": self._offset}))
+            partial.replace(self._sent)
+        except OSError:
+            pass  # what was taken is told again; that does no harm

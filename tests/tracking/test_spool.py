@@ -1,0 +1,154 @@
+import json
+import pickle
+import subprocess
+import sys
+import time
+
+import pytest
+from mlflow import MlflowClient
+
+from tempembed.tracking.courier import Courier, RefusedError, UnreachableError
+from tempembed.tracking.mlflow import Delivery, start_run
+from tempembed.tracking.spool import Spool, read_records
+
+
+class Server:
+    """Takes records; out while `out`; dies after taking one, before its answer, if `forgets`."""
+
+    def __init__(self):
+        self.taken, self.out, self.forgets, self.tries = [], False, False, 0
+
+    def __call__(self, record):
+        self.tries += 1
+        if self.out:
+            raise UnreachableError("nobody there")
+        if record.get("key") == "bad":
+            raise RefusedError("no such thing")
+        self.taken.append(record)
+        if self.forgets:
+            self.forgets = False
+            raise UnreachableError("answer lost")
+
+
+@pytest.fixture
+def spool(tmp_path):
+    return Spool(tmp_path / "mlflow.spool")
+
+
+def steps(records):
+    return [r["log"] for r in records if "log" in r]
+
+
+def report(step):
+    return {"step": step, "train/loss": 1 / step}
+
+
+def test_an_outage_loses_nothing_and_keeps_the_order(spool):
+    server, lines = Server(), []
+    courier = Courier(spool, server, "a", lines.append)
+    spool.log("", report(1))
+    assert courier.drain(5) == 0
+    server.out = True
+    began = time.monotonic()
+    for step in range(2, 102):
+        spool.log("", report(step))
+    assert time.monotonic() - began < 2  # nobody waits for the server
+    assert courier.drain(1.2) == courier.depth == 100
+    server.out, server.forgets = False, True
+    assert courier.close(15) == 0
+    assert list(dict.fromkeys(steps(server.taken))) == list(range(1, 102))
+    assert sorted(steps(server.taken)) == steps(server.taken)
+    assert "does not answer (nobody there)" in lines[0]
+    assert any("answers again after" in line for line in lines)
+
+
+def test_never_back_ends_soon_and_the_next_courier_goes_on(spool):
+    server, lines = Server(), []
+    server.out = True
+    for step in (1, 2, 3):
+        spool.log("", report(step))
+    began = time.monotonic()
+    assert Courier(spool, server, "a", lines.append).close(1) == 3
+    assert time.monotonic() - began < 4
+    assert f"3 records: they wait in {spool.path}" in lines[-1]
+    server.out = False
+    assert Courier(spool, server, "a").close(5) == 0
+    assert steps(server.taken) == [1, 2, 3]
+    assert Courier(spool, server, "a").close(5) == 0
+    assert steps(server.taken) == [1, 2, 3]  # nothing twice
+    other = Server()
+    assert Courier(spool, other, "b").close(5) == 0
+    assert steps(other.taken) == [1, 2, 3]  # another server is told everything
+
+
+def test_a_record_that_is_refused_does_not_stop_the_others(spool):
+    server, lines = Server(), []
+    spool.run().tag("bad", "x")
+    spool.run().tag("good", "y")
+    assert Courier(spool, server, "a", lines.append).close(5) == 0
+    assert [r["key"] for r in server.taken] == ["good"]
+    assert json.loads(spool.path.with_suffix(".refused").read_text())["key"] == "bad"
+    assert "refused a record" in lines[0]
+
+
+def test_a_step_is_logged_once_by_any_process(spool):
+    for step in (1, 2, 3):
+        spool.log("trial", report(step))
+    again = pickle.loads(pickle.dumps(spool))  # as Ray hands it to another process
+    for step in (2, 3, 4):
+        again.log("trial", report(step))
+    again.log("other", report(1))
+    records = [record for record, _ in read_records(spool.path, 0)]
+    assert steps([r for r in records if r["run"] == "trial"]) == [1, 2, 3, 4]
+    assert steps([r for r in records if r["run"] == "other"]) == [1]
+
+
+def test_a_line_that_was_cut_off_is_void(spool):
+    spool.log("", report(1))
+    with spool.path.open("ab") as file:
+        file.write(b'{"run": "", "kind": "points", "lo')
+    after = Spool(spool.path)
+    after.log("", report(2))
+    assert steps([record for record, _ in read_records(spool.path, 0)]) == [1, 2]
+
+
+def test_lines_of_two_processes_do_not_mix(spool):
+    code = (
+        "import sys; from pathlib import Path; from tempembed.tracking.spool import Spool; s = Spool(Path(sys.argv[1]))\n"
+        "for i in range(1, 301): s.log(sys.argv[2], {'step': i, 'x/y': 'z' and 1.0, **{f'a/{k}': k for k in range(50)}})"
+    )
+    writers = [subprocess.Popen([sys.executable, "-c", code, str(spool.path), name]) for name in "ab"]
+    assert [writer.wait(60) for writer in writers] == [0, 0]
+    records = [record for record, _ in read_records(spool.path, 0)]
+    for name in "ab":
+        assert steps([r for r in records if r["run"] == name]) == list(range(1, 301))
+
+
+@pytest.mark.mlflow
+def test_mlflow_keeps_what_it_is_told_twice_once(spool, tmp_path):
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    root = start_run(uri, "tests", "root", {}, "id")
+    (tmp_path / "file.txt").write_text("x")
+    trial = spool.run().child("trial", {"a": 1}, {"t": "v"})
+    for step in (1, 2):
+        trial.log(report(step))
+    trial.file(tmp_path / "file.txt")
+    trial.file(tmp_path / "gone.txt")
+    trial.finish("FINISHED")
+    spool.run().finish("KILLED")
+    started = []
+    for record, _ in [*read_records(spool.path, 0), *read_records(spool.path, 0)]:
+        try:
+            Delivery(root, lambda *pair: started.append(pair))(record)
+        except RefusedError as error:
+            assert "gone.txt" in str(error)  # noqa: PT017
+    client = MlflowClient(uri)
+    (run,) = client.search_runs([root._experiment_id], f"tags.`mlflow.parentRunId` = '{root.run_id}'")
+    assert {pair for pair in started} == {("trial", run.info.run_id)}
+    assert [(m.step, m.value) for m in client.get_metric_history(run.info.run_id, "train/loss")] == [
+        (1, 1.0),
+        (2, 0.5),
+    ]
+    assert (run.info.status, run.data.params, run.data.tags["t"]) == ("FINISHED", {"a": "1"}, "v")
+    assert [f.path for f in client.list_artifacts(run.info.run_id)] == ["file.txt"]
+    assert client.get_run(root.run_id).info.status == "KILLED"
