@@ -60,7 +60,13 @@ class Encoder(nn.Module):
 
     def _token_lists(self, texts: list[str]) -> list[list[int]]:
         if self.is_static:
-            return [e.ids for e in self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
+            try:
+                return [e.ids for e in self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
+            except Exception as error:  # a bare one is what tokenizers raises
+                raise UserError(
+                    f"tokenizer: expected one that takes any text, and it fails ({first_line(error)}); take the tokenizer "
+                    "that the model was trained with"
+                ) from error
         return self.model.tokenizer(
             texts, truncation=True, max_length=self.model.max_seq_length, add_special_tokens=True
         )["input_ids"]

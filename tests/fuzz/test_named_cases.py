@@ -560,6 +560,15 @@ def test_a_token_far_beyond_the_table(handed, tmp_path):
     )
 
 
+def test_a_tokenizer_without_its_unknown_token(handed, tmp_path):
+    shutil.copytree(handed / "model", tmp_path / "model")
+    path = next((tmp_path / "model").rglob("tokenizer.json"))
+    tokenizer = json.loads(path.read_text())
+    tokenizer["model"]["unk_token"] = "gone"
+    path.write_text(json.dumps(tokenizer))
+    refused("tokenizer", lambda: load_exported(tmp_path / "model").embed(["\u0378 ☃"]))
+
+
 def test_messages_stay_short():
     refused("expected one of infonce.*--terms", lambda: parse_objective("x" * 100_000, 64))
     with pytest.raises(UserError) as error:
