@@ -4,7 +4,7 @@ BIN := .venv/bin
 PORT ?= 9090
 INSTALLED := .venv/.installed
 
-.PHONY: install demo stop test test-faults test-security test-cluster test-dashboards soak watch bench check
+.PHONY: install demo stop test test-fuzz test-faults test-security test-cluster test-dashboards soak watch bench check
 install: $(INSTALLED)
 
 # torch first and pinned: a wider requirement would take a build with gigabytes of CUDA
@@ -22,6 +22,10 @@ stop: install
 
 test: install
 	$(BIN)/python -m pytest
+
+# 10,000 cases of bad input for every reader
+test-fuzz: install
+	FUZZ_PROFILE=long $(BIN)/python -m pytest tests/fuzz
 
 # a real Prometheus scrapes real jobs, and every panel must have data: two minutes, Debian's prometheus
 test-dashboards: install

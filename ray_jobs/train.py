@@ -25,6 +25,7 @@ from ray_jobs.run import NOTES, STOP, check_batch, check_capacity, fit, prepare_
 from tempembed.cli import Train, progress_line, run, score_table
 from tempembed.errors import UserError
 from tempembed.evaluation.trained import REPORT
+from tempembed.names import check_name
 from tempembed.redact import refuse_secret
 from tempembed.run_folder import RunFolder
 from tempembed.tracking.spool import Spool, SpooledRun
@@ -56,6 +57,10 @@ class RayTrain(Train):
     """MLflow tracking server; default: MLFLOW_TRACKING_URI; without either, metrics go to metrics.jsonl only."""
     experiment: str = "tempembed"
     """MLflow experiment."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_name(self.experiment, "--experiment")
 
 
 class Progress(UserCallback):

@@ -36,6 +36,7 @@ from tempembed.atomic import write_json
 from tempembed.cli import run
 from tempembed.compression.spec import ALIAS_BUDGETS, sweep_specs
 from tempembed.errors import UserError
+from tempembed.names import check_name
 from tempembed.redact import redact, refuse_secret
 from tempembed.report.html import write_html
 from tempembed.report.table import result_table
@@ -111,6 +112,7 @@ class Sweep(TrainSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        check_name(self.experiment, "--experiment")
         check_goals(self.goals)
         check_families(self.families)
         for name, least in (("num_trials", 1), ("rungs", 1), ("reduction_factor", 2), ("stop_bytes", 1)):

@@ -18,6 +18,7 @@ from tempembed.errors import UserError
 from tempembed.names import file_name
 from tempembed.objective import Direction
 from tempembed.settings import TrainSettings
+from tempembed.untrusted import check_place
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -185,6 +186,7 @@ def progress_line(metrics: dict[str, Any]) -> str:
 
 def check_output(output: Path, *, resume: bool) -> None:
     """Refuse to write over what an earlier run left."""
+    check_place(output, "--output")
     left = [name for name in ("checkpoints", "modules.json") if (output / name).exists()]
     if left and not resume:
         raise UserError(
@@ -291,6 +293,7 @@ def evaluate_command(command: Evaluate) -> None:
     output = Path(command.output)
     if output.suffix != ".json":
         raise UserError(f"--output: expected a file name that ends in .json, got {command.output}")
+    check_place(output, "--output")
     sets = {"paper": paper_specs, "lab": lab_specs}
 
     def specs(full: int) -> list[Any]:
@@ -346,6 +349,7 @@ def codecs_command(command: Codecs) -> None:
     from tempembed.report.pareto import codec_table, other_tasks, recommendation, write_pareto
 
     output = Path(command.output)
+    check_place(output, "--output")
     it = subject(command)
     names = [task.name for task in it.tasks]
     if command.task and command.task not in names:

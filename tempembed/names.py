@@ -4,7 +4,7 @@ import re
 
 from tempembed.errors import UserError
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 
 def check_name(name: str, what: str) -> str:
@@ -20,9 +20,9 @@ def check_name(name: str, what: str) -> str:
     >>> check_name("tempaggmrl-seed0", "trial")
     'tempaggmrl-seed0'
     """
-    if not _NAME.fullmatch(name):
+    if not NAME.fullmatch(name):
         raise UserError(
-            f"{what} {name!r}: expected a name of letters, digits, dot, dash and underscore that begins with a letter or "
+            f"{what} {name[:60]!r}: expected a name of letters, digits, dot, dash and underscore that begins with a letter or "
             "digit, at most 128; choose another"
         )
     return name

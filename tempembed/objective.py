@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -169,7 +170,14 @@ def parse_objective(text: str, width: int) -> Terms:
 
 def _split(values: str) -> list[str]:
     """At commas outside of brackets."""
-    return re.split(r",(?![^()]*\))", values)
+    parts, depth = [""], 0
+    for character in values:
+        depth = max(0, depth + (character == "(") - (character == ")"))
+        if character == "," and not depth:
+            parts.append("")
+        else:
+            parts[-1] += character
+    return parts
 
 
 def parse_terms(texts: Sequence[str], width: int) -> Terms:
@@ -213,8 +221,10 @@ def check_terms(terms: Terms, width: int) -> Terms:
         if term.dim > width:
             raise UserError(f"term {term}: expected dim <= {width}, the encoder's width, got {term.dim}")
     pairs = [(term.dim, str(term.course or f"{term.temperature!r}")) for term in terms]
-    if repeated := sorted({pair for pair in pairs if pairs.count(pair) > 1}):
-        raise UserError(f"objective: expected each (dim, temperature) once, got {repeated} more than once")
+    if repeated := sorted(pair for pair, count in Counter(pairs).items() if count > 1):
+        raise UserError(
+            f"objective: expected each (dim, temperature) once, got {repeated[:5]} more than once"
+        )
     if not any(term.weight for term in terms):
         raise UserError("objective: expected a weight > 0 in at least one term, got only zeros")
     return terms

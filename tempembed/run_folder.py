@@ -12,6 +12,7 @@ from typing import IO, Any, ClassVar
 from tempembed.atomic import write_json
 from tempembed.errors import UserError
 from tempembed.names import check_name
+from tempembed.untrusted import check_place, read_json
 
 
 class RunFolder:
@@ -26,6 +27,7 @@ class RunFolder:
 
     def __init__(self, folder: Path) -> None:
         check_name(folder.name, self.what)
+        check_place(folder, self.what)
         self.folder = folder
         self._lock: IO[str] | None = None
 
@@ -55,7 +57,7 @@ class RunFolder:
         Raises:
             UserError: a file that is damaged.
         """
-        return read_json(self.folder / self.file)
+        return read_object(self.folder / self.file)
 
     def open(self, settings: Mapping[str, Any], *, fresh: bool = False) -> bool:
         """Begin, or go on; whether there is something to go on with.
@@ -100,7 +102,7 @@ def _flat(values: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def read_json(path: Path) -> dict[str, Any] | None:
+def read_object(path: Path) -> dict[str, Any] | None:
     """The object in a file of ours; None where there is no file.
 
     Raises:
@@ -108,11 +110,7 @@ def read_json(path: Path) -> dict[str, Any] | None:
     """
     if not path.exists():
         return None
-    try:
-        found = json.loads(path.read_text())
-        assert isinstance(found, dict)
-    except (ValueError, AssertionError) as error:
-        raise UserError(
-            f"{path}: expected JSON that tempembed wrote, and could not read it ({error})"
-        ) from error
+    found = read_json(path)
+    if not isinstance(found, dict):
+        raise UserError(f"{path}: expected a JSON object, could not read it as one: {str(found)[:60]!r}")
     return found

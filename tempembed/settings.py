@@ -3,6 +3,9 @@
 import dataclasses
 import hashlib
 import json
+import math
+import types
+import typing
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -15,6 +18,8 @@ INSTALLED_CODE = "installed-code"
 DEFAULT_WIDTH = {"static": 1024, "transformer": 384}
 DEFAULT_LEARNING_RATE = {"static": 0.01, "transformer": 5e-4}
 PRETRAINED_LEARNING_RATE = 2e-5
+MOST = 2**32 - 1
+"""Of a whole number: random generators are seeded with 64 bits that are made of the seed, the step and the rank."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +87,11 @@ class TrainSettings:
     """Leave bad rows of --data out and count them, instead of stopping at the first."""
 
     def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if isinstance(value, float) and not math.isfinite(value):
+                raise UserError(f"--{name.replace('_', '-')}: expected a finite number, got {value}")
+            if isinstance(value, int) and value > MOST:
+                raise UserError(f"--{name.replace('_', '-')}: expected at most {MOST}, got {value}")
         positive = (
             "layers", "vocabulary", "max_tokens", "epochs", "batch_size", "log_every",
             "temperature_learning_rate",
@@ -133,8 +143,35 @@ class TrainSettings:
 
     @staticmethod
     def from_dict(values: dict[str, Any]) -> "TrainSettings":
-        """The inverse of `to_dict`."""
-        return TrainSettings(**{**values, "terms": tuple(values.get("terms", ()))})
+        """The inverse of `to_dict`.
+
+        Raises:
+            UserError: not settings, or a value of another type.
+        """
+        hints = typing.get_type_hints(TrainSettings)
+        if not isinstance(values, dict) or (unknown := sorted(map(str, set(values) - set(hints)))):
+            found = f"unknown {unknown[:5]}" if isinstance(values, dict) else f"{str(values)[:60]!r}"
+            raise UserError(f"settings: expected those of a training run, got {found}")
+        values = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+        for name, value in values.items():
+            if not _is_a(value, hints[name]):
+                raise UserError(f"settings: expected {name} to be {hints[name]}, got {str(value)[:60]!r}")
+        return TrainSettings(**values)
+
+
+def _is_a(value: Any, hint: Any) -> bool:
+    """Whether a value is of a field's type; a whole number is a float, true is no number."""
+    if hint is float:
+        return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300
+    if hint is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    if typing.get_origin(hint) is tuple:
+        return isinstance(value, tuple) and all(isinstance(item, str) for item in value)
+    if typing.get_origin(hint) is Literal:
+        return isinstance(value, str) and value in typing.get_args(hint)
+    if typing.get_origin(hint) is types.UnionType:
+        return any(_is_a(value, each) for each in typing.get_args(hint))
+    return isinstance(value, hint)
 
 
 def fingerprint(value: Any) -> str:

@@ -31,6 +31,8 @@ class Course:
             raise UserError(f"temperature {self}: expected finite numbers > 0")
         if self.shape == "cosine" and self.values[0] > self.values[1]:
             raise UserError(f"temperature {self}: expected the least value first, as in cosine(0.03,0.1)")
+        if self.shape == "cooldown" and not 0 < self.values[1] / self.values[0] < math.inf:
+            raise UserError(f"temperature {self}: expected numbers nearer to each other")
         if self.is_learned and not LEAST <= self.values[0] <= MOST:
             raise UserError(f"temperature {self}: expected a first value from {LEAST} to {MOST}, its bounds")
 

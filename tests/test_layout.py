@@ -15,11 +15,29 @@ EDGES = {
 ALLOWED = {
     "tempembed/losses": {"objective", "parallel", "temperature", "errors"},
     "tempembed/parallel": {"errors"},
-    "tempembed/compression": {"errors"},
+    "tempembed/compression": {"errors", "untrusted"},
     "tempembed/geometry": {"errors"},
-    "tempembed/encoders": {"data", "errors"},
-    "tempembed/evaluation": {"data", "encoders", "compression", "geometry", "errors", "atomic", "names"},
-    "tempembed/handover": {"data", "encoders", "compression", "settings", "errors", "atomic"},
+    "tempembed/encoders": {"data", "errors", "untrusted"},
+    "tempembed/evaluation": {
+        "data",
+        "encoders",
+        "compression",
+        "geometry",
+        "errors",
+        "atomic",
+        "names",
+        "untrusted",
+    },
+    "tempembed/handover": {
+        "data",
+        "encoders",
+        "compression",
+        "settings",
+        "errors",
+        "atomic",
+        "names",
+        "untrusted",
+    },
     "tempembed/reproduction": {
         "compression",
         "evaluation",
@@ -32,7 +50,11 @@ ALLOWED = {
     "tempembed/search": {"objective", "errors", "atomic", "settings", "evaluation", "run_folder", "names"},
     "tempembed/report": {"evaluation", "reproduction", "compression", "geometry"},
     "tempembed/tracking": {"objective", "errors", "names", "redact", "search", "compression", "evaluation"},
-    "tempembed/data": {"errors", "prepare"},  # prepare: only for the cache folder, inside a function
+    "tempembed/data": {
+        "errors",
+        "untrusted",
+        "prepare",
+    },  # prepare: only for the cache folder, inside a function
 }
 
 

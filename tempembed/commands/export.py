@@ -1,6 +1,5 @@
 """`tempembed export`."""
 
-import json
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -9,7 +8,9 @@ from typing import TYPE_CHECKING
 
 from tempembed.console import say
 from tempembed.errors import UserError
+from tempembed.names import check_name
 from tempembed.settings import INSTALLED_CODE, TrainSettings
+from tempembed.untrusted import read_json
 
 if TYPE_CHECKING:
     from tempembed.handover.export import FitOn, Source
@@ -54,6 +55,8 @@ def export_command(command: Export) -> None:
 
     if sum(value is not None for value in (command.alias, command.version, command.model)) != 1:
         raise UserError("export: expected exactly one of --alias, --version and --model")
+    if command.alias is not None:
+        check_name(command.alias, "--alias")
     output = Path(command.output)
     check_target(output)
     with tempfile.TemporaryDirectory() as scratch:
@@ -114,8 +117,8 @@ def _settings(folder: Path) -> TrainSettings | None:
     if not path.exists():
         return None
     try:
-        return TrainSettings.from_dict(json.loads(path.read_text()))
-    except (ValueError, TypeError) as error:
+        return TrainSettings.from_dict(read_json(path))
+    except UserError as error:
         raise UserError(f"{path}: expected the settings of a run ({error}); mend it or remove it") from error
 
 

@@ -44,6 +44,13 @@ class Basis:
         return {}
 
     @staticmethod
+    def shapes(method: Method, full: int, width: int) -> dict[str, tuple[int, ...]]:
+        """Of the tensors in `state`."""
+        if method in ("pca", "whiten"):
+            return {"matrix": (full, width), "mean": (full,)}
+        return {} if method == "prefix" else {"order": (width,)}
+
+    @staticmethod
     def load(state: dict[str, Tensor]) -> "Basis":
         """From `state`."""
         return Basis(state.get("order"), state.get("mean"), state.get("matrix"))

@@ -31,6 +31,11 @@ class SignBits(NumberCodec):
 class MedianBits(SignBits):
     """`bit = [x > median of the dimension over the documents]`: both values are equally frequent."""
 
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """As in NumberCodec."""
+        return {"median": (self.width,)}
+
     def fit(self, documents_MK: Float[Tensor, "M K"]) -> None:
         """Medians of the dimensions."""
         self.state = {"median": documents_MK.median(0).values}
@@ -42,6 +47,11 @@ class MedianBits(SignBits):
 
 class RotatedBits(SignBits):
     """Signs after a random rotation, which spreads the variance evenly over the bits."""
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """As in NumberCodec."""
+        return {"rotation": (self.width, self.width)}
 
     def fit(self, documents_MK: Float[Tensor, "M K"]) -> None:
         """Draw the rotation: the orthogonal factor of a Gaussian matrix, seed 0."""
@@ -63,6 +73,11 @@ class ItqBits(RotatedBits):
 
     ROUNDS = 30
     ROWS = 4096
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """As in NumberCodec."""
+        return {"mean": (self.width,), "rotation": (self.width, self.width)}
 
     def fit(self, documents_MK: Float[Tensor, "M K"]) -> None:
         """Learn the rotation, on 4,096 of the documents evenly spread."""

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 from jaxtyping import Float
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from tempembed.compression.basis import Bases, Basis, unit
@@ -15,8 +15,11 @@ from tempembed.compression.numbers import Floats, NumberCodec
 from tempembed.compression.product import ProductQuantizer
 from tempembed.compression.spec import Spec, parse_spec
 from tempembed.errors import UserError
+from tempembed.untrusted import is_file, read_json, read_tensors
 
 TENSORS, DESCRIPTION = "codec.safetensors", "codec.json"
+WIDEST = 2**20
+"""Coordinates that a saved codec may have."""
 
 
 def number_codec(spec: Spec) -> NumberCodec:
@@ -103,29 +106,48 @@ class Codec:
         Raises:
             UserError: not such a folder, or damaged.
         """
-        try:
-            description = json.loads((folder / DESCRIPTION).read_text())
-            full = int(description["coordinates"])
-            spec = parse_spec(description["codec"], full)
-            state = load_file(folder / TENSORS)
-        except UserError:
-            raise
-        except Exception as error:  # json, safetensors and the file system have an exception each
+        if not is_file(folder / DESCRIPTION):
             raise UserError(
-                f"codec {folder}: expected a folder with {DESCRIPTION} and {TENSORS} that tempembed wrote, and "
-                f"could not read it ({type(error).__name__}: {str(error)[:200]})"
-            ) from error
+                f"codec {folder}: expected a folder with {DESCRIPTION} and {TENSORS} that tempembed wrote, found no {DESCRIPTION}"
+            )
+        description = read_json(folder / DESCRIPTION)
+        try:
+            full, text = description["coordinates"], str(description["codec"])
+            fits = isinstance(full, int) and 1 <= full <= WIDEST
+        except (TypeError, KeyError):
+            fits = False
+        if not fits:
+            raise UserError(
+                f"codec {folder}: expected codec and coordinates (1 to {WIDEST:,}) in {DESCRIPTION}, got "
+                f"{str(description)[:100]}; save it again"
+            )
+        spec = parse_spec(text, full)
+        numbers = number_codec(spec)
+        state = read_tensors(folder / TENSORS)
+        shapes = {
+            f"basis.{name}": shape for name, shape in Basis.shapes(spec.method, full, spec.width).items()
+        }
+        shapes |= {f"numbers.{name}": shape for name, shape in numbers.shapes.items()}
+        if {name: tuple(tensor.shape) for name, tensor in state.items()} != shapes or not all(
+            _fits(name, tensor, full) for name, tensor in state.items()
+        ):
+            found = {name: (tensor.dtype, *tensor.shape) for name, tensor in state.items()}
+            raise UserError(
+                f"codec {folder}: expected the tensors of {spec}, {shapes}, all finite, got {str(found)[:300]}; save it again"
+            )
         parts: dict[str, dict[str, Tensor]] = {"basis": {}, "numbers": {}}
         for name, tensor in state.items():
             part, _, rest = name.partition(".")
-            parts.setdefault(part, {})[rest] = tensor
-        codec = Codec(spec, full, Basis.load(parts["basis"]), number_codec(spec))
-        codec.numbers.state = parts["numbers"]
-        try:
-            codec.reconstruct(torch.zeros(1, full))
-        except (KeyError, RuntimeError, IndexError) as error:
-            raise UserError(f"codec {folder}: expected the tensors of {spec}, got {sorted(state)}") from error
-        return codec
+            parts[part][rest] = tensor
+        numbers.state = parts["numbers"]
+        return Codec(spec, full, Basis.load(parts["basis"]), numbers)
+
+
+def _fits(name: str, tensor: Tensor, full: int) -> bool:
+    """Whether its values can be what a codec learned."""
+    if name == "basis.order":
+        return tensor.dtype == torch.int64 and bool(((tensor >= 0) & (tensor < full)).all())
+    return tensor.dtype == torch.float32 and bool(tensor.isfinite().all())
 
 
 def check_finite(embeddings_MD: Float[Tensor, "M D"]) -> None:

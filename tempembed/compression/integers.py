@@ -23,6 +23,11 @@ class Integers(NumberCodec):
         super().__init__(width)
         self._bits = bits
 
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """As in NumberCodec."""
+        return {"low": (self.width,), "step": (self.width,)}
+
     def fit(self, documents_MK: Float[Tensor, "M K"]) -> None:
         """Calibrate on documents (of more than 16,384 the clipping on that many, evenly spread)."""
         low, high = documents_MK.aminmax(dim=0)

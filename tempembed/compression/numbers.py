@@ -18,6 +18,11 @@ class NumberCodec(ABC):
         self.width = width
         self.state: dict[str, Tensor] = {}
 
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Of the tensors in `state`, once fitted; all are float32."""
+        return {}
+
     def fit(self, documents_MK: Float[Tensor, "M K"]) -> None:  # noqa: B027 (most learn nothing)
         """Learn from documents, cut and re-normalised."""
 

@@ -19,6 +19,11 @@ class ProductQuantizer(NumberCodec):
         super().__init__(width)
         self._num_parts = num_parts
 
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """As in NumberCodec."""
+        return {"centroids": (self._num_parts, CENTROIDS, self.width // self._num_parts)}
+
     def fit(self, documents_MK: Float[Tensor, "M K"]) -> None:
         """Faiss's k-means, on 9,984 of the documents evenly spread.
 

@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
+from tempembed.data.bounds import csv_lines, lines, open_parquet, parquet_batches, resolved, validated
 from tempembed.data.columns import Columns, arrow_columns, file_columns, find_columns
 from tempembed.data.faults import BadRow, Faults
 from tempembed.data.rows import CHUNK_ROWS, Collector
 from tempembed.data.wording import first_line, quoted, shown
 from tempembed.errors import UserError
+from tempembed.untrusted import read_json, require_file, require_inside
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -67,14 +68,14 @@ def _read_file(path: Path, faults: Faults) -> pa.Table:
         raise UserError(
             f"{path}: expected a file that ends in {', '.join(SUFFIXES)}, got {suffix!r}: convert it"
         )
-    with path.open("rb") as file:
-        start = file.read(4)
+    with require_file(path).open("rb") as file:
+        start = file.read(2)
     if not start:
         raise UserError(f"{path}: expected pairs, got an empty file (0 bytes): check how it was made")
     collector = Collector(name=str(path), faults=faults)
     if suffix == ".parquet":
-        _read_parquet(path, start, collector)
-    elif start[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        _read_parquet(path, collector)
+    elif start in (b"\xff\xfe", b"\xfe\xff"):
         raise UserError(f"{path}: expected UTF-8 text, got UTF-16: save it again as UTF-8")
     elif suffix in (".csv", ".tsv"):
         _read_csv(path, "\t" if suffix == ".tsv" else ",", collector)
@@ -83,41 +84,20 @@ def _read_file(path: Path, faults: Faults) -> pa.Table:
     return collector.table()
 
 
-def _read_parquet(path: Path, start: bytes, collector: Collector) -> None:
-    try:
-        file = pq.ParquetFile(path, page_checksum_verification=True)
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:  # the last: a damaged column name
-        found = (
-            "one that is cut off or damaged"
-            if start == b"PAR1"
-            else f"something else (it starts with {start!r})"
-        )
-        raise UserError(
-            f"{path}: expected a whole Parquet file, got {found}: write or copy it again "
-            f"({first_line(error)})"
-        ) from error
-
-    def batches(names: list[str]) -> Iterator[pa.Table]:
-        # Only the reading is inside `try`: an error of ours must not be reported as damage of the file.
-        try:
-            for batch in file.iter_batches(CHUNK_ROWS, columns=names):
-                yield pa.Table.from_batches([batch])
-        except (pa.ArrowException, OSError) as error:
-            raise UserError(
-                f"{path}: expected a readable Parquet file, but it is damaged near row "
-                f"{collector.num_rows + 1}: write or copy it again ({first_line(error)})"
-            ) from error
-
+def _read_parquet(path: Path, collector: Collector) -> None:
+    file = open_parquet(path)
     with file:
         columns = arrow_columns(file.schema_arrow, str(path))
-        collector.add_batches(batches(columns.names), columns)
+        batches = parquet_batches(path, file, columns.names, CHUNK_ROWS, kept=True)
+        collector.add_batches(batches, columns)
 
 
 def _read_dataset(dataset: "Dataset", source: str, faults: Faults) -> pa.Table:
     columns = arrow_columns(dataset.features.arrow_schema, source)
     collector = Collector(name=source, faults=faults)
     selected = dataset.select_columns(columns.names).with_format("arrow")
-    collector.add_batches(selected.iter(batch_size=CHUNK_ROWS), columns)
+    batches = validated(selected.iter(batch_size=CHUNK_ROWS), source)
+    collector.add_batches(resolved(batches, source, kept=True), columns)
     return collector.table()
 
 
@@ -130,7 +110,13 @@ def _load_saved(folder: Path) -> "Dataset":
         raise UserError(
             f"{folder}: expected one dataset, got several splits ({splits}): give {folder}/<split>"
         )
+    require_inside(folder, folder.rglob("*"))
     try:
+        state = read_json(folder / "state.json")
+        if outside := [
+            one["filename"] for one in state["_data_files"] if Path(one["filename"]).name != one["filename"]
+        ]:
+            raise ValueError(f"a file elsewhere, {shown(outside[0])}")
         return datasets.load_from_disk(str(folder))
     except Exception as error:  # as in _load_hub
         raise UserError(
@@ -154,8 +140,8 @@ def _load_hub(name: str, config: str | None, split: str | None) -> "Dataset":
 
 def _read_json_lines(path: Path, collector: Collector) -> None:
     row, names, columns = 0, None, None
-    with path.open("rb") as lines:
-        for line, content in enumerate(lines, start=1):
+    with path.open("rb") as file:
+        for line, content in enumerate(lines(file, str(path)), start=1):
             content = content.removeprefix(_BOM) if line == 1 else content
             if not content.strip():
                 continue
@@ -215,20 +201,15 @@ def _json_object(line: bytes) -> dict[str, Any]:
 
 
 def _read_csv(path: Path, delimiter: str, collector: Collector) -> None:
-    limit = csv.field_size_limit(2**31 - 1)  # documents may be longer than the module's 128 KiB
-    try:
-        # surrogateescape keeps bytes that are not UTF-8 recognisable: they cost a row and not the file.
-        with path.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as lines:
-            reader = csv.reader(lines, delimiter=delimiter, strict=True)
-            _, header = next(_csv_records(reader, path), (1, []))
-            columns = file_columns(header, header, str(path))
-            for row, (line, cells) in enumerate(_csv_records(reader, path), start=1):
-                try:
-                    collector.add(_csv_values(header, cells, columns), columns, row, line)
-                except BadRow as bad:
-                    collector.reject(bad, row, line)
-    finally:
-        csv.field_size_limit(limit)
+    with csv_lines(path) as file:
+        reader = csv.reader(file, delimiter=delimiter, strict=True)
+        _, header = next(_csv_records(reader, path), (1, []))
+        columns = file_columns(header, header, str(path))
+        for row, (line, cells) in enumerate(_csv_records(reader, path), start=1):
+            try:
+                collector.add(_csv_values(header, cells, columns), columns, row, line)
+            except BadRow as bad:
+                collector.reject(bad, row, line)
 
 
 def _csv_records(reader: Any, path: Path) -> Iterator[tuple[int, list[str]]]:

@@ -89,7 +89,8 @@ def read_pairs(source: str, *, skip_bad_rows: bool = False) -> Pairs:
             these (sorted by name, subfolders not read), a folder of `Dataset.save_to_disk`, or
             `org/name[:config[:split]]`, by default the split "train". An existing path wins over a hub name.
         skip_bad_rows: leave bad rows out and count them, instead of raising. Damage that hides where rows
-            start (Parquet that cannot be decoded, a broken quote in CSV) still raises.
+            start (Parquet that cannot be decoded, a broken quote in CSV), a line above 16 MiB, and Parquet that
+            would unpack to more than 1,000 times the file or half of the free memory still raise.
 
     Raises:
         UserError: names the file, and where it applies the row (from 1, header and blank lines not counted),
@@ -100,7 +101,7 @@ def read_pairs(source: str, *, skip_bad_rows: bool = False) -> Pairs:
         tables = read_source(source, faults)
     except OSError as error:
         raise UserError(
-            f"{source}: expected a readable file or folder, got {error}: check its permissions"
+            f"{source[:300]}: expected a readable file or folder, got {str(error)[:300]}: check its permissions"
         ) from error
     table = _join(tables)
     if not table.num_rows:

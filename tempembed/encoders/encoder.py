@@ -15,9 +15,12 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from tempembed.data.chunks import length_sorted_chunks
 from tempembed.data.tokens import Tokens
+from tempembed.data.wording import first_line
 from tempembed.errors import UserError
+from tempembed.untrusted import is_folder
 
 TOKENIZE_ROWS = 4096
+MOST_TOKENS = 2**24
 ATTENTION = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
 """Without cuDNN's, which makes a new plan for every shape, and mixed lengths are new shapes in every step."""
 
@@ -57,7 +60,13 @@ class Encoder(nn.Module):
 
     def _token_lists(self, texts: list[str]) -> list[list[int]]:
         if self.is_static:
-            return [e.ids for e in self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
+            try:
+                return [e.ids for e in self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
+            except Exception as error:  # a bare one is what tokenizers raises
+                raise UserError(
+                    f"tokenizer: expected one that takes any text, and it fails ({first_line(error)}); take the tokenizer "
+                    "that the model was trained with"
+                ) from error
         return self.model.tokenizer(
             texts, truncation=True, max_length=self.model.max_seq_length, add_special_tokens=True
         )["input_ids"]
@@ -149,9 +158,9 @@ class Encoder(nn.Module):
 
     def fingerprint(self) -> str:
         """16 hex digits of all that decides an embedding: weights, modules, tokenizer and the maximal length."""
-        digest = hashlib.sha256(f"{self.model} {self.model.max_seq_length}".encode())
+        digest = hashlib.sha256(f"{self.model} {self.model.max_seq_length}".encode("utf-8", "surrogatepass"))
         for name, tensor in sorted(self.model.state_dict().items()):
-            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode("utf-8", "surrogatepass"))
             digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy())
         tokenizer = self._tokenizer if self.is_static else self.model.tokenizer
         backend = getattr(tokenizer, "backend_tokenizer", tokenizer)
@@ -169,19 +178,31 @@ def load_encoder(name: str, max_tokens: int | None = None) -> Encoder:
     Raises:
         UserError: neither a model folder nor a model that the hub has.
     """
-    if Path(name).is_dir() and not any((Path(name) / f).exists() for f in ("modules.json", "config.json")):
+    if is_folder(Path(name)) and not any((Path(name) / f).exists() for f in ("modules.json", "config.json")):
         raise UserError(
             f"model {name!r}: expected a folder with modules.json (sentence-transformers) or config.json "
             f"(transformers), found {sorted(p.name for p in Path(name).iterdir())[:8]}"
         )
     try:
         model = SentenceTransformer(name, device="cpu", trust_remote_code=False)
-    except (
-        Exception
-    ) as error:  # whatever a damaged file, or one that would have to be unpickled, makes of the loaders
+    except Exception as error:  # what its format layers raise has no common class
         raise UserError(
             f"model {name!r}: expected a local model folder or the name of a model on the hub, and could not "
-            f"load it as either ({type(error).__name__}: {str(error).splitlines()[0][:300]})"
+            f"load it as either ({type(error).__name__}: {first_line(error)})"
         ) from error
     model.truncate_dim = None  # the full embeddings are what is measured, whatever an export cuts
-    return Encoder(model, max_tokens)
+    encoder = Encoder(model, max_tokens)
+    _check_tokens(encoder, name)
+    return encoder
+
+
+def _check_tokens(encoder: Encoder, name: str) -> None:
+    """A token beyond the table has no vector; one far beyond it keeps the tokenizer busy for hours."""
+    first: Any = encoder.model[0]
+    most = max(first.tokenizer.get_vocab().values(), default=0)
+    rows = first.embedding.num_embeddings if encoder.is_static else MOST_TOKENS
+    if most >= rows:
+        raise UserError(
+            f"model {name!r}: expected a tokenizer with tokens up to {rows - 1:,}, got {most:,}; take the tokenizer that "
+            "the model was trained with"
+        )

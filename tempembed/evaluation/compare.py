@@ -1,15 +1,14 @@
 """Two measured models, paired: the same queries, the same resamples."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import load_file
 from torch import Tensor
 
 from tempembed.errors import UserError
 from tempembed.evaluation.statistics import interval
+from tempembed.untrusted import read_json, read_tensors
 
 Measured = tuple[dict[str, Any], Mapping[str, Tensor]]
 """A report and its replicates."""
@@ -21,16 +20,68 @@ def load_report(path: Path) -> Measured:
     Raises:
         UserError: not there, or not a report.
     """
-    try:
-        report = json.loads(path.read_text())
-        replicates = load_file(path.with_suffix(".replicates.safetensors"))
-        report["scores"], report["data"]["tasks"], report["geometry"], report["model"]
-    except Exception as error:  # json, safetensors and the file system have an exception each
+    report = read_report(path)
+    beside = path.with_suffix(".replicates.safetensors")
+    replicates = read_tensors(beside)
+    lacking = [f"{row['task']}|{row['spec']}" for row in report["scores"]]
+    lacking = [key for key in lacking if key not in replicates]
+    shapes = {(tensor.dtype.is_floating_point, tensor.shape) for tensor in replicates.values()}
+    if (
+        lacking
+        or len(shapes) > 1
+        or any(not real or len(shape) != 1 or not shape[0] for real, shape in shapes)
+    ):
         raise UserError(
-            f"{path}: expected a report of tempembed evaluate with its .replicates.safetensors beside it, and could "
-            f"not read it ({type(error).__name__}: {str(error)[:200]})"
-        ) from error
+            f"{beside}: expected replicates of every score, equally many, got {str(shapes)[:100]} and none of "
+            f"{lacking[:3]}; measure the model again"
+        )
     return report, replicates
+
+
+_NUMBER = (int, float)
+_NUMBER_OR_NONE = (int, float, type(None))
+_ROW: dict[str, Any] = {
+    "task": str, "spec": str, "codec": str, "metric": str, "dim": int, "bytes_per_vector": int, "score": _NUMBER,
+    "ci_low": _NUMBER, "ci_high": _NUMBER, "retention": _NUMBER_OR_NONE, "retention_ci_low": _NUMBER_OR_NONE,
+    "retention_ci_high": _NUMBER_OR_NONE,
+}  # fmt: skip
+
+
+def read_report(path: Path) -> dict[str, Any]:
+    """A report of `tempembed evaluate`, its fields checked.
+
+    Raises:
+        UserError: not there, or not a report; names the first field that is not as it should be.
+    """
+    report = read_json(path)
+
+    def require(good: bool, what: str) -> None:
+        if not good:
+            raise UserError(
+                f"{path}: expected a report of tempembed evaluate, and could not read it ({what}); measure the model again"
+            )
+
+    def are(values: Any, kinds: dict[str, Any]) -> bool:
+        return isinstance(values, dict) and all(
+            name in values and isinstance(values[name], kind) and not isinstance(values[name], bool)
+            for name, kind in kinds.items()
+        )
+
+    kinds = {"model": str, "width": int, "scores": list, "data": dict, "geometry": dict}
+    require(are(report, kinds), f"expected {', '.join(kinds)}")
+    tasks = report["data"].get("tasks")
+    require(isinstance(tasks, dict), "expected data.tasks")
+    for name, task in tasks.items():
+        require(are(task, {"fingerprint": str}), f"task {name[:60]!r}: expected a fingerprint")
+    for number, row in enumerate(report["scores"], start=1):
+        require(
+            are(row, _ROW) and row["task"] in tasks, f"score {number}: expected {', '.join(_ROW)} of a task"
+        )
+        require(
+            not any(abs(v) >= 1e300 for v in row.values() if isinstance(v, int | float)),
+            f"score {number}: expected numbers below 1e300",
+        )
+    return report
 
 
 def differences(first: Measured, second: Measured) -> list[dict[str, Any]]:
@@ -64,7 +115,7 @@ def differences(first: Measured, second: Measured) -> list[dict[str, Any]]:
     found = []
     for row in a["scores"]:
         other = rows_b.get(_key(row, a))
-        if other is None or row["task"] not in tasks:
+        if other is None or row["task"] not in tasks or row["task"] not in full or row["task"] not in full_b:
             continue
         one, two = of_a[f"{row['task']}|{row['spec']}"], of_b[f"{row['task']}|{other['spec']}"]
         kept_a = one / of_a[f"{row['task']}|{full[row['task']]}"].clamp_min(1e-12)

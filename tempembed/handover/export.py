@@ -1,6 +1,5 @@
 """Hand a trained model over: a folder that plain sentence-transformers loads, with its codec, its card and an example."""
 
-import json
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from tempembed.handover.card import model_card
 from tempembed.handover.example import example_code
 from tempembed.handover.exported import CODEC, check_width
 from tempembed.handover.provenance import Provenance
+from tempembed.untrusted import check_place, read_json
 
 REPORT = "evaluation.json"
 CARD, EXAMPLE = "README.md", "example.py"
@@ -64,14 +64,11 @@ def read_report(path: Path) -> dict[str, Any] | None:
     """
     if not path.exists():
         return None
-    try:
-        report = json.loads(path.read_text())
-        report["scores"], report["width"]
-        return report
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(
-            f"{path}: expected a report of tempembed evaluate, got something else; remove it"
-        ) from error
+    report = read_json(path)
+    kinds = {"model": str, "width": int, "scores": list, "data": dict}
+    if not isinstance(report, dict) or not all(isinstance(report.get(k), kind) for k, kind in kinds.items()):
+        raise UserError(f"{path}: expected a report of tempembed evaluate, got something else; remove it")
+    return report
 
 
 def export(
@@ -120,6 +117,7 @@ def export(
 
 def check_target(output: Path) -> None:
     """Raise UserError unless it is a new or an empty folder."""
+    check_place(output, "--output")
     if output.is_dir() and not any(output.iterdir()):
         return
     if output.exists():

@@ -11,6 +11,7 @@ from torch import Tensor
 from tempembed.compression.codec import DESCRIPTION, TENSORS, Codec
 from tempembed.encoders.encoder import Encoder, load_encoder
 from tempembed.errors import UserError
+from tempembed.untrusted import is_file, require_file, require_inside
 
 CODEC = "codec"
 """The codec's folder in that of the model."""
@@ -34,13 +35,18 @@ def load_exported(folder: Path) -> Exported:
     """Read what `export` wrote; runs no code from the folder.
 
     Raises:
-        UserError: not such a folder, damaged, or a codec of a model of another width.
+        UserError: not such a folder, damaged, with a link out of it, or a codec of a model of another width.
     """
-    if not (folder / CODEC / DESCRIPTION).is_file():
+    if not is_file(folder / CODEC / DESCRIPTION):
         raise UserError(
             f"model {folder}: expected a folder that tempembed export wrote, found no {CODEC}/{DESCRIPTION} in it; "
             f"export the model first"
         )
+    inside = list(folder.rglob("*"))
+    require_inside(folder, inside)
+    for path in inside:
+        if not path.is_dir():
+            require_file(path)
     encoder, codec = load_encoder(str(folder)), Codec.load(folder / CODEC)
     check_width(codec, encoder.width, str(folder))
     return Exported(

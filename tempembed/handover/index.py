@@ -1,6 +1,5 @@
 """A compressed index on disk: codes, what re-ranking needs beside them, and the texts. Built and read in bounded memory."""
 
-import json
 import shutil
 import time
 from collections.abc import Callable
@@ -13,7 +12,7 @@ from uuid import uuid4
 import numpy as np
 import torch
 from jaxtyping import Float, Int
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from tempembed.atomic import write_json
@@ -22,6 +21,7 @@ from tempembed.compression.integers import Integers
 from tempembed.errors import UserError
 from tempembed.handover.exported import Exported
 from tempembed.handover.texts import CHUNK_TEXTS, Texts
+from tempembed.untrusted import check_place, read_json, read_tensors, require_file, require_inside
 
 FORMAT = 1
 DESCRIPTION = "index.json"
@@ -50,8 +50,20 @@ class Index:
         return len(self.codes_MB)
 
     def text(self, row: int) -> str:
-        """The text of a row, from 0."""
-        return self.texts[self.offsets[row] : self.offsets[row + 1]].tobytes().decode()
+        """The text of a row, from 0.
+
+        Raises:
+            UserError: it is damaged.
+        """
+        start, end = int(self.offsets[row]), int(self.offsets[row + 1])
+        try:
+            if not 0 <= start < end <= len(self.texts):
+                raise ValueError(f"bytes {start:,} to {end:,} of {len(self.texts):,}")
+            return self.texts[start:end].tobytes().decode()
+        except ValueError as error:
+            raise UserError(
+                f"index: expected a text in row {row + 1}, it is damaged ({error}); build it again"
+            ) from error
 
     def vectors(self, rows_C: Int[Tensor, " C"]) -> Float[Tensor, "C K"]:
         """Vectors of documents as the codec's re-ranking takes them (compression.search.Reranker)."""
@@ -157,7 +169,10 @@ def _identity(exported: Exported) -> dict[str, Any]:
 
 def _check_ours(folder: Path) -> None:
     """Only an index, and nothing beside its files, is ever written over."""
-    names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    check_place(folder, "index")
+    inside = list(folder.iterdir()) if folder.is_dir() else []
+    require_inside(folder, inside)
+    names = {path.name for path in inside}
     if folder.is_file() or (names and not (DESCRIPTION in names and names <= FILES)):
         raise UserError(
             f"index {folder}: expected a new folder or an index, found something else there; choose another"
@@ -174,17 +189,35 @@ def mismatch(folder: Path, exported: Exported, texts: Texts | None = None) -> st
     if not (folder / DESCRIPTION).is_file():
         return f"there is none in {folder}"
     try:
-        there = json.loads((folder / DESCRIPTION).read_text())
+        there = read_json(folder / DESCRIPTION)
         want = {**_identity(exported), **({"texts_fingerprint": texts.fingerprint} if texts else {})}
         for key, value in want.items():
             if there[key] != value:
                 return f"its {key.replace('_', ' ')} is {there[key]}, now it is {value}"
+        want_files = _sizes(exported, there["num_texts"])
+        if there["bytes"].keys() != want_files.keys():
+            return f"it is damaged: expected the files {', '.join(want_files)}"
         for name, size in there["bytes"].items():
-            if (found := (folder / name).stat().st_size) != size:
+            if (found := require_file(folder / name).stat().st_size) != size:
                 return f"it is damaged: expected {size:,} bytes in {name}, got {found:,}"
-    except (OSError, ValueError, KeyError, TypeError) as error:
+            if found != (want_files[name] or found):
+                return f"it is damaged: expected {want_files[name]:,} bytes in {name}, got {found:,}"
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         return f"it is damaged ({type(error).__name__}: {str(error)[:100]})"
     return None
+
+
+def _sizes(exported: Exported, num: int) -> dict[str, int | None]:
+    """Bytes of each file of an index of so many texts; None: any number."""
+    spec = exported.codec.spec
+    if not isinstance(num, int) or num < 1:
+        raise ValueError(f"num_texts is {str(num)[:60]}")
+    sizes: dict[str, int | None] = {CODES: num * spec.search_bytes, OFFSETS: 8 * (num + 1), TEXTS: None}
+    if spec.rerank_bytes:
+        sizes[RERANK] = num * spec.rerank_bytes
+    if spec.rerank == "int8":
+        sizes[RANGES] = None
+    return dict(sorted(sizes.items()))
 
 
 def open_index(folder: Path, exported: Exported) -> Index:
@@ -195,7 +228,7 @@ def open_index(folder: Path, exported: Exported) -> Index:
     """
     if why := mismatch(folder, exported):
         raise UserError(f"index {folder}: expected one of this model and codec; {why}; build it again")
-    spec, num = exported.codec.spec, json.loads((folder / DESCRIPTION).read_text())["num_texts"]
+    spec, num = exported.codec.spec, read_json(folder / DESCRIPTION)["num_texts"]
     kind: Any = {"float32": np.float32, "float16": np.float16}.get(spec.numbers, np.uint8)
     codes = _map(folder / CODES, (num, spec.search_bytes // np.dtype(kind).itemsize), kind)
     rerank, ranges = None, None
@@ -205,7 +238,12 @@ def open_index(folder: Path, exported: Exported) -> Index:
         rerank = _map(folder / RERANK, (num, width), dtypes[spec.rerank])
     if spec.rerank == "int8":
         ranges = Integers(spec.width, 8)
-        ranges.state = load_file(folder / RANGES)
+        ranges.state = read_tensors(folder / RANGES)
+        found = {name: (tensor.dtype, tuple(tensor.shape)) for name, tensor in ranges.state.items()}
+        if found != {name: (torch.float32, shape) for name, shape in ranges.shapes.items()}:
+            raise UserError(
+                f"index {folder}: expected {ranges.shapes} in {RANGES}, got {found}; build it again"
+            )
     texts = np.memmap(folder / TEXTS, np.uint8, "r")
     return Index(
         exported=exported, codes_MB=codes, rerank_MR=rerank, ranges=ranges, texts=texts,

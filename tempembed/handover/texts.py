@@ -6,18 +6,16 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
+from tempembed.data.bounds import csv_lines, lines, open_parquet, parquet_batches
 from tempembed.data.columns import _one_spelling, is_text
 from tempembed.data.faults import BadRow
 from tempembed.data.files import _BOM, _csv_records, _json_object
 from tempembed.data.rows import _python_values, _text
-from tempembed.data.wording import first_line, quoted
+from tempembed.data.wording import quoted
 from tempembed.errors import UserError
 from tempembed.settings import INSTALLED_CODE
+from tempembed.untrusted import is_file
 
 COLUMNS = ("text", "document")
 SUFFIXES = (".txt", ".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")
@@ -76,7 +74,7 @@ def open_texts(source: str, say: Callable[[str], None] = lambda _: None) -> Text
             f"{source}: expected {INSTALLED_CODE} or a file that ends in {', '.join(SUFFIXES)}, got "
             f"{path.suffix!r}; convert it"
         )
-    if not path.is_file():
+    if not is_file(path):
         raise UserError(f"{source}: expected a file of texts, found no such file; check the path")
     with path.open("rb") as file:
         if file.read(2) in (b"\xff\xfe", b"\xfe\xff"):
@@ -88,8 +86,8 @@ def open_texts(source: str, say: Callable[[str], None] = lambda _: None) -> Text
 
 def _line_rows(path: Path, *, as_json: bool) -> Iterator[str]:
     row = 0
-    with path.open("rb") as lines:
-        for line, content in enumerate(lines, start=1):
+    with path.open("rb") as file:
+        for line, content in enumerate(lines(file, str(path)), start=1):
             content = content.removeprefix(_BOM) if line == 1 else content
             if not content.strip():
                 continue
@@ -106,55 +104,35 @@ def _line_rows(path: Path, *, as_json: bool) -> Iterator[str]:
 
 
 def _csv_rows(path: Path, delimiter: str) -> Iterator[str]:
-    limit = csv.field_size_limit(2**31 - 1)  # texts may be longer than the module's 128 KiB
-    try:
-        with path.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as lines:
-            records = _csv_records(csv.reader(lines, delimiter=delimiter, strict=True), path)
-            _, header = next(records, (1, []))
-            column = _file_column(header, path)
-            place = header.index(column)
-            for row, (line, cells) in enumerate(records, start=1):
-                try:
-                    if len(cells) != len(header):
-                        expected = f"{len(header)} cells as in the header"
-                        raise BadRow("", expected, f"{len(cells)}", "quote cells that hold the separator")
-                    yield _text(cells[place], column)
-                except BadRow as bad:
-                    raise _at(path, row, bad, line) from bad
-    finally:
-        csv.field_size_limit(limit)
+    with csv_lines(path) as file:
+        records = _csv_records(csv.reader(file, delimiter=delimiter, strict=True), path)
+        _, header = next(records, (1, []))
+        column = _file_column(header, path)
+        place = header.index(column)
+        for row, (line, cells) in enumerate(records, start=1):
+            try:
+                if len(cells) != len(header):
+                    expected = f"{len(header)} cells as in the header"
+                    raise BadRow("", expected, f"{len(cells)}", "quote cells that hold the separator")
+                yield _text(cells[place], column)
+            except BadRow as bad:
+                raise _at(path, row, bad, line) from bad
 
 
 def _parquet_rows(path: Path) -> Iterator[str]:
-    try:
-        file = pq.ParquetFile(path, page_checksum_verification=True)
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise UserError(
-            f"{path}: expected a whole Parquet file ({first_line(error)}); write it again"
-        ) from error
-    with file:
+    with open_parquet(path) as file:
         column = _file_column(file.schema_arrow.names, path)
         kind = file.schema_arrow.field(column).type
         if not is_text(kind):
             raise UserError(f"{path}, column {column!r}: expected text, got {kind}; write the column as text")
         row = 0
-        for values in _parquet_batches(file, column, path):
-            for value in values:
+        for batch in parquet_batches(path, file, [column], CHUNK_TEXTS, kept=False):
+            for value in _python_values(batch[column]):
                 row += 1
                 try:
                     yield _text(value, column)
                 except BadRow as bad:
                     raise _at(path, row, bad) from bad
-
-
-def _parquet_batches(file: pq.ParquetFile, column: str, path: Path) -> Iterator[list[Any]]:
-    try:
-        for batch in file.iter_batches(CHUNK_TEXTS, columns=[column]):
-            yield _python_values(pa.chunked_array([batch.column(0)]))
-    except (pa.ArrowException, OSError) as error:
-        raise UserError(
-            f"{path}: expected a readable Parquet file, it is damaged ({first_line(error)})"
-        ) from error
 
 
 def _column(names: Sequence[str]) -> str:
@@ -169,9 +147,12 @@ def _column(names: Sequence[str]) -> str:
 
 def _file_column(names: Sequence[str], path: Path) -> str:
     try:
-        return _column(names)
+        column = _column(names)
     except BadRow as bad:
         raise UserError(f"{path}: {bad.message}") from bad
+    if list(names).count(column) > 1:
+        raise UserError(f"{path}: expected a column {column!r}, got it more than once: rename one")
+    return column
 
 
 def _at(path: Path, row: int, bad: BadRow, line: int = 0) -> UserError:

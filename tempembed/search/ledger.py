@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 from tempembed.atomic import write_json
 from tempembed.errors import UserError
 from tempembed.names import check_name
-from tempembed.run_folder import RunFolder, read_json
+from tempembed.run_folder import RunFolder, read_object
 
 RECORD = "trial.json"
 DONE = ("FINISHED", "STOPPED", "FAILED")
@@ -39,18 +39,19 @@ class Ledger(RunFolder):
         folder = self.trial_folder(name)
         with self._writing:
             folder.mkdir(parents=True, exist_ok=True)
-            known = {"name": name, **(read_json(folder / RECORD) or {}), **facts}
+            known = {"name": name, **(read_object(folder / RECORD) or {}), **facts}
             write_json(folder / RECORD, known)
         return known
 
     def records(self) -> list[dict[str, Any]]:
         """Of all trials, in the order of their numbers."""
-        found = []
-        for path in (self.folder / "trials").glob(f"*/{RECORD}"):
-            if record := read_json(path):
-                if record.get("name") != path.parent.name:
-                    raise UserError(
-                        f"{path}: expected the trial {path.parent.name}, got {record.get('name')!r}"
-                    )
-                found.append(record)
-        return sorted(found, key=lambda record: record["number"])
+        found = {path: read_object(path) for path in (self.folder / "trials").glob(f"*/{RECORD}")}
+        for path, record in found.items():
+            if record and not (
+                isinstance(record.get("number"), int) and record.get("name") == path.parent.name
+            ):
+                raise UserError(
+                    f"{path}: expected the record of trial {path.parent.name} with its number, got {str(record)[:100]}; "
+                    "remove the trial's folder, or begin anew with --fresh"
+                )
+        return sorted((record for record in found.values() if record), key=lambda record: record["number"])

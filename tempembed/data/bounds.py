@@ -1,0 +1,317 @@
+"""How much a file may ask for: what it says of its sizes is checked against the memory there is."""
+
+import csv
+import resource
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+import psutil
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from tempembed.data.columns import TEXT, is_text
+from tempembed.data.wording import first_line
+from tempembed.errors import UserError
+from tempembed.untrusted import require_file
+
+LINE_BYTES = 16 * 2**20
+"""Of a line or a cell; an encoder reads the first few thousand characters of a text."""
+ROW_BYTES = 64
+"""That a row takes beside its texts."""
+PART_BYTES = 2**28
+"""Of text that is read at a time, at most."""
+RATIO = 1000
+"""Times that data may be larger than its file; text is packed to a tenth, and rarely to a hundredth."""
+DELTA_BYTES = 2**22
+"""What a text is taken for where it may repeat the one before it, and so be far larger than its page."""
+
+
+def room() -> int:
+    """Bytes that data may take: half of the memory that is free, for what is made of it is as large again."""
+    free = psutil.virtual_memory().available
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if limit != resource.RLIM_INFINITY:
+        free = min(free, limit - psutil.Process().memory_info().vms)
+    return max(0, free // 2)
+
+
+def _require_room(size: int, limit: int, source: str) -> None:
+    if size > limit:
+        raise UserError(
+            f"{source}: expected data of at most {limit / 1e9:,.1f} GB (half of the free memory, and {RATIO:,} times the "
+            f"file), got {size / 1e9:,.1f} GB or more once it is read; split the file, or check where it comes from"
+        )
+
+
+def lines(file: IO[bytes], source: str) -> Iterator[bytes]:
+    """The lines of a file, none read beyond 16 MiB.
+
+    Raises:
+        UserError: a longer one.
+    """
+    number = 0
+    while line := file.readline(LINE_BYTES + 1):
+        number += 1
+        if len(line) > LINE_BYTES:
+            raise UserError(
+                f"{source}, line {number}: expected lines of at most {LINE_BYTES:,} bytes, got a longer one: "
+                "put one row on a line, or cut its texts"
+            )
+        yield line
+
+
+@contextmanager
+def csv_lines(path: Path) -> Iterator[Iterator[str]]:
+    """The lines of a CSV file, ends kept; cells may be as long as a line.
+
+    Bytes that are not UTF-8 stay recognisable (surrogateescape): they cost a row and not the file.
+    """
+    limit = csv.field_size_limit(LINE_BYTES)
+    try:
+        with path.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
+            yield _text_lines(file, str(path))
+    finally:
+        csv.field_size_limit(limit)
+
+
+def _text_lines(file: IO[str], source: str) -> Iterator[str]:
+    number = 0
+    while line := file.readline(LINE_BYTES + 1):
+        number += 1
+        if len(line) > LINE_BYTES:
+            raise UserError(
+                f"{source}, line {number}: expected lines of at most {LINE_BYTES:,} characters, got a longer one: "
+                "end rows with a line break, or cut their texts"
+            )
+        yield line
+
+
+def open_parquet(path: Path) -> pq.ParquetFile:
+    """A Parquet file that has a footer.
+
+    Raises:
+        UserError: cut off, damaged, or something else.
+    """
+    require_file(path)
+    try:
+        file = pq.ParquetFile(path, page_checksum_verification=True)
+        file.schema_arrow.names  # noqa: B018 (a damaged name shows here)
+        return file
+    except (pa.ArrowException, OSError, ValueError) as error:  # ValueError: a damaged column name
+        with path.open("rb") as damaged:
+            start = damaged.read(4)
+        found = (
+            "one that is cut off or damaged"
+            if start == b"PAR1"
+            else f"something else (it starts with {start!r})"
+        )
+        raise UserError(
+            f"{path}: expected a whole Parquet file, got {found}: write or copy it again "
+            f"({first_line(error)})"
+        ) from error
+
+
+def parquet_batches(
+    path: Path, file: pq.ParquetFile, names: list[str], rows: int, *, kept: bool
+) -> Iterator[pa.Table]:
+    """Columns of a Parquet file in batches of at most `rows`, texts resolved only where there is room for them.
+
+    Two things may be far larger than the file: a page (which says so), and a text that a dictionary holds once and the
+    rows name a million times (so texts are measured before they are read, where the longest leaves that in doubt).
+
+    Args:
+        path: of the file.
+        file: as `open_parquet` gives it.
+        names: of the columns.
+        rows: at a time.
+        kept: whether the caller keeps all batches, or one at a time.
+
+    Raises:
+        UserError: damaged, texts above 16 MiB, or too large for the file or for the memory that is free.
+    """
+    limit = max(2**30, RATIO * path.stat().st_size)
+    limit = min(limit, room()) if kept else limit
+    leaves = {i: file.schema.column(i) for i in range(len(file.schema))}
+    leaves = {i: leaf for i, leaf in leaves.items() if _is_of(leaf.path, names)}
+    unnamed: set[str] = set()
+    pages, texts, longest, row = 0, 0, 1, 1
+    for number in range(file.num_row_groups):
+        for i, leaf in leaves.items() if file.metadata.row_group(number).num_rows else ():
+            length = _longest(path, file, number, leaf, row)
+            if length is None:
+                unnamed.add(leaf.path)
+                length = DELTA_BYTES
+            # a damaged footer would end the process here, were it not for the row that could be read before
+            chunk = file.metadata.row_group(number).column(i)
+            pages += chunk.total_uncompressed_size + ROW_BYTES * chunk.num_values
+            longest = max(longest, length)
+            texts += length * chunk.num_values
+        row += file.metadata.row_group(number).num_rows
+    _require_room(pages, limit, str(path))
+    if longest > LINE_BYTES:
+        raise UserError(
+            f"{path}: expected texts of at most {LINE_BYTES:,} bytes, got one of {longest:,}: cut it"
+        )
+    rows = max(1, min(rows, PART_BYTES // longest))
+    if texts > limit:
+        measured = 0
+        with _opened(
+            path, file, [leaf.path for leaf in leaves.values() if leaf.path not in unnamed]
+        ) as named:
+            for batch in _readable(named.iter_batches(rows, columns=names), path):
+                measured += sum(map(_text_bytes, batch.columns))
+                _require_room(measured, limit, str(path))
+    yield from resolved(_readable(file.iter_batches(rows, columns=names), path), str(path), limit, kept=kept)
+
+
+def _opened(path: Path, file: pq.ParquetFile, named: list[str]) -> pq.ParquetFile:
+    """The file again; columns that are `named` come as places in a dictionary."""
+    return pq.ParquetFile(
+        path, metadata=file.metadata, read_dictionary=named, buffer_size=2**16, pre_buffer=False,
+        page_checksum_verification=True,
+    )  # fmt: skip
+
+
+def _longest(path: Path, file: pq.ParquetFile, group: int, leaf: pq.ColumnSchema, row: int) -> int | None:
+    """Bytes of the longest text that a column's dictionary holds; None where texts repeat each other without one.
+
+    Raises:
+        UserError: not a row of it can be read.
+    """
+
+    def first_row(names: list[str]) -> pa.Array:
+        with _opened(path, file, names) as again:
+            return next(again.iter_batches(1, row_groups=[group], columns=[leaf.path])).column(0)
+
+    try:
+        if leaf.physical_type != "BYTE_ARRAY":
+            first_row([])
+            return 1
+        array = first_row([leaf.path])  # a row brings the whole dictionary along
+    except (pa.ArrowException, OSError, StopIteration):
+        try:
+            first_row([])
+        except (pa.ArrowException, OSError, StopIteration) as error:
+            raise _damaged(path, row, error) from error
+        return None
+    while _is_any_list(array.type):
+        array = array.flatten()
+    if not _is_named(array.type) or not len(array.dictionary):
+        return 1
+    return pc.max(pc.binary_length(array.dictionary)).as_py() or 1
+
+
+def _readable(batches: Iterator[pa.RecordBatch], path: Path) -> Iterator[pa.Table]:
+    row = 1
+    while True:
+        # Only the reading is inside `try`: an error of ours must not be reported as damage of the file.
+        try:
+            batch = next(batches, None)
+        except (pa.ArrowException, OSError) as error:
+            raise _damaged(path, row, error) from error
+        if batch is None:
+            return
+        row += len(batch)
+        yield pa.Table.from_batches([batch])
+
+
+def _damaged(path: Path, row: int, error: BaseException) -> UserError:
+    return UserError(
+        f"{path}: expected a readable Parquet file, but it is damaged near row {row}: write or copy it again "
+        f"({first_line(error)})"
+    )
+
+
+def _is_of(path: str, names: list[str]) -> bool:
+    return any(path == name or path.startswith(f"{name}.") for name in names)
+
+
+def resolved(
+    tables: Iterable[pa.Table], source: str, limit: int | None = None, *, kept: bool
+) -> Iterator[pa.Table]:
+    """The tables with their dictionaries of text resolved, where there is room for that.
+
+    Raises:
+        UserError: there is not.
+    """
+    free = room() if limit is None else limit
+    for table in tables:
+        size = sum(map(_text_bytes, table.columns))
+        _require_room(size, free, source)
+        free -= size + ROW_BYTES * len(table) if kept else 0
+        step = len(table) if size <= PART_BYTES else max(1, len(table) * PART_BYTES // size)
+        for start in range(0, len(table), max(1, step)):
+            part = table.slice(start, step)
+            columns = [_plain(column) for column in part.columns]
+            yield pa.table(columns, names=table.column_names) if columns else part
+
+
+def validated(tables: Iterable[pa.Table], source: str) -> Iterator[pa.Table]:
+    """The tables, whose places are checked to be inside: Arrow maps a file into memory and believes it.
+
+    Raises:
+        UserError: one is not.
+    """
+    row = 1
+    for table in tables:
+        try:
+            for chunk in (chunk for column in table.columns for chunk in column.chunks):
+                chunk.validate()
+                _validate(chunk)
+        except (pa.ArrowException, ValueError, IndexError) as error:
+            raise UserError(
+                f"{source}: expected whole Arrow data, it is damaged from row {row} on ({first_line(error)}): save it again"
+            ) from error
+        row += len(table)
+        yield table
+
+
+def _validate(array: pa.Array) -> None:
+    """All but UTF-8, which costs a row and not the file."""
+    type_ = array.type
+    if pa.types.is_dictionary(type_):
+        array.indices.validate(full=True)
+        least, most = pc.min_max(array.indices).values()
+        if least.is_valid and not 0 <= least.as_py() <= most.as_py() < len(array.dictionary):
+            raise ValueError(f"an index beyond {len(array.dictionary)}")
+        _validate(array.dictionary)
+    elif pa.types.is_list(type_) or pa.types.is_large_list(type_):
+        kind = pa.ListArray if pa.types.is_list(type_) else pa.LargeListArray
+        kind.from_arrays(array.offsets, pa.nulls(len(array.values))).validate(full=True)
+        _validate(array.values)
+    elif pa.types.is_string(type_) or pa.types.is_large_string(type_):
+        array.view(pa.binary() if pa.types.is_string(type_) else pa.large_binary()).validate(full=True)
+    else:
+        array.validate(full=True)
+
+
+def _is_named(type_: pa.DataType) -> bool:
+    return pa.types.is_dictionary(type_) and is_text(type_)
+
+
+def _text_bytes(column: pa.ChunkedArray) -> int:
+    """Of a column of text or lists of text, resolved."""
+    if _is_any_list(column.type):
+        column = pa.chunked_array([chunk.flatten() for chunk in column.chunks], column.type.value_type)
+    if not _is_named(column.type):
+        return column.nbytes
+    total = 0
+    for chunk in column.chunks:
+        lengths = pc.binary_length(chunk.dictionary).cast(pa.int64())
+        total += pc.sum(lengths.take(chunk.indices)).as_py() or 0
+    return total
+
+
+def _is_any_list(type_: pa.DataType) -> bool:
+    return pa.types.is_list(type_) or pa.types.is_large_list(type_) or pa.types.is_fixed_size_list(type_)
+
+
+def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    if _is_named(column.type):
+        return column.cast(TEXT)
+    if _is_any_list(column.type) and _is_named(column.type.value_type):
+        return column.cast(pa.list_(TEXT))
+    return column
