@@ -23,7 +23,7 @@ stop: install
 test: install
 	$(BIN)/python -m pytest
 
-# a real Prometheus scrapes real jobs, and every panel must have data: two minutes, Debian's prometheus
+# a real Prometheus scrapes real jobs, and every panel must have data: three minutes, Debian's prometheus
 test-dashboards: install
 	$(BIN)/python -m pytest -m dashboards
 
