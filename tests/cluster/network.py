@@ -14,7 +14,6 @@ from pathlib import Path
 
 import psutil
 
-
 FIGURES: list[str] = []
 """What was measured; shown at the end of the session."""
 
