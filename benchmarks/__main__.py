@@ -1,20 +1,17 @@
 """`make bench`: the engine and the trainer against their floors and their peer, as one table.
 
-Takes about twenty minutes on 2 cores. Writes the table and the raw figures to --output.
+Takes about twenty minutes on 2 cores, and with --device cuda three on a GPU. Writes the table and the raw figures to
+--output.
 """
 
 import argparse
 import json
-import os
-import platform
+import math
 import time
 from collections.abc import Callable, Iterator
-from datetime import date
 from pathlib import Path
 
-import torch
-
-from benchmarks import engine, geometry, lab, search, trainer
+from benchmarks import engine, geometry, lab, machine, search, trainer
 
 Row = tuple[str, str, float, str, bool]
 """What, measured in words, the figure, its target, whether it is met."""
@@ -26,23 +23,29 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--output", type=Path, default=Path("results/bench"))
-    parser.add_argument("--only", choices=PARTS, help="one part of the table")
-    arguments = parser.parse_args()
-    arguments.output.mkdir(parents=True, exist_ok=True)
-    machine = (
-        f"{date.today()}, {os.cpu_count()} CPU cores ({torch.backends.cpu.get_cpu_capability()}), "
-        f"torch {torch.__version__}, Python {platform.python_version()}"
+    parser.add_argument("--device", choices=PARTS, default="cpu")
+    parser.add_argument(
+        "--only", choices=sorted({*PARTS["cpu"], *PARTS["cuda"]}), help="one part of the table"
     )
-    print(machine, flush=True)
-    lines = [machine, "", "| what | measured | figure | target | met |", "|---|---|---|---|---|"]
+    arguments = parser.parse_args()
+    if arguments.only not in (None, *PARTS[arguments.device]):
+        parser.error(f"--only: expected one of {', '.join(PARTS[arguments.device])} on {arguments.device}")
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    where = machine.describe(arguments.device)
     raw: dict[str, object] = {}
-    for name, part in PARTS.items():
+    if arguments.device == "cuda":
+        raw["rates"] = rates = machine.gpu_rates()
+        products = ", ".join(f"{name} {rates[name] / 1e12:.0f}" for name in machine.PRECISIONS)
+        where += f". Here a copy moves {rates['copy'] / 1e12:.2f} TB/s, products do {products} TFLOP/s"
+    print(where, flush=True)
+    lines = [where, "", "| what | measured | figure | target | met |", "|---|---|---|---|---|"]
+    for name, part in PARTS[arguments.device].items():
         if arguments.only in (None, name):
             for what, words, figure, target, met in part(raw):
                 lines.append(f"| {what} | {words} | {figure:.2f} | {target} | {'yes' if met else '**no**'} |")
                 print(lines[-1], flush=True)
-    (arguments.output / "bench.md").write_text("\n".join(lines) + "\n")
-    (arguments.output / "bench.json").write_text(json.dumps({"machine": machine, **raw}, indent=1))
+                (arguments.output / "bench.md").write_text("\n".join(lines) + "\n")
+                (arguments.output / "bench.json").write_text(json.dumps({"machine": where, **raw}, indent=1))
     print(f"table: {arguments.output / 'bench.md'}")
 
 
@@ -96,6 +99,60 @@ def transformer(raw: dict) -> Iterator[Row]:
     yield _row("cached step / plain step, time", words, ratio, at_most=1.4)
 
 
+def gpu_objective(raw: dict) -> Iterator[Row]:
+    """The loss alone on a GPU."""
+    for name in machine.PRECISIONS:
+        errors = [
+            _keep(raw, engine.gradient_error, v, "cuda", name)["gradient_error"] for v in engine.VARIANTS
+        ]
+        for n, repeats in ((8192, 10), (32_768, 3)):
+            ours, peer = (_keep(raw, engine.measure, v, n, repeats, "cuda", name) for v in engine.VARIANTS)
+            what = f"N = {n:,}, D = 1024, 3 dims x 3 τ, {name}:"
+            yield _row(
+                f"{what} sentence-transformers' stacked losses / engine, time",
+                f"{_milliseconds(peer)} / {_milliseconds(ours)}; "
+                f"gradients off by {errors[1]:.0e} / {errors[0]:.0e}",
+                peer["seconds"] / ours["seconds"], at_least=4,
+            )  # fmt: skip
+            yield _row("the same, memory beyond inputs and gradients", f"{peer['bytes'] / 1e9:.1f} / {ours['bytes'] / 1e9:.2f} GB",
+                       peer["bytes"] / ours["bytes"], at_least=10)  # fmt: skip
+            flop = 8 * n**2 * engine.WIDTH
+            words = f"{1e3 * ours['bare']:.1f} ms; at the rate of a square product {1e3 * flop / raw['rates'][name]:.1f} ms"
+            yield _row(
+                "engine / four bare products (2 N² D each)",
+                words,
+                ours["seconds"] / ours["bare"],
+                at_most=1.6,
+            )
+            yield _row("3 dims x 3 τ / 1 dim x 1 τ", f"{1e3 * ours['seconds']:.1f} / {1e3 * ours['one_term']:.1f} ms",
+                       ours["seconds"] / ours["one_term"], at_most=2)  # fmt: skip
+
+
+def gpu_training(raw: dict) -> Iterator[Row]:
+    """Training steps on a GPU, encoders in bfloat16, against the faster of the peer's two ways."""
+    whats = {
+        "static": ("batch 512, static encoder, plain", 3),
+        "static_mrl": ("batch 512, static encoder, MRL", 3),
+        "transformer": ("transformer, 6 layers, 384 wide, mixed lengths, batch 64", 1.5),
+        "transformer_512": ("the same, batch 512", 1.5),
+    }
+    for case, (what, target) in whats.items():
+        ours, *peers = (_keep(raw, trainer.measure, case, v, "cuda") for v in ("ours", "peer", "peer_tuned"))
+        peer = max(peers, key=lambda found: found["pairs_per_second"])
+        name, value, figure, *judged = _speed(
+            f"{what}: engine / sentence-transformers' trainer", ours, peer, target
+        )
+        yield name, f"{value} ({peers[0]['pairs_per_second']:,.0f} as it is by default)", figure, *judged
+    cached = _keep(raw, trainer.measure, case, "ours_cached", "cuda")
+    words = f"{cached['pairs_per_second']:,.0f} against {ours['pairs_per_second']:,.0f} pairs/s"
+    yield _row(
+        "cached step / plain step, time",
+        words,
+        ours["pairs_per_second"] / cached["pairs_per_second"],
+        at_most=1.4,
+    )
+
+
 def hamming(raw: dict) -> Iterator[Row]:
     """Search in 1 M documents of 1024 bits."""
     ours, peer, floats = (_keep(raw, search.apart, variant) for variant in search.VARIANTS)
@@ -141,9 +198,12 @@ def dimension(raw: dict) -> Iterator[Row]:
                100 * found["spent"] / found["total"], at_most=2)  # fmt: skip
 
 
-PARTS: dict[str, Callable[[dict], Iterator[Row]]] = {
-    "objective": objective, "large": large, "static": static, "transformer": transformer,
-    "hamming": hamming, "codecs": codecs, "dimension": dimension,
+PARTS: dict[str, dict[str, Callable[[dict], Iterator[Row]]]] = {
+    "cpu": {
+        "objective": objective, "large": large, "static": static, "transformer": transformer,
+        "hamming": hamming, "codecs": codecs, "dimension": dimension,
+    },
+    "cuda": {"objective": gpu_objective, "training": gpu_training},
 }  # fmt: skip
 
 
@@ -157,6 +217,10 @@ def _keep(raw: dict, measure: Callable[..., dict], *arguments: object) -> dict:
 def _speed(what: str, ours: dict, peer: dict, at_least: float) -> Row:
     words = f"{ours['pairs_per_second']:,.0f} / {peer['pairs_per_second']:,.0f} pairs/s"
     return _row(what, words, ours["pairs_per_second"] / peer["pairs_per_second"], at_least=at_least)
+
+
+def _milliseconds(found: dict) -> str:
+    return f"{1e3 * found['seconds']:.1f} ms" if math.isfinite(found["seconds"]) else "out of memory"
 
 
 def _row(

@@ -1,6 +1,6 @@
 """The objective on given embeddings: our engine, its floor of bare matrix products, and sentence-transformers' losses.
 
-Each variant runs in a process of its own, beside the bare products of the same process: what is compared are
+On a CPU each variant runs in a process of its own, beside the bare products of the same process: what is compared are
 multiples of those, so that a slow minute of the machine does not decide.
 """
 
@@ -8,17 +8,20 @@ import argparse
 import json
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
 
+from benchmarks.machine import PRECISIONS, in_precision, seconds
 from tempembed.memory import peak_growth
 
 DIMS, TAUS = (256, 512, 1024), (0.03, 0.06, 0.1)
 WIDTH = 1024
 VARIANTS = ("engine_9", "peer_9")
+FLOOR_ROWS = {"cpu": 512, "cuda": 2048}
+"""Of a block of the bare products."""
+CHECKED_PAIRS = 2048
 
 
 def main() -> None:
@@ -27,53 +30,79 @@ def main() -> None:
     parser.add_argument("variant", choices=VARIANTS)
     parser.add_argument("--n", type=int, default=8192, help="pairs")
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--precision", choices=PRECISIONS, default="float32", help="on cuda")
     arguments = parser.parse_args()
-    print(json.dumps(measure(arguments.variant, arguments.n, arguments.repeats)))
+    print(json.dumps(measure(**vars(arguments))))
 
 
 def apart(variant: str, n: int, repeats: int) -> dict[str, float]:
-    """`measure` in a new process."""
+    """`measure` on the CPU, in a new process."""
     command = [sys.executable, "-m", "benchmarks.engine", variant, "--n", str(n), "--repeats", str(repeats)]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def measure(variant: str, n: int, repeats: int) -> dict[str, float]:
-    """Best seconds of the variant, of the bare products and of one term, in turn; bytes beyond inputs and gradients."""
-    generator = torch.Generator().manual_seed(0)
-    queries = F.normalize(torch.randn(n, WIDTH, generator=generator), dim=1)
-    documents = F.normalize(queries + 0.05 * torch.randn(n, WIDTH, generator=generator), dim=1)
-    for embeddings in (queries, documents):
-        embeddings.requires_grad_()
-    run = {"engine_9": _engine(9), "peer_9": _peer}[variant]
-    single = _engine(1)
-    small = [embeddings.detach()[:256].clone().requires_grad_() for embeddings in (queries, documents)]
-    run(*small)  # imports, thread pools
-    _bare(*small)
-    memory = (
-        peak_growth(lambda: run(queries, documents), torch.device("cpu")) - 2 * queries.numel() * 4
-    )  # gradients
-    seconds, bare, one, value = [], [], [], 0.0
-    for _ in range(repeats):
-        queries.grad = documents.grad = None
-        seconds_now, value = _timed(run, queries, documents)
-        seconds.append(seconds_now)
-        bare.append(_timed(_bare, queries, documents)[0])
-        one.append(_timed(single, queries, documents)[0])
-    best = {"seconds": min(seconds), "bare": min(bare), "one_term": min(one)}
-    return {**best, "bytes": memory, "loss": value}
+def measure(
+    variant: str, n: int, repeats: int, device: str = "cpu", precision: str = "float32"
+) -> dict[str, float]:
+    """Best seconds of the variant, of the bare products and of one term, in turn; bytes beyond inputs and gradients.
+
+    Seconds are of value and gradient, until the value is on the host. Infinite where memory runs out.
+    """
+    with in_precision(precision) as dtype:
+        run, single = {"engine_9": _engine(9), "peer_9": _peer}[variant], _engine(1)
+        queries, documents = _embeddings(n, device, dtype)
+        small = [embeddings.detach()[:256].clone().requires_grad_() for embeddings in (queries, documents)]
+        for each in (run, single, _bare):  # imports, thread pools, kernels
+            each(*small)
+        spent: dict[str, list[float]] = {"seconds": [], "bare": [], "one_term": []}
+        value = 0.0
+
+        def keep_value() -> None:
+            nonlocal value
+            value = run(queries, documents)
+
+        try:
+            gradients = queries.nbytes + documents.nbytes
+            memory = peak_growth(keep_value, torch.device(device)) - gradients
+            for _ in range(repeats):
+                queries.grad = documents.grad = None
+                spent["seconds"].append(seconds(keep_value, device))
+                spent["bare"].append(seconds(lambda: _bare(queries, documents), device))
+                spent["one_term"].append(seconds(lambda: single(queries, documents), device))
+        except torch.OutOfMemoryError:
+            queries.grad = documents.grad = None
+            return {"seconds": torch.inf, "bytes": torch.inf}
+        return {**{name: min(times) for name, times in spent.items()}, "bytes": memory, "loss": value}
 
 
-def _timed(run: Callable[..., float], *embeddings: torch.Tensor) -> tuple[float, float]:
-    began = time.perf_counter()
-    value = run(*embeddings)
-    return time.perf_counter() - began, value
+def gradient_error(variant: str, device: str, precision: str) -> dict[str, float]:
+    """Relative error of the embeddings' gradients at 2,048 pairs, against float64 by the formulas."""
+    from tempembed.losses.contrastive import contrastive_loss
+
+    with in_precision(precision) as dtype:
+        embeddings = _embeddings(CHECKED_PAIRS, device, dtype)
+        exact = [each.detach().double().requires_grad_() for each in embeddings]
+        contrastive_loss(*exact, _terms(9), dense=True).objective.backward()
+        {"engine_9": _engine(9), "peer_9": _peer}[variant](*embeddings)
+    got, want = (torch.cat([each.grad.double() for each in group]) for group in (embeddings, exact))
+    return {"gradient_error": ((got - want).norm() / want.norm()).item()}
+
+
+def _embeddings(n: int, device: str, dtype: torch.dtype) -> list[torch.Tensor]:
+    """Queries, and documents beside them."""
+    generator = torch.Generator(device).manual_seed(0)
+    noise = [torch.randn(n, WIDTH, generator=generator, device=device) for _ in range(2)]
+    queries = F.normalize(noise[0], dim=1)
+    documents = F.normalize(queries + 0.05 * noise[1], dim=1)
+    return [each.to(dtype).requires_grad_() for each in (queries, documents)]
 
 
 def _bare(queries: torch.Tensor, documents: torch.Tensor) -> float:
-    """Four products of 2 N² D: similarity, similarity again, and both gradients; in blocks of 512 rows."""
+    """Four products of 2 N² D: similarity, similarity again, and both gradients; in blocks of rows."""
     q, d = queries.detach(), documents.detach()
-    for rows in q.split(512):
+    for rows in q.split(FLOOR_ROWS[q.device.type]):
         block = torch.mm(rows, d.T)
         torch.mm(rows, d.T, out=block)
         torch.mm(block, d)
@@ -81,12 +110,17 @@ def _bare(queries: torch.Tensor, documents: torch.Tensor) -> float:
     return 0.0
 
 
-def _engine(num_terms: int) -> Callable[..., float]:
-    from tempembed.losses.contrastive import contrastive_loss
+def _terms(num: int) -> tuple:
     from tempembed.objective import Term
 
-    dims, taus = (DIMS, TAUS) if num_terms == 9 else ((WIDTH,), (0.06,))
-    terms = tuple(Term(dim=dim, temperature=tau) for dim in dims for tau in taus)
+    dims, taus = (DIMS, TAUS) if num == 9 else ((WIDTH,), (0.06,))
+    return tuple(Term(dim=dim, temperature=tau) for dim in dims for tau in taus)
+
+
+def _engine(num_terms: int) -> Callable[..., float]:
+    from tempembed.losses.contrastive import contrastive_loss
+
+    terms = _terms(num_terms)
 
     def run(queries: torch.Tensor, documents: torch.Tensor) -> float:
         loss = contrastive_loss(queries, documents, terms)

@@ -16,16 +16,24 @@ import numpy as np
 
 from tempembed.settings import TrainSettings
 
-SKIP = 3  # first steps: allocations, thread pools
+SKIP = 3  # first readings: allocations, thread pools
+STEPS = {"cpu": 1, "cuda": 10}
+"""From one reading of the clock, and one report of the metrics, to the next."""
 CASES = {
-    "static": (TrainSettings(encoder="static", batch_size=512, objective="infonce:0.05"), 40),
-    "static_mrl": (TrainSettings(encoder="static", batch_size=512, objective="mrl:0.05"), 40),
+    "static": (TrainSettings(encoder="static", batch_size=512, objective="infonce:0.05"), 40, 10),
+    "static_mrl": (TrainSettings(encoder="static", batch_size=512, objective="mrl:0.05"), 40, 10),
     "transformer": (
-        TrainSettings(encoder="transformer", layers=6, width=384, batch_size=64, objective="infonce:0.05"), 9,
+        TrainSettings(encoder="transformer", layers=6, width=384, batch_size=64, objective="infonce:0.05"), 9, 6,
+    ),
+    "transformer_512": (
+        TrainSettings(encoder="transformer", layers=6, width=384, batch_size=512, objective="infonce:0.05"), 9, 4,
     ),
 }  # fmt: skip
+"""Settings, and how many readings count, on a CPU and on a GPU."""
 NUM_PAIRS = 25_000
-VARIANTS = ("ours", "ours_cached", "peer")
+VARIANTS = ("ours", "ours_cached", "peer", "peer_tuned")
+"""The peer as it is by default, and with processes that tokenise ahead and, like ours, without cuDNN's attention."""
+NUM_WORKERS = 8
 
 
 def main() -> None:
@@ -33,24 +41,30 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("case", choices=CASES)
     parser.add_argument("variant", choices=VARIANTS)
-    arguments = parser.parse_args()
-    settings, steps = CASES[arguments.case]
-    data = pairs_file()
-    settings = dataclasses.replace(settings, data=str(data), steps=steps + SKIP, log_every=1, warmup=0.0)
-    with tempfile.TemporaryDirectory() as folder:
-        if arguments.variant == "peer":
-            result = peer(settings, Path(folder))
-        else:
-            cached = arguments.variant == "ours_cached"
-            result = ours(dataclasses.replace(settings, gradient_cache=cached), Path(folder))
-    print(json.dumps(result))
+    parser.add_argument("--device", choices=STEPS, default="cpu")
+    print(json.dumps(measure(**vars(parser.parse_args()))))
 
 
 def apart(case: str, variant: str) -> dict[str, float]:
-    """One variant in a new process."""
+    """`measure` on the CPU, in a new process that sees no GPU."""
     command = [sys.executable, "-m", "benchmarks.trainer", case, variant]
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
     return json.loads(done.stdout.splitlines()[-1])
+
+
+def measure(case: str, variant: str, device: str) -> dict[str, float]:
+    """Pairs/s and losses of one variant."""
+    settings, *readings = CASES[case]
+    every = STEPS[device]
+    settings = dataclasses.replace(
+        settings, data=str(pairs_file()), warmup=0.0, checkpoint_every=10**9,
+        steps=(readings[device == "cuda"] + SKIP) * every, log_every=every,
+    )  # fmt: skip
+    with tempfile.TemporaryDirectory() as folder:
+        if variant.startswith("peer"):
+            return peer(settings, Path(folder), device, tuned=variant == "peer_tuned")
+        return ours(dataclasses.replace(settings, gradient_cache=variant == "ours_cached"), Path(folder))
 
 
 def pairs_file() -> Path:
@@ -70,7 +84,7 @@ def pairs_file() -> Path:
 
 
 def ours(settings: TrainSettings, folder: Path) -> dict[str, float]:
-    """`tempembed.training.train`; tokens are made before, once for all runs and epochs."""
+    """`tempembed.training.train`; tokens are made before, once for all runs and epochs. A report waits for the device."""
     from tempembed.prepare import prepare
     from tempembed.training import train
 
@@ -85,9 +99,10 @@ def ours(settings: TrainSettings, folder: Path) -> dict[str, float]:
     return _result(settings, times, losses)
 
 
-def peer(settings: TrainSettings, folder: Path) -> dict[str, float]:
-    """SentenceTransformerTrainer with its defaults; it tokenises in every step."""
+def peer(settings: TrainSettings, folder: Path, device: str, tuned: bool) -> dict[str, float]:
+    """SentenceTransformerTrainer with its defaults, on a GPU in bfloat16 as ours is; it tokenises in every step."""
     import pyarrow.parquet as pq
+    import torch
     from datasets import Dataset
     from sentence_transformers import (
         SentenceTransformer,
@@ -95,12 +110,12 @@ def peer(settings: TrainSettings, folder: Path) -> dict[str, float]:
         SentenceTransformerTrainingArguments,
     )
     from sentence_transformers.sentence_transformer import losses
-    from transformers import TrainerCallback
+    from transformers import PrinterCallback, TrainerCallback, TrainerState
 
     from tempembed.prepare import initial_encoder, prepare
 
     initial_encoder(settings, prepare(settings)).save(folder / "model")
-    model = SentenceTransformer(str(folder / "model"), device="cpu")
+    model = SentenceTransformer(str(folder / "model"), device=device)
     term = settings.resolved_terms(model.get_embedding_dimension())[0]
     loss = losses.MultipleNegativesRankingLoss(model, scale=1 / term.temperature)
     if settings.objective.startswith("mrl"):
@@ -109,27 +124,35 @@ def peer(settings: TrainSettings, folder: Path) -> dict[str, float]:
     times = []
 
     class Clock(TrainerCallback):
-        def on_step_end(self, *_: object, **__: object) -> None:
-            times.append(time.perf_counter())
+        def on_step_end(self, _arguments: object, state: TrainerState, *_: object, **__: object) -> None:
+            if state.global_step % settings.log_every == 0:
+                if device == "cuda":
+                    torch.cuda.synchronize()
+                times.append(time.perf_counter())
 
     table = pq.read_table(settings.data)
     arguments = SentenceTransformerTrainingArguments(
         output_dir=str(folder), per_device_train_batch_size=settings.batch_size, max_steps=settings.steps,
-        learning_rate=settings.resolved_learning_rate, optim="adamw_torch_fused", use_cpu=True, report_to="none",
-        save_strategy="no", logging_strategy="steps", logging_steps=1, disable_tqdm=True, seed=0,
+        learning_rate=settings.resolved_learning_rate, optim="adamw_torch_fused", report_to="none",
+        use_cpu=device == "cpu", bf16=device == "cuda", save_strategy="no",
+        dataloader_num_workers=NUM_WORKERS if tuned else 0,
+        logging_strategy="steps", logging_steps=settings.log_every, disable_tqdm=True, seed=0,
     )  # fmt: skip
     trainer = SentenceTransformerTrainer(
         model=model, args=arguments, loss=loss, callbacks=[Clock()],
         train_dataset=Dataset.from_dict({"anchor": table["query"], "positive": table["document"]}),
     )  # fmt: skip
+    trainer.remove_callback(PrinterCallback)
+    torch.backends.cuda.enable_cudnn_sdp(not tuned)
     trainer.train()
+    torch.backends.cuda.enable_cudnn_sdp(True)
     return _result(settings, times, [entry["loss"] for entry in trainer.state.log_history if "loss" in entry])
 
 
 def _result(settings: TrainSettings, times: list[float], losses: list[float]) -> dict[str, float]:
     seconds = np.diff(times)[SKIP - 1 :]
     return {
-        "pairs_per_second": settings.batch_size / float(np.mean(seconds)),
+        "pairs_per_second": settings.batch_size * settings.log_every / float(np.mean(seconds)),
         "first_loss": losses[0],
         "last_loss": losses[-1],
     }

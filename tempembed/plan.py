@@ -210,8 +210,9 @@ def costs(encoder: Encoder, terms: Terms, shape: Request, rates: Rates) -> list[
     moving = moved / network
     area, local_area = shape.rows * shape.columns, shape.rows * shape.rows * (1 + shape.hard_negatives)
     dims = [term.dim for term in terms]
-    blocks = workspace_bytes(shape.rows, shape.columns, dims)
-    local_blocks = workspace_bytes(shape.rows, shape.columns // shape.num_workers, dims)
+    device = encoder.device.type
+    blocks = workspace_bytes(shape.rows, shape.columns, dims, device=device)
+    local_blocks = workspace_bytes(shape.rows, shape.columns // shape.num_workers, dims, device=device)
     negatives = shape.columns - 1
     chunk = min(num_tokens, max(budget, shape.tokens))
     one_chunk = fixed + embedded + max(blocks, round(rates.activations * chunk))

@@ -88,11 +88,14 @@ class TinyEncoder(nn.Module):
 
 
 def gradients(
-    case: Case, *, dense: bool = False, dropout: float = 0.0, cached: bool = False
+    case: Case, *, dense: bool = False, dropout: float = 0.0, cached: bool = False, device: str = "cpu"
 ) -> tuple[list[Tensor], int]:
-    """Mean losses over ranks and gradients of one step on this rank's part of the batch; DDP's all-reduces."""
+    """Mean losses over ranks and gradients of one step on this rank's part of the batch; DDP's all-reduces.
+
+    On the CPU unless `device` says otherwise or the ranks talk over NCCL.
+    """
     rank, world_size = rank_and_world_size()
-    device = torch.device("cuda") if _over_nccl() else torch.device("cpu")
+    device = "cuda" if _over_nccl() else device
     generator = torch.Generator().manual_seed(0)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
@@ -193,15 +196,17 @@ def cached_case() -> Case:
 
 
 def one_process() -> Iterator[Check]:
-    """Tiled = dense, cached = plain."""
+    """Tiled = dense, on a GPU as well where there is one; cached = plain."""
+    devices = {"cpu": "", **({"cuda": " on the GPU"} if torch.cuda.is_available() else {})}
     for case in tiled_cases():
         want, _ = gradients(replace(case, dtype=torch.float64), dense=True)
-        yield Check(
-            kind=f"tiled = dense, {_name(case.dtype)}",
-            name=str(case),
-            error=error(gradients(case)[0], want),
-            bound=BOUNDS[case.dtype],
-        )
+        for device, where in devices.items():
+            yield Check(
+                kind=f"tiled = dense, {_name(case.dtype)}{where}",
+                name=str(case),
+                error=error(gradients(case, device=device)[0], want),
+                bound=BOUNDS[case.dtype],
+            )
     case = cached_case()
     want, _ = gradients(case, dropout=0.3)
     got, _ = gradients(case, dropout=0.3, cached=True)

@@ -11,12 +11,15 @@ from jaxtyping import Float
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import StaticEmbedding
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from tempembed.data.chunks import length_sorted_chunks
 from tempembed.data.tokens import Tokens
 from tempembed.errors import UserError
 
 TOKENIZE_ROWS = 4096
+ATTENTION = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
+"""Without cuDNN's, which makes a new plan for every shape, and mixed lengths are new shapes in every step."""
 
 
 class Encoder(nn.Module):
@@ -73,7 +76,8 @@ class Encoder(nn.Module):
 
     def forward(self, chunks: Sequence[Tokens]) -> Float[Tensor, "M D"]:
         """Embeddings of the texts of all chunks in order, not normalised. One call, so that DDP sees one forward."""
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.use_bfloat16):
+        autocast = torch.autocast(self.device.type, torch.bfloat16, enabled=self.use_bfloat16)
+        with autocast, sdpa_kernel(ATTENTION):
             parts = [self._static(chunk) if self.is_static else self._sequences(chunk) for chunk in chunks]
         return torch.cat(parts) if len(parts) > 1 else parts[0]
 
@@ -104,11 +108,11 @@ class Encoder(nn.Module):
         repeats = np.diff(tokens.offsets)
         weights = tokens.counts / np.repeat(lengths, repeats)
         mean = nn.functional.embedding_bag(
-            torch.from_numpy(np.ascontiguousarray(tokens.ids)).long().to(table.device),
+            self._moved(torch.from_numpy(np.ascontiguousarray(tokens.ids)).long()),
             table,
-            torch.from_numpy(tokens.offsets[:-1]).to(table.device),
+            self._moved(torch.from_numpy(tokens.offsets[:-1])),
             mode="sum",
-            per_sample_weights=torch.from_numpy(weights).to(table),
+            per_sample_weights=self._moved(torch.from_numpy(weights).to(table.dtype)),
         )
         features: Any = {"sentence_embedding": mean}
         for module in list(self.model)[1:]:
@@ -119,12 +123,18 @@ class Encoder(nn.Module):
         """The tensors that a transformer takes."""
         ids = torch.from_numpy(np.ascontiguousarray(tokens.ids)).long()
         offsets = torch.from_numpy(tokens.offsets)
-        device = self.device
         lengths = offsets[1:] - offsets[:-1]
         mask = torch.arange(int(lengths.max())) < lengths[:, None]
         padded = torch.full(mask.shape, self._pad_id)
         padded[mask] = ids
-        return {"input_ids": padded.to(device), "attention_mask": mask.long().to(device)}
+        return {"input_ids": self._moved(padded), "attention_mask": self._moved(mask.long())}
+
+    def _moved(self, tensor: Tensor) -> Tensor:
+        """To the weights' device; to a GPU from pinned memory, for which the host need not wait."""
+        device = self.device
+        return (
+            tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
+        )
 
     @torch.no_grad()
     def embed(self, tokens: Tokens, budget: int | None = None) -> Float[Tensor, "M D"]:

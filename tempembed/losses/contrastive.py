@@ -10,7 +10,7 @@ from torch import Tensor
 
 from tempembed.errors import UserError
 from tempembed.losses.masks import FalseNegatives
-from tempembed.losses.nested import Problem, nested_tiled
+from tempembed.losses.nested import Problem, constant, nested_tiled
 from tempembed.losses.reference import nested_infonce
 from tempembed.losses.unit import unit
 from tempembed.objective import INFONCE, Direction, Hardness, Terms
@@ -113,9 +113,8 @@ def contrastive_loss(
         masks = FalseNegatives(query_ids_G, candidate_ids_C, positive_B)
     num_masked = torch.as_tensor(0 if masks is None else masks.count())
     if temperatures_T is None:
-        temperatures_T = queries_BD.new_tensor(
-            [term.temperature for term in terms], dtype=torch.promote_types(queries_BD.dtype, torch.float32)
-        )
+        dtype = torch.promote_types(queries_BD.dtype, torch.float32)
+        temperatures_T = constant(tuple(term.temperature for term in terms), dtype, queries_BD.device)
     both = direction == "both"
     if not dense:
         problem = Problem(

@@ -30,7 +30,7 @@ def test_tiled_equals_dense_and_cached_equals_plain():
 def test_the_check_can_fail(monkeypatch):
     case = selfcheck.Case(direction="both", learned=True)
     want, _ = selfcheck.gradients(case, dense=True)
-    monkeypatch.setattr(nested._Run, "_scale_gradient_of_prefix", lambda *_: None)
+    monkeypatch.setattr(nested.Run, "_scale_gradient_of_prefix", lambda *_: None)
     assert selfcheck.error(selfcheck.gradients(case)[0], want) > 1e-3
 
 
