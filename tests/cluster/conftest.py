@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from ray_jobs.connect import new_token
-from tests.cluster.network import machines
+from tests.cluster.network import FIGURES, machines
 
 ROOT = Path(__file__).parents[2]
 START_SECONDS = 40
@@ -148,6 +148,12 @@ class Run:
         """The trained model's bytes."""
         (path,) = (p for p in self.output.glob("**/model.safetensors") if "checkpoints" not in p.parts)
         return path.read_bytes()
+
+
+def pytest_terminal_summary(terminalreporter):
+    """The measured times."""
+    for line in FIGURES:
+        terminalreporter.write_line(line)
 
 
 @pytest.fixture(scope="module")

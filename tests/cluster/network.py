@@ -14,6 +14,9 @@ from pathlib import Path
 
 import psutil
 
+FIGURES: list[str] = []
+"""What was measured; shown at the end of the session."""
+
 
 def why_not():
     """Why namespaces cannot be made here; None: they can."""

@@ -4,13 +4,12 @@ A node or a link may go at any step; the run goes on from its newest checkpoint 
 it says in bounded time why it cannot.
 """
 
-import sys
 import time
 
 import pytest
 
 from tests.cluster.conftest import START_SECONDS
-from tests.cluster.network import why_not
+from tests.cluster.network import FIGURES, why_not
 
 pytestmark = [pytest.mark.cluster, pytest.mark.skipif(why_not() is not None, reason=str(why_not()))]
 STEPS, KILL_AT = 400, 120
@@ -37,14 +36,10 @@ def undisturbed(cluster, flags):
     assert code == 0, run.log()[-4000:]
     # every step exchanges the gradient, 400 x 64 float32, and the embeddings of half the batch
     assert received > STEPS // 2 * 400 * 64 * 4 * 0.5
-    say(
+    FIGURES.append(
         f"undisturbed: {time.monotonic() - run.began:.0f} s in all, {received / 1e6:.0f} MB to the worker's node in {STEPS // 2} steps"
     )
     return run
-
-
-def say(line):
-    print(line, file=sys.__stderr__, flush=True)
 
 
 def test_a_run_takes_both_nodes(undisturbed):
@@ -64,7 +59,7 @@ def test_a_node_that_dies_and_comes_back(cluster, flags, undisturbed):
     code, _ = run.end(180)
     assert code == 0, run.log()[-4000:]
     assert run.weights() == undisturbed.weights()
-    say(
+    FIGURES.append(
         f"node killed, back after 3 s: training again {seconds:.0f} s after the kill; weights equal bit for bit"
     )
 
@@ -93,7 +88,7 @@ def test_a_link_that_is_cut_for_a_minute(cluster, flags, undisturbed):
     code, _ = run.end(180)
     assert code == 0, run.log()[-4000:]
     assert run.weights() == undisturbed.weights()
-    say(
+    FIGURES.append(
         f"link cut for {rejoined - cut:.0f} s ({during} reports meanwhile, raylet alive at its end: {alive}): training again "
         f"{seconds:.0f} s after it was back; weights equal bit for bit"
     )
@@ -106,7 +101,7 @@ def test_a_node_that_never_comes_back(cluster, flags):
     died = time.monotonic()
     code, _ = run.end(5 * START_SECONDS + 60)
     assert code != 0
-    say(
+    FIGURES.append(
         f"node killed for good: error after {time.monotonic() - died:.0f} s: {run.log().strip().splitlines()[-12:]}"
     )
     assert "error: " in run.log()
