@@ -53,7 +53,10 @@ def read_report(path: Path) -> dict[str, Any]:
     Raises:
         UserError: not there, or not a report; names the first field that is not as it should be.
     """
-    report = read_json(path)
+    try:
+        report = read_json(path)
+    except UserError as error:
+        raise UserError(f"expected a report of tempembed evaluate, and could not read it: {error}") from error
 
     def require(good: bool, what: str) -> None:
         if not good:
