@@ -42,7 +42,7 @@ class StoredEncoder(AbsEncoder):
         one, two = (
             torch.nn.functional.normalize(torch.as_tensor(e), dim=-1) for e in (embeddings1, embeddings2)
         )
-        return one @ two.mT
+        return one @ (two.mT if two.ndim > 1 else two)
 
     def similarity_pairwise(self, embeddings1: Any, embeddings2: Any) -> torch.Tensor:
         """Cosine of equal rows."""
