@@ -74,7 +74,6 @@ class Board(tune.Callback):
         for note in result.get(NOTES) or ():
             self._say(name, note)
         step = self._steps[name] = result["step"]
-        self._open[name].log(result)
         left = self._num_trials - self._outcomes.total()
         elapsed = time.monotonic() - self._since[name]
         each = (

@@ -5,7 +5,7 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
@@ -43,6 +43,8 @@ def worker(config: dict[str, Any]) -> None:
     from tempembed.memory import peak_bytes
     from tempembed.parallel.heartbeat import Heartbeat, silent_ranks
     from tempembed.prepare import Prepared
+    from tempembed.tracking.spool import Spool
+    from tempembed.tracking.tracker import JsonlTracker
     from tempembed.training import train
 
     if torch.cuda.is_available() and config["use_gpu"]:
@@ -55,9 +57,15 @@ def worker(config: dict[str, Any]) -> None:
     test = prepared.evaluation() if context.get_world_rank() == 0 else None
     began, last = time.monotonic(), dict[str, Any]()
     notes: list[str] = []
+    is_first = context.get_world_rank() == 0
+    file = JsonlTracker(output / "metrics.jsonl") if is_first else None
+    spool = Spool(Path(config["spool"])) if is_first else None
 
     def report(metrics: dict[str, Any]) -> None:
         last.update(metrics)
+        if file and spool:  # on disk before the next checkpoint is: whoever is killed, no step is missing
+            file.log(metrics)
+            spool.log(config["run"], metrics)
         ray.train.report({**metrics, NOTES: list(notes)} if notes else metrics)
         notes.clear()
 
@@ -182,6 +190,8 @@ def fit(
     *,
     prepared: Path,
     output: Path,
+    spool: Path,
+    run: str = "",
     num_workers: int,
     cpus_per_worker: float = 1,
     use_gpu: bool = False,
@@ -196,6 +206,7 @@ def fit(
 ) -> None:
     """Run it to the end.
 
+    Rank 0 writes its reports to `output`/metrics.jsonl and, as the run of that name, to the spool.
     Our own checkpoints in `output` are what a restarted worker goes on from; Ray is given none.
 
     Raises:
@@ -216,6 +227,8 @@ def fit(
             "settings": settings.to_dict(),
             "prepared": str(prepared),
             "output": str(output),
+            "spool": str(spool),
+            "run": run,
             "resume": resume or max_failures != 0,
             "use_gpu": use_gpu,
             "num_workers": num_workers,
@@ -252,9 +265,17 @@ def fit(
 
 def reason(error: Exception) -> str:
     """The first worker's own error as one line, without the stack of who passed it on."""
-    failures = getattr(error, "worker_failures", None)
-    if failures:
-        rank, cause = min(failures.items())
-        cause = getattr(cause, "_base_exc", cause)
-        return f"worker {rank}: {type(cause).__name__}: {str(cause).strip()}"
+    if failures := getattr(error, "worker_failures", None):
+        return first_of(failures)
     return f"{type(error).__name__}: {str(error).strip().splitlines()[-1]}"
+
+
+def first_of(failures: Mapping[int, Exception]) -> str:
+    """The error of the first rank that has one; a rank that says which one is silent comes before those that do not know."""
+
+    def order(failure: tuple[int, Exception]) -> tuple[bool, int]:
+        return not isinstance(getattr(failure[1], "_base_exc", failure[1]), SilentRankError), failure[0]
+
+    rank, error = min(failures.items(), key=order)
+    cause = getattr(error, "_base_exc", error)
+    return f"worker {rank}: {type(cause).__name__}: {str(cause).strip()}"

@@ -21,7 +21,7 @@ from ray.train.v2.api.callback import UserCallback
 
 from ray_jobs.connect import connect
 from ray_jobs.metrics import RunMetrics, measured, tell, tell_depth
-from ray_jobs.run import NOTES, STOP, check_batch, check_capacity, fit, prepare_apart
+from ray_jobs.run import NOTES, STOP, check_batch, check_capacity, first_of, fit, prepare_apart
 from tempembed.cli import Train, progress_line, run, score_table
 from tempembed.errors import UserError
 from tempembed.evaluation.trained import REPORT
@@ -29,7 +29,6 @@ from tempembed.names import check_name
 from tempembed.redact import refuse_secret
 from tempembed.run_folder import RunFolder
 from tempembed.tracking.spool import Spool, SpooledRun
-from tempembed.tracking.tracker import JsonlTracker
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,20 +63,17 @@ class RayTrain(Train):
 
 
 class Progress(UserCallback):
-    """In the controller: passes rank 0's metrics on."""
-
-    def __init__(self, output: Path, spool: Spool) -> None:
-        self._output, self._spool = output, spool
-        self._file: JsonlTracker | None = None
+    """In the controller: prints what rank 0 reports, and what went wrong."""
 
     def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any) -> None:
         """A report of all ranks."""
         for note in metrics[0].pop(NOTES, ()):
             print(note, flush=True)
         print(progress_line(metrics[0]), flush=True)
-        self._file = self._file or JsonlTracker(self._output / "metrics.jsonl")
-        self._file.log(metrics[0])
-        self._spool.log("", metrics[0])
+
+    def after_exception(self, run_context: Any, worker_exceptions: dict[int, Exception]) -> None:
+        """Workers failed; before Ray has ended the others, which takes its time if one of them is stopped."""
+        print(first_of(worker_exceptions), flush=True)
 
 
 def main() -> None:
@@ -122,6 +118,7 @@ def main() -> None:
                     command.settings,
                     prepared=prepared.folder,
                     output=output,
+                    spool=spool.path,
                     num_workers=command.num_workers,
                     min_workers=least,
                     resize_seconds=command.resize_seconds,
@@ -130,7 +127,7 @@ def main() -> None:
                     resume=True,
                     max_failures=command.max_failures,
                     collective_timeout=command.collective_timeout,
-                    callbacks=[Progress(output, spool), RunMetrics(run=output.name)],
+                    callbacks=[Progress(), RunMetrics(run=output.name)],
                 )
         except UserError:
             status = "KILLED" if asked else "FAILED"

@@ -58,6 +58,7 @@ OBJECTIVES = (
 )  # fmt: skip
 DRAIN_SECONDS = 5.0
 """How long the end of a sweep waits for MLflow before it leaves the registry undecided."""
+SPOOL = "mlflow.spool"
 PLACES = ("output", "resume", "fresh", "mlflow_uri")
 """Fields of a sweep that say where it runs, not what it is."""
 
@@ -184,6 +185,8 @@ def trial(config: dict[str, Any], *, prepared: str, output: str, sizes: dict[str
             TrainSettings.from_dict(config["settings"]),
             prepared=Path(prepared),
             output=folder,
+            spool=Path(output) / SPOOL,
+            run=config["name"],
             resume=config["resume"],
             callbacks=[TuneReportCallback(), RunMetrics(run=config["name"], sweep=Path(output).name)],
             **sizes,
@@ -280,7 +283,7 @@ def sweep_trials(sweep: Sweep, settings: dict[str, TrainSettings] | None = None)
         "search": sweep.search,
     }
     root = start_run(uri, sweep.experiment, f"sweep {output.name}", params, identity)
-    spool = Spool(output / "mlflow.spool")
+    spool = Spool(output / SPOOL)
 
     def started(name: str, run_id: str) -> None:
         ledger.record(name, mlflow_run_id=run_id)

@@ -18,6 +18,7 @@ class JsonlTracker:
     def __init__(self, path: Path) -> None:
         self._path = path
         path.parent.mkdir(parents=True, exist_ok=True)
+        self._pending: list[bytes] = []
         self._step = max((int(row["step"]) for row in read_jsonl(path)), default=0)
 
     def log(self, metrics: dict[str, Any]) -> None:
@@ -25,12 +26,17 @@ class JsonlTracker:
         if metrics["step"] <= self._step:
             return
         self._step = metrics["step"]
-        with self._path.open("ab+") as file:
-            if file.tell():
-                file.seek(-1, 2)
-                if file.read(1) != b"\n":  # a writer was killed in mid-line
-                    file.write(b"\n")
-            file.write(json.dumps(metrics).encode() + b"\n")
+        self._pending.append(json.dumps(metrics).encode() + b"\n")
+        try:
+            with self._path.open("ab+") as file:
+                if file.tell():
+                    file.seek(-1, 2)
+                    if file.read(1) != b"\n":  # a writer was killed in mid-line
+                        file.write(b"\n")
+                file.write(b"".join(self._pending))
+            self._pending.clear()
+        except OSError:
+            pass  # a full disk: written with the next
 
 
 def read_jsonl(path: Path) -> list[dict[str, Any]]:

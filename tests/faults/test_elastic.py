@@ -29,7 +29,11 @@ def second_node(stack, folder):
                *(f"--{name}={free_port(0, taken)}" for name in ports)]  # fmt: skip
     with (folder / f"node-{time.time_ns()}.log").open("wb") as log:
         process = subprocess.Popen(
-            command, env=environment(Path(stack.token_path)), stdout=log, stderr=log, start_new_session=True
+            command,
+            env={**environment(Path(stack.token_path)), "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "1"},
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
         )
     return process.pid, psutil.Process(process.pid).create_time()
 
