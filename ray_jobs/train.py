@@ -13,22 +13,23 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import FrameType
-from typing import Any
 from uuid import uuid4
 
 import tyro
-from ray.train.v2.api.callback import UserCallback
 
 from ray_jobs.connect import connect
 from ray_jobs.metrics import RunMetrics, measured, tell, tell_depth
-from ray_jobs.run import NOTES, STOP, check_batch, check_capacity, first_of, fit, prepare_apart
-from tempembed.cli import Train, progress_line, run, score_table
+from ray_jobs.progress import Progress, followed
+from ray_jobs.run import STOP, check_batch, check_capacity, fit, prepare_apart
+from tempembed.cli import Train, run, score_table
 from tempembed.errors import UserError
 from tempembed.evaluation.trained import REPORT
 from tempembed.names import check_name
 from tempembed.redact import refuse_secret
 from tempembed.run_folder import RunFolder
 from tempembed.tracking.spool import Spool, SpooledRun
+
+PROGRESS = "progress.log"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,20 +61,6 @@ class RayTrain(Train):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_name(self.experiment, "--experiment")
-
-
-class Progress(UserCallback):
-    """In the controller: prints what rank 0 reports, and what went wrong."""
-
-    def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any) -> None:
-        """A report of all ranks."""
-        for note in metrics[0].pop(NOTES, ()):
-            print(note, flush=True)
-        print(progress_line(metrics[0]), flush=True)
-
-    def after_exception(self, run_context: Any, worker_exceptions: dict[int, Exception]) -> None:
-        """Workers failed; before Ray has ended the others, which takes its time if one of them is stopped."""
-        print(first_of(worker_exceptions), flush=True)
 
 
 def main() -> None:
@@ -111,6 +98,7 @@ def main() -> None:
             at_the_end.callback(courier.close)
             tell_depth(courier, run=output.name)
         at_the_end.callback(lambda: tracked.finish(status))
+        at_the_end.enter_context(followed(output / PROGRESS))
         asked = _stop_in_order(output / STOP, tracked)
         try:
             if not (output / REPORT).exists():
@@ -127,7 +115,7 @@ def main() -> None:
                     resume=True,
                     max_failures=command.max_failures,
                     collective_timeout=command.collective_timeout,
-                    callbacks=[Progress(), RunMetrics(run=output.name)],
+                    callbacks=[Progress(output / PROGRESS), RunMetrics(run=output.name)],
                 )
         except UserError:
             status = "KILLED" if asked else "FAILED"

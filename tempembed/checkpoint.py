@@ -68,8 +68,8 @@ def save_checkpoint(
         if getattr(error, "errno", None) == errno.ENOSPC or "No space left" in str(error):
             need = sum(t.nbytes for t in (*weights.values(), *flat.values()))
             raise DiskFullError(
-                f"checkpoint of step {step} in {folder}: expected {need / 1e6:,.0f} MB of disk, got "
-                f"{shutil.disk_usage(folder).free / 1e6:,.0f} MB; make room, and give the same command again: it goes on "
+                f"checkpoint of step {step} in {folder}: expected {need / 1e6:,.1f} MB of disk, got "
+                f"{shutil.disk_usage(folder).free / 1e6:,.1f} MB; make room, and give the same command again: it goes on "
                 f"from {_newest(folder)}"
             ) from error
         raise
@@ -96,7 +96,7 @@ def disk_warning(folder: Path, model: nn.Module, keep: int = 2) -> str | None:
     if free >= need:
         return None
     return (
-        f"checkpoints in {folder} may need {need / 1e6:,.0f} MB of disk, {free / 1e6:,.0f} MB are free; make room, or "
+        f"checkpoints in {folder} may need {need / 1e6:,.1f} MB of disk, {free / 1e6:,.1f} MB are free; make room, or "
         "choose another --output"
     )
 

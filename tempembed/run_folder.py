@@ -21,7 +21,7 @@ class RunFolder:
     what: ClassVar[str] = "run"
     file: ClassVar[str] = "run.json"
     leavings: ClassVar[tuple[str, ...]] = (
-        "checkpoints", "metrics.jsonl", "mlflow.spool", "mlflow.sent", "mlflow.refused", "modules.json", "evaluation.json",
+        "checkpoints", "metrics.jsonl", "progress.log", "mlflow.spool", "mlflow.sent", "mlflow.refused", "modules.json", "evaluation.json",
     )  # fmt: skip
     """What `fresh` removes."""
 

@@ -106,7 +106,7 @@ def test_the_warning_of_a_small_disk(tmp_path, monkeypatch):
     assert disk_warning(tmp_path, model) is None
     usage = shutil.disk_usage(tmp_path)._replace(free=1000)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
-    assert "0 MB are free" in disk_warning(tmp_path, model)
+    assert "0.0 MB are free" in disk_warning(tmp_path, model)
 
 
 def test_a_full_disk_leaves_the_last_checkpoint_and_nothing_of_the_next(tmp_path):
@@ -120,7 +120,7 @@ def test_a_full_disk_leaves_the_last_checkpoint_and_nothing_of_the_next(tmp_path
     try:
         large = trained(1, size=300)  # 1.1 MB of checkpoint
         first = save_checkpoint(disk, 1, *large, {"seed": 3})
-        with pytest.raises(DiskFullError, match=r"step 2 .*expected 1 MB of disk, got .* make room"):
+        with pytest.raises(DiskFullError, match=r"step 2 .*expected 1.1 MB of disk, got .* make room"):
             save_checkpoint(disk, 2, *large, {"seed": 3})
         assert sorted(disk.iterdir()) == [first]
         model, optimizer = trained(0, size=300)

@@ -142,6 +142,7 @@ def test_a_run_on_two_workers(stack, data_dir, tmp_path):
     done = submit(stack, "ray_jobs.train", *flags, "--output", output, "--num-workers", 2)
     assert done.returncode == 0, done.stdout[-6000:]
     assert len((output / "metrics.jsonl").read_text().splitlines()) == 4
+    assert re.search(r"^step 20/20  loss .* pairs/s", done.stdout, re.MULTILINE)
     assert json.loads((output / "evaluation.json").read_text())["scores"]
     again = submit(stack, "ray_jobs.train", *flags, "--output", output)
     assert again.returncode == 0, again.stdout[-6000:]
