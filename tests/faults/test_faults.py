@@ -285,7 +285,7 @@ def test_stopped_in_order(job, undisturbed, holds, how):
             headers={"Authorization": f"Bearer {token}"},
         )
         urllib.request.urlopen(request, timeout=10).close()
-    assert job.end() != 0
+    assert job.end() != 0 or how == "ray job stop"  # whose submission ends well
     wait_for(lambda: not any(worker.is_running() for worker in workers), 60)
     step = job.steps[-1]
     newest = max((job.output / "checkpoints").glob("step_*"))
