@@ -9,6 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from ray_jobs.alone import ALONE
 from ray_jobs.local_stack import environment, free_port, start, stop
 from tests.faults.harness import Job, wait_for
 
@@ -30,7 +31,7 @@ def second_node(stack, folder):
     with (folder / f"node-{time.time_ns()}.log").open("wb") as log:
         process = subprocess.Popen(
             command,
-            env={**environment(Path(stack.token_path)), "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "1"},
+            env=environment(Path(stack.token_path)),
             stdout=log,
             stderr=log,
             start_new_session=True,
@@ -43,7 +44,8 @@ def losses(job):
     return {row["step"]: row["train/loss"] for row in map(json.loads, lines)}
 
 
-def test_two_workers_then_one_then_two(data_dir, tmp_path, holds):
+def test_two_workers_then_one_then_two(data_dir, tmp_path, holds, monkeypatch):
+    monkeypatch.setitem(ALONE, "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "1")  # for once there is a second node
     flags = ("--data", data_dir / "train.parquet", "--width", 64, "--vocabulary", 400, "--batch-size", 32,
              "--steps", STEPS, "--log-every", 1, "--checkpoint-every", 5, "--objective", "tempaggmrl")  # fmt: skip
     folder = tmp_path / "stack"
