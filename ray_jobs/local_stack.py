@@ -85,11 +85,7 @@ def start(folder: Path, *, need_ray: bool = True, need_mlflow: bool = True, num_
         if need_mlflow:
             port = free_port(5000, taken)
             mlflow_url = f"http://{LOOPBACK}:{port}"
-            command = ["-m", "mlflow", "server", "--host", LOOPBACK, "--port", str(port), "--workers", "1"]
-            command += ["--backend-store-uri", f"sqlite:///{folder / 'mlflow.db'}"]
-            # artifacts by path, not through the server: the registry can be read when it is down
-            command += ["--no-serve-artifacts", "--default-artifact-root", str(folder / "mlartifacts")]
-            started.append(_spawn(command, env, folder / "mlflow.log"))
+            started.append(_spawn(mlflow_server(folder, port), env, folder / "mlflow.log"))
         if need_ray:
             gcs, dashboard = free_port(6379, taken), free_port(8265, taken)
             ray_url = f"http://{LOOPBACK}:{dashboard}"
@@ -128,6 +124,14 @@ def start(folder: Path, *, need_ray: bool = True, need_mlflow: bool = True, num_
         raise
     (folder / "stack.json").write_text(json.dumps(asdict(stack), indent=1))
     return stack
+
+
+def mlflow_server(folder: Path, port: int) -> list[str]:
+    """Python's arguments for the MLflow server whose database is in `folder`."""
+    command = ["-m", "mlflow", "server", "--host", LOOPBACK, "--port", str(port), "--workers", "1"]
+    command += ["--backend-store-uri", f"sqlite:///{folder / 'mlflow.db'}"]
+    # artifacts by path, not through the server: the registry can be read when it is down
+    return [*command, "--no-serve-artifacts", "--default-artifact-root", str(folder / "mlartifacts")]
 
 
 def stop(processes: tuple[tuple[int, float], ...], grace_seconds: float = 8) -> None:

@@ -26,7 +26,7 @@ from tempembed.errors import UserError
 from tempembed.evaluation.trained import REPORT
 from tempembed.names import check_name
 from tempembed.redact import refuse_secret
-from tempembed.run_folder import RunFolder
+from tempembed.run_folder import SPOOL, RunFolder
 from tempembed.tracking.spool import Spool, SpooledRun
 
 PROGRESS = "progress.log"
@@ -86,7 +86,7 @@ def main() -> None:
     prepared = prepare_apart(command.settings)
     if goes_on:
         print(f"going on with {output}", flush=True)
-    spool = Spool(output / "mlflow.spool")
+    spool = Spool(output / SPOOL)
     tracked, status = spool.run(), "FAILED"
     with ExitStack() as at_the_end:
         if uri := command.mlflow_uri or os.environ.get("MLFLOW_TRACKING_URI"):

@@ -40,6 +40,7 @@ from tempembed.names import check_name
 from tempembed.redact import redact, refuse_secret
 from tempembed.report.html import write_html
 from tempembed.report.table import result_table
+from tempembed.run_folder import SPOOL
 from tempembed.search.goals import budget_of, check_goals
 from tempembed.search.ledger import Ledger
 from tempembed.search.pareto import pareto_ranks
@@ -58,7 +59,6 @@ OBJECTIVES = (
 )  # fmt: skip
 DRAIN_SECONDS = 5.0
 """How long the end of a sweep waits for MLflow before it leaves the registry undecided."""
-SPOOL = "mlflow.spool"
 PLACES = ("output", "resume", "fresh", "mlflow_uri")
 """Fields of a sweep that say where it runs, not what it is."""
 
@@ -304,6 +304,7 @@ def sweep_trials(sweep: Sweep, settings: dict[str, TrainSettings] | None = None)
         if ended < num_trials:
             queue = Queue(chain(unfinished(ledger), trials))
             _tune(sweep, queue, num_trials - ended, prepared, output, board, concurrent, rung_steps)
+        left = courier.drain(DRAIN_SECONDS)  # after it the ledger has the ids of all runs
         found = results(ledger, prepared.width)
         for result, rank in zip(
             done := [r for r in found if r["status"] == "FINISHED"],
@@ -311,15 +312,15 @@ def sweep_trials(sweep: Sweep, settings: dict[str, TrainSettings] | None = None)
             strict=True,
         ):
             result["pareto_rank"] = rank
-            parent.sibling(result["name"]).points([("pareto_rank", rank, 0)])
+            spool.run(result["name"]).points([("pareto_rank", rank, 0)])
         _report(found, sweep, prepared, output, parent)
-        if courier.drain(DRAIN_SECONDS):
+        if left:
             print(
                 f"registry: not decided, {redact(uri)} does not answer; the same command again decides",
                 flush=True,
             )
         else:
-            _promote(results(ledger, prepared.width), sweep, ledger, prepared, uri, parent)
+            _promote(done, sweep, ledger, prepared, uri, parent)
         status = "FINISHED"
     finally:
         board.leave()
@@ -329,7 +330,7 @@ def sweep_trials(sweep: Sweep, settings: dict[str, TrainSettings] | None = None)
 
 
 def _promote(
-    found: list[dict[str, Any]],
+    done: list[dict[str, Any]],
     sweep: Sweep,
     ledger: Ledger,
     prepared: PreparedData,
@@ -339,8 +340,7 @@ def _promote(
     """The registry's decisions, printed, kept as decisions.json, and in the parent run."""
     candidates = [
         Candidate(name=r["name"], folder=ledger.trial_folder(r["name"]), run_id=r["mlflow_run_id"], result=r)
-        for r in found
-        if r["status"] == "FINISHED"
+        for r in done
     ]
     aliases = ("full", *(f"bytes-{budget}" for budget in ALIAS_BUDGETS))
     name, decisions = promote(

@@ -11,10 +11,11 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import nn
 
 from tempembed.errors import UserError
+from tempembed.untrusted import read_json, read_tensors
 
 MODEL, OPTIMIZER, STATE, MANIFEST = (
     "model.safetensors",
@@ -142,17 +143,17 @@ def load_checkpoint(
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor], dict[str, torch.Tensor]]:
     try:
-        digests = json.loads((path / MANIFEST).read_text())["sha256"]
+        digests = read_json(path / MANIFEST)["sha256"]
         for name in (MODEL, OPTIMIZER, STATE):
             if (found := _digest(path / name)) != digests[name]:
                 raise ValueError(f"{name} has sha256 {found[:12]}…, expected {str(digests[name])[:12]}…")
-        state = json.loads((path / STATE).read_text())
+        state = read_json(path / STATE)
         return (
             {"step": int(state["step"]), "settings": dict(state["settings"])},
-            load_file(path / MODEL),
-            load_file(path / OPTIMIZER),
+            read_tensors(path / MODEL),
+            read_tensors(path / OPTIMIZER),
         )
-    except (OSError, ValueError, TypeError, KeyError, RecursionError, SafetensorError) as error:
+    except (OSError, ValueError, TypeError, KeyError) as error:  # ValueError: a UserError as well
         raise DamagedError(
             f"checkpoint {path} is damaged ({type(error).__name__}: {str(error)[:200]})"
         ) from error

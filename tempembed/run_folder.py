@@ -14,6 +14,10 @@ from tempembed.errors import UserError
 from tempembed.names import check_name
 from tempembed.untrusted import check_place, read_json
 
+SPOOL = "mlflow.spool"
+"""What MLflow is to be told of the run or the sweep (tracking.spool), and beside it what its courier keeps."""
+SPOOL_FILES = (SPOOL, "mlflow.sent", "mlflow.refused")
+
 
 class RunFolder:
     """Holds `run.json`: a run is its settings and its folder, and the same command again goes on with it."""
@@ -21,7 +25,7 @@ class RunFolder:
     what: ClassVar[str] = "run"
     file: ClassVar[str] = "run.json"
     leavings: ClassVar[tuple[str, ...]] = (
-        "checkpoints", "metrics.jsonl", "progress.log", "mlflow.spool", "mlflow.sent", "mlflow.refused", "modules.json", "evaluation.json",
+        "checkpoints", "metrics.jsonl", "progress.log", *SPOOL_FILES, "modules.json", "evaluation.json",
     )  # fmt: skip
     """What `fresh` removes."""
 

@@ -191,7 +191,7 @@ def train(
     encoder.train()
     began, masked = time.monotonic(), torch.zeros((), device=device)
     stopwatch = Stopwatch()
-    step = start
+    done = start
     for step in range(start, num_steps if stop_after is None else min(stop_after, num_steps)):
         stopwatch.to("data")
         torch.manual_seed((settings.seed * 1_000_003 + step) * 1_009 + rank)
@@ -270,9 +270,7 @@ def train(
             save_checkpoint(folder, done, trained, optimizer, identity)
         if stopped:
             break
-    else:
-        stopped = stop_after is not None and stop_after < num_steps
-    if rank == 0 and not stopped:
+    if rank == 0 and done == num_steps:
         encoder.save(output)
         (output / "settings.json").write_text(json.dumps(settings.to_dict(), indent=1))
     if world_size > 1:

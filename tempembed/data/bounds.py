@@ -5,7 +5,7 @@ import resource
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, AnyStr
 
 import psutil
 import pyarrow as pa
@@ -46,19 +46,23 @@ def _require_room(size: int, limit: int, source: str) -> None:
         )
 
 
-def lines(file: IO[bytes], source: str) -> Iterator[bytes]:
-    """The lines of a file, none read beyond 16 MiB.
+def lines(
+    file: IO[AnyStr],
+    source: str,
+    unit: str = "bytes",
+    advice: str = "put one row on a line, or cut its texts",
+) -> Iterator[AnyStr]:
+    """The lines of a file, none read beyond 16 Mi bytes or characters.
 
     Raises:
-        UserError: a longer one.
+        UserError: a longer one, with what to do.
     """
     number = 0
     while line := file.readline(LINE_BYTES + 1):
         number += 1
         if len(line) > LINE_BYTES:
             raise UserError(
-                f"{source}, line {number}: expected lines of at most {LINE_BYTES:,} bytes, got a longer one: "
-                "put one row on a line, or cut its texts"
+                f"{source}, line {number}: expected lines of at most {LINE_BYTES:,} {unit}, got a longer one: {advice}"
             )
         yield line
 
@@ -72,21 +76,9 @@ def csv_lines(path: Path) -> Iterator[Iterator[str]]:
     limit = csv.field_size_limit(LINE_BYTES)
     try:
         with path.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
-            yield _text_lines(file, str(path))
+            yield lines(file, str(path), "characters", "end rows with a line break, or cut their texts")
     finally:
         csv.field_size_limit(limit)
-
-
-def _text_lines(file: IO[str], source: str) -> Iterator[str]:
-    number = 0
-    while line := file.readline(LINE_BYTES + 1):
-        number += 1
-        if len(line) > LINE_BYTES:
-            raise UserError(
-                f"{source}, line {number}: expected lines of at most {LINE_BYTES:,} characters, got a longer one: "
-                "end rows with a line break, or cut their texts"
-            )
-        yield line
 
 
 def open_parquet(path: Path) -> pq.ParquetFile:

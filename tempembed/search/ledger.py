@@ -7,10 +7,9 @@ from typing import Any, ClassVar
 from tempembed.atomic import write_json
 from tempembed.errors import UserError
 from tempembed.names import check_name
-from tempembed.run_folder import RunFolder, read_object
+from tempembed.run_folder import SPOOL_FILES, RunFolder, read_object
 
 RECORD = "trial.json"
-DONE = ("FINISHED", "STOPPED", "FAILED")
 
 
 class Ledger(RunFolder):
@@ -19,7 +18,7 @@ class Ledger(RunFolder):
     what: ClassVar[str] = "sweep"
     file: ClassVar[str] = "sweep.json"
     leavings: ClassVar[tuple[str, ...]] = (
-        "trials", ".tune", "study.db", "trials.json", "report.html", "mlflow.spool", "mlflow.sent", "mlflow.refused",
+        "trials", ".tune", "study.db", "trials.json", "report.html", *SPOOL_FILES,
     )  # fmt: skip
 
     def __init__(self, folder: Path) -> None:

@@ -47,7 +47,7 @@ class Courier(threading.Thread):
         self._sent = spool.path.with_suffix(".sent")
         self._refused = spool.path.with_suffix(".refused")
         self._offset = self._load()
-        self._closing, self._idle = threading.Event(), threading.Event()
+        self._closing = threading.Event()
         self.start()
 
     @property

@@ -1,12 +1,12 @@
 """What a tracking server is to be told, kept on disk until it has been: an outage of the server costs nothing and loses nothing."""
 
 import json
-import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from tempembed.tracking.lines import Lines
 from tempembed.tracking.tracker import numbers
 
 
@@ -14,28 +14,18 @@ class Spool:
     """A file of records, one JSON line each, appended by any number of processes and read in order by one (`Courier`).
 
     A record names its run: "" for the root, otherwise a run below it. Times are kept, so that telling a server twice is
-    telling it once. A disk that is full keeps records in memory until there is room.
+    telling it once.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._pending: list[bytes] = []
+        self._lines = Lines(path)
         self._steps: dict[str, int] = {}
         """The newest step that was logged, by run."""
         self._told: dict[tuple[str, str, int], float] = {}
         """Values by run, key and step, of other points."""
         for record, _ in read_records(path, 0):
             self._remember(record)
-        if path.exists() and path.stat().st_size and not path.read_bytes().endswith(b"\n"):
-            self._append(b"\n")  # a writer was killed in mid-line: the line is void, the next one is not
-
-    def __getstate__(self) -> Path:
-        """Another process needs the place only."""
-        return self.path
-
-    def __setstate__(self, path: Path) -> None:
-        self.__init__(path)  # type: ignore[misc]
 
     def run(self, name: str = "") -> "SpooledRun":
         """The run of a name."""
@@ -45,7 +35,7 @@ class Spool:
         """Append a record."""
         record = {"run": run, "kind": kind, "time": int(time.time() * 1000), **facts}
         self._remember(record)
-        self._append(json.dumps(record).encode() + b"\n")
+        self._lines.append(json.dumps(record).encode())
 
     def log(self, run: str, metrics: dict[str, Any]) -> None:
         """Metrics of a step, once: a run that went on from a checkpoint reports some steps again."""
@@ -58,18 +48,6 @@ class Spool:
         """(key, value, step), those that were not written before: a run that goes on says some again."""
         if new := [(k, v, step) for k, v, step in points if self._told.get((run, k, step)) != v]:
             self.write(run, "points", points=new)
-
-    def _append(self, line: bytes) -> None:
-        self._pending.append(line)
-        try:
-            descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-            try:
-                os.write(descriptor, b"".join(self._pending))  # one call: lines of processes do not mix
-            finally:
-                os.close(descriptor)
-            self._pending.clear()
-        except OSError:
-            pass  # written with the next record
 
     def _remember(self, record: dict[str, Any]) -> None:
         if "log" in record:
@@ -88,14 +66,6 @@ class SpooledRun:
         """A run below the root, started or started again."""
         self._spool.write(name, "start", params=params, tags=tags or {})
         return SpooledRun(self._spool, name)
-
-    def sibling(self, name: str) -> "SpooledRun":
-        """Another run below the root."""
-        return SpooledRun(self._spool, name)
-
-    def log(self, metrics: dict[str, Any]) -> None:
-        """Metrics of a training step; those of a step that was logged before are left out."""
-        self._spool.log(self._name, metrics)
 
     def points(self, points: Sequence[tuple[str, float, int]]) -> None:
         """(key, value, step), each once."""

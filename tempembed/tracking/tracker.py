@@ -1,42 +1,24 @@
-"""Where metrics go: the one interface between runs and whatever keeps them."""
+"""The metrics of one run, in a file of its own."""
 
 import json
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-
-class Tracker(Protocol):
-    """Takes the metrics of one run."""
-
-    def log(self, metrics: dict[str, Any]) -> None:
-        """Metrics of a step; `step` is one of the keys."""
+from tempembed.tracking.lines import Lines
 
 
 class JsonlTracker:
     """Appends each report as a line of JSON, each step once: a run that went on from a checkpoint reports some again."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._pending: list[bytes] = []
+        self._lines = Lines(path)
         self._step = max((int(row["step"]) for row in read_jsonl(path)), default=0)
 
     def log(self, metrics: dict[str, Any]) -> None:
         """One line."""
-        if metrics["step"] <= self._step:
-            return
-        self._step = metrics["step"]
-        self._pending.append(json.dumps(metrics).encode() + b"\n")
-        try:
-            with self._path.open("ab+") as file:
-                if file.tell():
-                    file.seek(-1, 2)
-                    if file.read(1) != b"\n":  # a writer was killed in mid-line
-                        file.write(b"\n")
-                file.write(b"".join(self._pending))
-            self._pending.clear()
-        except OSError:
-            pass  # a full disk: written with the next
+        if metrics["step"] > self._step:
+            self._step = metrics["step"]
+            self._lines.append(json.dumps(metrics).encode())
 
 
 def read_jsonl(path: Path) -> list[dict[str, Any]]:

@@ -15,7 +15,7 @@ import psutil
 import pytest
 from mlflow import MlflowClient
 
-from ray_jobs.local_stack import environment, start, stop
+from ray_jobs.local_stack import environment, mlflow_server, start, stop
 from tests.faults.conftest import NUM_STEPS
 from tests.faults.harness import Job, kill, wait_for
 
@@ -180,18 +180,15 @@ def _runs(job):
 
 def _mlflow_again(stack, folder):
     """The same database on the same port."""
-    port = stack.mlflow_url.rsplit(":", 1)[1]
-    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", port, "--workers", "1",
-               "--backend-store-uri", f"sqlite:///{folder / 'mlflow.db'}", "--no-serve-artifacts",
-               "--default-artifact-root", str(folder / "mlartifacts")]  # fmt: skip
+    port = int(stack.mlflow_url.rsplit(":", 1)[1])
     process = subprocess.Popen(
-        command, env=environment(Path(stack.token_path)), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        start_new_session=True,
+        [sys.executable, *mlflow_server(folder, port)], env=environment(Path(stack.token_path)),
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
     )  # fmt: skip
 
     def answers() -> bool:
         with socket.socket() as probe:
-            return probe.connect_ex(("127.0.0.1", int(port))) == 0
+            return probe.connect_ex(("127.0.0.1", port)) == 0
 
     wait_for(answers, 60)
     return ((process.pid, psutil.Process(process.pid).create_time()),)

@@ -1,77 +1,40 @@
 """A search with early stopping whose driver is killed, and that goes on."""
 
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
-from pathlib import Path
 
-import psutil
 import pytest
 from mlflow import MlflowClient
 
-from ray_jobs.local_stack import environment, start, stop
+from tests.faults.harness import Job, kill, wait_for
 
 pytestmark = [pytest.mark.faults, pytest.mark.ray, pytest.mark.mlflow]
 NUM_TRIALS = 4
-
-
-@pytest.fixture(scope="module")
-def stack(tmp_path_factory):
-    stack = start(tmp_path_factory.mktemp("stack"))
-    yield stack
-    stop(stack.processes)
-
-
-def submit(stack, *flags):
-    command = [sys.executable, "-m", "ray.scripts.scripts", "job", "submit", "--address", stack.ray_url, "--"]
-    return subprocess.Popen(
-        [*command, sys.executable, "-m", "ray_jobs.tune", *map(str, flags)],
-        env=environment(Path(stack.token_path)), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-    )  # fmt: skip
-
-
-def driver(output):
-    """The sweep's driver, by its command line."""
-    for process in psutil.process_iter(["cmdline"]):
-        line = process.info["cmdline"] or []
-        if "ray_jobs.tune" in line and str(output) in line and "submit" not in line and "-c" not in line[:2]:
-            yield process
 
 
 def records(output):
     return {path.parent.name: json.loads(path.read_text()) for path in output.glob("trials/*/trial.json")}
 
 
-def wait_for(condition, seconds=240):
-    deadline = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < deadline
-        time.sleep(0.5)
-    return found
-
-
 def test_a_killed_search_goes_on_with_the_same_trials_and_runs(stack, data_dir, tmp_path):
     output = tmp_path / "search"
     flags = ("--data", data_dir / "train.parquet", "--eval-data", data_dir / "test.parquet", "--width", 64,
              "--vocabulary", 400, "--batch-size", 32, "--steps", 27, "--log-every", 3, "--search", "tpe",
-             "--num-trials", NUM_TRIALS, "--early-stop", "--mlflow-uri", stack.mlflow_url, "--output", output)  # fmt: skip
-    first = submit(stack, *flags)
+             "--num-trials", NUM_TRIALS, "--early-stop", "--mlflow-uri", stack.mlflow_url)  # fmt: skip
+    search = Job(stack, output, flags, module="ray_jobs.tune").submit()
     # one trial has ended, the next one is running
-    wait_for(lambda: sorted(r["status"] for r in records(output).values()) in (["FINISHED", "RUNNING"],))
+    wait_for(
+        lambda: sorted(r["status"] for r in records(output).values()) == ["FINISHED", "RUNNING"], 240, 0.5
+    )
     before = records(output)
-    for process in list(driver(output)):
-        os.kill(process.pid, signal.SIGKILL)
-    assert first.wait(60) != 0
+    kill(search.driver())
+    assert search.end(60) != 0
     ended = next(name for name, r in before.items() if r["status"] == "FINISHED")
     evaluation = output / "trials" / ended / "evaluation.json"
     stamp = evaluation.stat().st_mtime_ns
 
-    second = submit(stack, "--resume", output, "--mlflow-uri", stack.mlflow_url)
-    log, _ = second.communicate(timeout=500)
-    assert second.returncode == 0, log[-6000:]
+    again = Job(stack, output, ("--resume", output, "--mlflow-uri", stack.mlflow_url), module="ray_jobs.tune")
+    assert again.submit().end(500) == 0, again.said[-6000:]
+    log = again.said
     assert "going on after 1 that ended" in log
     after = records(output)
     assert len(after) == NUM_TRIALS
@@ -100,8 +63,7 @@ def test_a_killed_search_goes_on_with_the_same_trials_and_runs(stack, data_dir, 
         (("--resume", output, "--seed", 1), "expected no other settings than the sweep's own, got --seed"),
         (("--resume", tmp_path / "none"), "found no sweep.json in"),
     ):
-        refused = submit(stack, *wrong)
-        log, _ = refused.communicate(timeout=200)
-        assert refused.returncode != 0
-        assert why in log
+        refused = Job(stack, output, wrong, module="ray_jobs.tune")
+        assert refused.submit().end(200) != 0
+        assert why in refused.said
     assert records(output) == after
