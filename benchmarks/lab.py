@@ -34,7 +34,7 @@ def measure(name: str) -> dict[str, float]:
     """Seconds of float32 alone and of all codecs, both with encoding; and of mteb for one codec of each of its ways."""
     from tempembed.compression.spec import Spec, lab_specs
     from tempembed.data.installed_code import installed_code
-    from tempembed.encoders.encoder import load_encoder
+    from tempembed.encoders.load import load_encoder
     from tempembed.encoders.tokenizer import train_tokenizer
     from tempembed.evaluation.evaluate import evaluate
     from tempembed.evaluation.retrieval import Retrieval

@@ -79,7 +79,7 @@ def report(preset: Preset, folders: Sequence[Path], prepared: PreparedData, outp
     """Write report.html, report.md and its figures; returns the claims as a table."""
     import torch
 
-    from tempembed.encoders.encoder import load_encoder
+    from tempembed.encoders.load import load_encoder
     from tempembed.prepare import Prepared
     from tempembed.report.reproduction import (
         Setup,

@@ -237,7 +237,7 @@ class Subject:
 
 def subject(command: Measure) -> Subject:
     """Load the model, and the tasks with their texts."""
-    from tempembed.encoders.encoder import load_encoder
+    from tempembed.encoders.load import load_encoder
     from tempembed.evaluation.store import EmbeddingStore
     from tempembed.prepare import cache_dir, evaluation_task
 
@@ -249,7 +249,7 @@ def subject(command: Measure) -> Subject:
 
     encoder = load_encoder(command.model, command.max_tokens)
     store = EmbeddingStore(Path(command.cache or cache_dir() / "embeddings"), encoder, say)
-    prompts = {name: prompt for name, prompt in encoder.model.prompts.items() if prompt}
+    prompts = {name: prompt for name, prompt in encoder.prompts.items() if prompt}
     name = file_name(Path(command.model).name)
 
     def full_precision(theirs: Sequence[Any], prompts: dict[str, str]) -> Callable[[Path], dict[str, float]]:

@@ -204,7 +204,7 @@ def costs(encoder: Encoder, terms: Terms, shape: Request, rates: Rates) -> list[
     activations = round(rates.activations * num_tokens)
     budget = shape.micro_batch_tokens or encoder.micro_batch_tokens
     split = max(1, -(-num_tokens // max(budget, shape.tokens)))
-    chunks = 1 if encoder.is_static else split
+    chunks = 1 if encoder.takes_bags else split
     encode = rates.step.of(num_tokens, chunks)
     moved = (2 * row * shape.columns + 8 * num_parameters) * (shape.num_workers - 1) / shape.num_workers
     moving = moved / network
@@ -325,11 +325,9 @@ def _step(request: Request, strategy: str) -> tuple[float, int]:
 
 def sample_texts(encoder: Encoder, num: int, tokens: int) -> Tokens:
     """Random texts of so many tokens."""
-    vocabulary = getattr(encoder.model[0], "embedding", None)
-    size = vocabulary.num_embeddings if vocabulary is not None else len(encoder.model.tokenizer)
-    ids = np.random.default_rng(0).integers(5, size, num * tokens).astype(np.int32)
+    ids = np.random.default_rng(0).integers(5, encoder.num_tokens, num * tokens).astype(np.int32)
     texts = Tokens(ids=ids, offsets=np.arange(num + 1) * tokens)
-    return texts.as_bags() if encoder.is_static else texts
+    return texts.as_bags() if encoder.takes_bags else texts
 
 
 def word_tokenizer(vocabulary: int) -> Tokenizer:

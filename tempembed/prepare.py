@@ -17,10 +17,10 @@ from tempembed.data.pairs import Pairs, read_pairs, require_rows
 from tempembed.data.split import holdout
 from tempembed.data.text_ids import text_ids
 from tempembed.data.tokens import Tokens
-from tempembed.encoders.encoder import Encoder, load_encoder
+from tempembed.encoders.encoder import Encoder
+from tempembed.encoders.load import load_encoder
 from tempembed.encoders.static import static_encoder
 from tempembed.encoders.tokenizer import train_tokenizer
-from tempembed.encoders.transformer import transformer_encoder
 from tempembed.evaluation.corpus import Corpus, corpus_from_pairs
 from tempembed.settings import DEFAULT_WIDTH, INSTALLED_CODE, TrainSettings, fingerprint
 
@@ -127,6 +127,10 @@ def build_encoder(settings: TrainSettings, tokenizer: Tokenizer | None) -> Encod
     width = settings.width or DEFAULT_WIDTH[settings.encoder]
     if settings.encoder == "static":
         return static_encoder(tokenizer, width=width, max_tokens=settings.max_tokens, seed=settings.seed)
+    from tempembed.encoders.transformer import (
+        transformer_encoder,  # imports the library, which a table does not need
+    )
+
     return transformer_encoder(
         tokenizer, width=width, layers=settings.layers, max_tokens=settings.max_tokens, seed=settings.seed
     )

@@ -153,7 +153,7 @@ def train(
     torch.manual_seed(settings.seed)
     encoder = initial_encoder(settings, prepared)
     device = _device()
-    encoder.model.to(device)
+    encoder.to(device)
     encoder.use_bfloat16 = _bfloat16(settings, device)
     terms = settings.resolved_terms(encoder.width)
     temperatures = Temperatures(terms).to(device)

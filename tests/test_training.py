@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from sentence_transformers import SentenceTransformer
 
-from tempembed.encoders.encoder import load_encoder
+from tempembed.encoders.load import load_encoder
 from tempembed.errors import UserError
 from tempembed.nonfinite import NonFiniteLossError
 from tempembed.parallel.pool import run_on_ranks

@@ -80,7 +80,7 @@ def _registered(command: Export, folder: Path) -> "Source":
 
 def _local(command: Export) -> "Source":
     from tempembed.compression.codec import Codec
-    from tempembed.encoders.encoder import load_encoder
+    from tempembed.encoders.load import load_encoder
     from tempembed.handover.export import REPORT, Source, read_report
     from tempembed.handover.exported import CODEC
     from tempembed.handover.provenance import Provenance

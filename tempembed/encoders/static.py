@@ -1,20 +1,203 @@
-"""The static encoder: the mean of token embeddings. It trains in seconds on a CPU."""
+"""The static encoder: the mean of token embeddings. It trains in seconds on a CPU.
 
+Its folder is sentence-transformers' own for a StaticEmbedding, read and written here: a table and a tokenizer do not need the
+library, whose import takes longer than a short run trains.
+"""
+
+import json
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 import torch
-from sentence_transformers import SentenceTransformer
-from sentence_transformers.sentence_transformer.modules import StaticEmbedding
+from jaxtyping import Float
+from safetensors.torch import save_file
 from tokenizers import Tokenizer
+from torch import Tensor, nn
 
-from tempembed.encoders.encoder import Encoder
+from tempembed.data.tokens import Tokens
+from tempembed.data.wording import first_line
+from tempembed.encoders.encoder import Encoder, moved
+from tempembed.errors import UserError
+from tempembed.untrusted import is_file, read_json, read_tensors
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+
+MODULES, CONFIG = "modules.json", "config_sentence_transformers.json"
+WEIGHTS, TOKENIZER, TABLE = "model.safetensors", "tokenizer.json", "embedding.weight"
+KIND = "sentence_transformers.sentence_transformer.modules.static_embedding.StaticEmbedding"
 
 
-def static_encoder(tokenizer: Tokenizer, *, width: int, max_tokens: int, seed: int) -> Encoder:
+class StaticEncoder(Encoder):
+    """A table with a row for each token.
+
+    Args:
+        table: its initial values [V, D].
+        tokenizer: its ids are rows of the table.
+        max_tokens: where texts are cut; None: as the tokenizer does.
+        config: of the library: prompts, default_prompt_name, similarity_fn_name.
+
+    Raises:
+        UserError: the tokenizer has ids beyond the table.
+    """
+
+    takes_bags = True
+
+    def __init__(
+        self,
+        table: Float[Tensor, "V D"],
+        tokenizer: Tokenizer,
+        max_tokens: int | None = None,
+        config: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        require_rows_for(tokenizer, len(table))
+        self.table = nn.Parameter(table)
+        self.tokenizer = tokenizer
+        tokenizer.no_padding()
+        if max_tokens:
+            tokenizer.enable_truncation(max_tokens)
+        config = config or {}
+        self.prompts = {"query": "", "document": "", **config.get("prompts", {})}
+        self.default_prompt_name = config.get("default_prompt_name")
+        self.similarity_fn_name = config.get("similarity_fn_name", "cosine")
+
+    @property
+    def width(self) -> int:
+        """Coordinates of an embedding."""
+        return self.table.shape[1]
+
+    @property
+    def num_tokens(self) -> int:
+        """Size of the vocabulary."""
+        return len(self.table)
+
+    @property
+    def max_tokens(self) -> int | None:
+        """Where texts are cut; None: nowhere."""
+        return (self.tokenizer.truncation or {}).get("max_length")
+
+    @property
+    def micro_batch_tokens(self) -> int:
+        """Few large parts: the gradient is as large as the table, whatever the texts."""
+        return 262_144
+
+    def token_lists(self, texts: list[str]) -> list[list[int]]:
+        """Ids of each text, without special tokens."""
+        return static_token_lists(self.tokenizer, texts)
+
+    def embed_chunk(self, tokens: Tokens) -> Float[Tensor, "B D"]:
+        """The mean over each text's tokens."""
+        return mean_of_tokens(self.table, tokens)
+
+    def tokenizer_text(self) -> str:
+        """The tokenizer as JSON."""
+        return self.tokenizer.to_str()
+
+    def sentence_transformer(self) -> "SentenceTransformer":
+        """The same model for the library; it shares the weights."""
+        from sentence_transformers import SentenceTransformer
+        from sentence_transformers.sentence_transformer.modules import StaticEmbedding
+
+        module = StaticEmbedding(self.tokenizer, embedding_weights=self.table.detach())
+        return SentenceTransformer(modules=[module], device="cpu", **self._config())
+
+    def _config(self) -> dict[str, Any]:
+        names = ("prompts", "default_prompt_name", "similarity_fn_name")
+        return {name: getattr(self, name) for name in names}
+
+    def save(self, folder: Path) -> None:
+        """The files of `SentenceTransformer.save`, byte for byte (tested)."""
+        folder.mkdir(parents=True, exist_ok=True)
+        versions = {
+            "pytorch": torch.__version__,
+            **{
+                package.replace("-", "_"): version(package)
+                for package in ("sentence-transformers", "transformers")
+            },
+        }
+        config = {"__version__": versions, **self._config(), "model_type": "SentenceTransformer"}
+        modules = [{"idx": 0, "name": "0", "path": "", "type": KIND}]
+        (folder / CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True))
+        save_file({TABLE: self.table.detach().cpu().contiguous()}, folder / WEIGHTS)
+        self.tokenizer.save(str(folder / TOKENIZER))
+        (folder / MODULES).write_text(json.dumps(modules, indent=2))
+
+
+def static_encoder(tokenizer: Tokenizer, *, width: int, max_tokens: int, seed: int) -> StaticEncoder:
     """Token embeddings drawn from N(0, 1/width), averaged over a text's tokens."""
     generator = torch.Generator().manual_seed(seed)
     weights = torch.randn(tokenizer.get_vocab_size(), width, generator=generator) * width**-0.5
-    model = SentenceTransformer(
-        modules=[StaticEmbedding(tokenizer, embedding_weights=weights)],
-        device="cpu",
-        similarity_fn_name="cosine",
+    return StaticEncoder(weights, tokenizer, max_tokens)
+
+
+def load_static(folder: Path, max_tokens: int | None = None) -> StaticEncoder | None:
+    """The static encoder of a folder; None if it holds another kind of model, which the library must load.
+
+    Raises:
+        UserError: damaged files, or a tokenizer with ids beyond the table.
+    """
+    if not is_file(folder / MODULES):
+        return None
+    match read_json(folder / MODULES):
+        case [{"path": "", "type": str(kind)}] if kind.rsplit(".", 1)[-1] == KIND.rsplit(".", 1)[-1]:
+            pass
+        case _:
+            return None
+    if not is_file(folder / WEIGHTS) or not is_file(folder / TOKENIZER):
+        return None
+    table = read_tensors(folder / WEIGHTS).get(TABLE)
+    if table is None or table.dtype != torch.float32 or table.ndim != 2:
+        return None
+    try:
+        tokenizer = Tokenizer.from_file(str(folder / TOKENIZER))
+    except Exception as error:  # a bare one is what tokenizers raises
+        raise UserError(
+            f"{folder / TOKENIZER}: expected a tokenizer, and could not read it ({first_line(error)}); restore the file"
+        ) from error
+    config = read_json(folder / CONFIG) if is_file(folder / CONFIG) else {}
+    if not isinstance(config, dict) or not isinstance(config.get("prompts", {}), dict):
+        raise UserError(f"{folder / CONFIG}: expected an object with prompts by name; restore the file")
+    return StaticEncoder(table, tokenizer, max_tokens, config)
+
+
+def static_token_lists(tokenizer: Tokenizer, texts: list[str]) -> list[list[int]]:
+    """Ids of each text, without special tokens.
+
+    Raises:
+        UserError: a tokenizer that fails on a text.
+    """
+    try:
+        return [encoding.ids for encoding in tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
+    except Exception as error:  # a bare one is what tokenizers raises
+        raise UserError(
+            f"tokenizer: expected one that takes any text, and it fails ({first_line(error)}); take the tokenizer "
+            "that the model was trained with"
+        ) from error
+
+
+def mean_of_tokens(table: Float[Tensor, "V D"], tokens: Tokens) -> Float[Tensor, "B D"]:
+    """The mean over a text's tokens as a weighted sum over its distinct ones: code repeats itself 2.6 times."""
+    assert tokens.counts is not None
+    lengths = np.add.reduceat(np.append(tokens.counts, 0), tokens.offsets[:-1])
+    weights = tokens.counts / np.repeat(lengths, np.diff(tokens.offsets))
+    return nn.functional.embedding_bag(
+        moved(torch.from_numpy(np.ascontiguousarray(tokens.ids)).long(), table.device),
+        table,
+        moved(torch.from_numpy(tokens.offsets[:-1]), table.device),
+        mode="sum",
+        per_sample_weights=moved(torch.from_numpy(weights).to(table.dtype), table.device),
     )
-    return Encoder(model, max_tokens)
+
+
+def require_rows_for(tokenizer: Tokenizer, rows: int) -> None:
+    """Raise UserError for a token beyond the table: it has no vector."""
+    most = max(tokenizer.get_vocab().values(), default=0)
+    if most >= rows:
+        raise UserError(
+            f"model: expected a tokenizer with tokens up to {rows - 1:,}, got {most:,}; take the tokenizer that "
+            "the model was trained with"
+        )

@@ -11,12 +11,12 @@ from tokenizers import Tokenizer
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
 from tempembed.encoders import tokenizer as special
-from tempembed.encoders.encoder import Encoder
+from tempembed.encoders.pretrained import PretrainedEncoder
 
 
 def transformer_encoder(
     tokenizer: Tokenizer, *, width: int, layers: int, max_tokens: int, seed: int
-) -> Encoder:
+) -> PretrainedEncoder:
     """BERT's architecture with `layers` layers, heads of 64, feed-forward 4 x width; random weights."""
     fast = PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
@@ -49,4 +49,4 @@ def transformer_encoder(
         model = SentenceTransformer(
             modules=[module, Pooling(width, "mean")], device="cpu", similarity_fn_name="cosine"
         )
-    return Encoder(model, max_tokens)
+    return PretrainedEncoder(model, max_tokens)

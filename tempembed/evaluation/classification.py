@@ -8,8 +8,6 @@ from typing import ClassVar
 import numpy as np
 import torch
 from jaxtyping import Float
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
 from tempembed.compression.lab import Documents
@@ -50,6 +48,9 @@ class Classification(Task):
         return self._scored(documents.embeddings_MD)
 
     def _scored(self, vectors_MK: Float[Tensor, "M K"]) -> Mean:
+        from sklearn.exceptions import ConvergenceWarning  # as in clustering.py
+        from sklearn.linear_model import LogisticRegression
+
         array, labels = vectors_MK.numpy(), np.asarray(self.labels)
         accuracies = []
         for rows in map(np.asarray, self.experiments):

@@ -7,8 +7,6 @@ from typing import ClassVar, Literal
 import numpy as np
 import torch
 from jaxtyping import Float
-from sklearn.cluster import MiniBatchKMeans
-from sklearn.metrics import v_measure_score
 from torch import Tensor
 
 from tempembed.compression.lab import Documents
@@ -54,6 +52,11 @@ class Clustering(Task):
         return self._scored(documents.embeddings_MD)
 
     def _scored(self, vectors_MK: Float[Tensor, "M K"]) -> Mean:
+        from sklearn.cluster import (
+            MiniBatchKMeans,  # seconds of import, which workers that only train need not wait for
+        )
+        from sklearn.metrics import v_measure_score
+
         array = vectors_MK.numpy()
         values = []
         for sample, labels, num in zip(self.samples, self.labels, self.num_clusters, strict=True):

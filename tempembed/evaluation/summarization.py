@@ -6,7 +6,6 @@ from typing import ClassVar
 
 import torch
 from jaxtyping import Float
-from scipy.stats import spearmanr
 from torch import Tensor
 
 from tempembed.compression.basis import unit
@@ -42,6 +41,8 @@ class Summarization(Task):
 
         A text whose ratings are all equal counts for no codec; one whose cosines are all equal counts as 0.
         """
+        from scipy.stats import spearmanr  # as in clustering.py
+
         for spec, vectors in compressed(specs, documents):
             if isinstance(vectors, UserError):
                 yield spec, vectors

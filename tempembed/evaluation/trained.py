@@ -14,7 +14,7 @@ from tempembed.atomic import write_json
 from tempembed.compression.codec import Codec
 from tempembed.compression.spec import ALIAS_BUDGETS, clustering_specs, parse_spec, sweep_specs
 from tempembed.data.tokens import Tokens
-from tempembed.encoders.encoder import load_encoder
+from tempembed.encoders.load import load_encoder
 from tempembed.evaluation.corpus import Corpus
 from tempembed.evaluation.evaluate import Evaluation, evaluate
 from tempembed.names import check_name

@@ -175,9 +175,9 @@ def _limits(spec: Spec, encoder: Encoder, fitted_on: str) -> list[str]:
     lines = [
         "The scores hold for texts like those of the data above; on others, measure: `tempembed evaluate`."
     ]
-    if encoder.is_static:
+    if encoder.takes_bags:
         lines.append("The encoder is the mean of token embeddings: it does not see the order of words.")
-    if num := _max_tokens(encoder):
+    if num := encoder.max_tokens:
         lines.append(f"Texts are cut after {num} tokens.")
     lines.append(
         "Texts are taken as they are, queries and documents alike, without prompts; cosine compares them."
@@ -191,13 +191,6 @@ def _limits(spec: Spec, encoder: Encoder, fitted_on: str) -> list[str]:
             f"The score is that of a search whose best {spec.depth} are ordered anew ({spec.rerank}); `tempembed search` does so."
         )
     return lines
-
-
-def _max_tokens(encoder: Encoder) -> int | None:
-    if not encoder.is_static:
-        return encoder.model.max_seq_length
-    first: Any = encoder.model[0]
-    return (first.tokenizer.truncation or {}).get("max_length")
 
 
 def _table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:

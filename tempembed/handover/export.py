@@ -9,7 +9,8 @@ from uuid import uuid4
 
 from tempembed.compression.codec import Codec
 from tempembed.compression.spec import Spec, parse_spec
-from tempembed.encoders.encoder import Encoder, load_encoder
+from tempembed.encoders.encoder import Encoder
+from tempembed.encoders.load import load_encoder
 from tempembed.errors import UserError
 from tempembed.handover.card import model_card
 from tempembed.handover.example import example_code
@@ -153,10 +154,10 @@ def _codec(
 
 
 def _save_model(encoder: Encoder, spec: Spec, folder: Path) -> None:
-    model = encoder.model
+    model = encoder.sentence_transformer()
     model.prompts = dict.fromkeys(model.prompts, "")
     model.default_prompt_name = None
     model.similarity_fn_name = "cosine"
     cut = spec.width if spec.method == "prefix" and spec.width < encoder.width else None
     with model.truncate_embeddings(cut):
-        encoder.save(folder)
+        model.save(str(folder), create_model_card=False)

@@ -9,7 +9,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from tempembed.compression.codec import DESCRIPTION, TENSORS, Codec
-from tempembed.encoders.encoder import Encoder, load_encoder
+from tempembed.encoders.encoder import Encoder
+from tempembed.encoders.load import load_encoder
 from tempembed.errors import UserError
 from tempembed.untrusted import is_file, require_file, require_inside
 

@@ -1,10 +1,15 @@
 import dataclasses
+import subprocess
+import sys
 
 import pytest
 import torch
 from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer.modules import Dense, Normalize, StaticEmbedding
 
-from tempembed.encoders.encoder import load_encoder
+from tempembed.encoders.load import load_encoder
+from tempembed.encoders.static import static_encoder
+from tempembed.encoders.tokenizer import train_tokenizer
 from tempembed.prepare import initial_encoder, prepare
 from tempembed.settings import TrainSettings
 
@@ -32,3 +37,56 @@ def test_embeddings_equal_sentence_transformers_own(data_dir, tmp_path, kind):
     )
     torch.testing.assert_close(first, want[:2], rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(second, want, rtol=1e-5, atol=1e-6)
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return train_tokenizer(["open the matrix, close the box, sort a queue"] * 40, 80)
+
+
+def test_a_static_folder_is_what_sentence_transformers_writes_itself(tokenizer, tmp_path):
+    encoder = static_encoder(tokenizer, width=16, max_tokens=8, seed=0)
+    encoder.prompts["query"], encoder.default_prompt_name = "search: ", "query"
+    encoder.save(tmp_path / "ours")
+    encoder.sentence_transformer().save(str(tmp_path / "theirs"), create_model_card=False)
+    names = sorted(path.name for path in (tmp_path / "theirs").iterdir())
+    assert sorted(path.name for path in (tmp_path / "ours").iterdir()) == names
+    for name in names:
+        assert (tmp_path / "ours" / name).read_bytes() == (tmp_path / "theirs" / name).read_bytes(), name
+
+
+def test_a_static_folder_keeps_its_prompts(tokenizer, tmp_path):
+    encoder = static_encoder(tokenizer, width=16, max_tokens=8, seed=0)
+    encoder.prompts["query"] = "search: "
+    encoder.save(tmp_path)
+    there = load_encoder(str(tmp_path))
+    assert there.prompts == {"query": "search: ", "document": ""}
+    assert (there.max_tokens, there.width) == (8, 16)
+    assert there.fingerprint() == encoder.fingerprint()
+    assert load_encoder(str(tmp_path), max_tokens=4).fingerprint() != encoder.fingerprint()
+
+
+def test_a_table_with_further_modules_and_one_of_float16_are_the_librarys(tokenizer, tmp_path):
+    plain = static_encoder(tokenizer, width=16, max_tokens=8, seed=0)
+    module = StaticEmbedding(tokenizer, embedding_weights=plain.table.detach())
+    SentenceTransformer(modules=[module, Dense(16, 8), Normalize()], device="cpu").save(
+        str(tmp_path / "dense")
+    )
+    module.half()
+    SentenceTransformer(modules=[module], device="cpu").save(str(tmp_path / "half"))
+    texts = ["open the matrix", "sort a box, sort a queue"]
+    for name, width in (("dense", 8), ("half", 16)):
+        encoder = load_encoder(str(tmp_path / name))
+        want = SentenceTransformer(str(tmp_path / name), device="cpu").encode(texts, convert_to_tensor=True)
+        assert encoder.takes_bags
+        assert encoder.width == width
+        torch.testing.assert_close(encoder.embed(encoder.tokenize(texts)), want.float(), rtol=2e-3, atol=1e-4)
+        encoder.save(tmp_path / f"{name}-again")
+        assert load_encoder(str(tmp_path / f"{name}-again")).fingerprint() == encoder.fingerprint()
+
+
+def test_a_table_trains_without_the_library():
+    """Its import takes longer than a short run."""
+    code = "import sys, tempembed.training, tempembed.evaluation.trained; print('sentence_transformers' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"

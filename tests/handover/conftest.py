@@ -8,7 +8,7 @@ import torch
 
 from tempembed.compression.spec import parse_spec
 from tempembed.data.pairs import read_pairs
-from tempembed.encoders.encoder import load_encoder
+from tempembed.encoders.load import load_encoder
 from tempembed.encoders.static import static_encoder
 from tempembed.encoders.tokenizer import train_tokenizer
 from tempembed.evaluation.corpus import corpus_from_pairs
@@ -36,8 +36,7 @@ def trained(data_dir, texts, tmp_path_factory):
     """The output folder of a run."""
     folder = tmp_path_factory.mktemp("runs") / "one"
     encoder = static_encoder(train_tokenizer(texts, 300), width=WIDTH, max_tokens=32, seed=0)
-    encoder.model.prompts = {"query": "search: ", "document": ""}
-    encoder.model.default_prompt_name = "query"
+    encoder.prompts["query"], encoder.default_prompt_name = "search: ", "query"
     encoder.save(folder)
     corpus = corpus_from_pairs(read_pairs(str(data_dir / "test.parquet")))
     evaluation = evaluate(

@@ -120,7 +120,7 @@ def test_an_index_of_another_model_codec_or_file_is_refused(exported, trained, t
         open_index(output, changed)
     further_trained = load_exported(folder)
     with torch.no_grad():
-        further_trained.encoder.model[0].embedding.weight[0, 0] += 1
+        further_trained.encoder.table[0, 0] += 1
     changed = Exported(
         encoder=further_trained.encoder, codec=ours.codec, codec_fingerprint=ours.codec_fingerprint,
         model_fingerprint=further_trained.encoder.fingerprint(),

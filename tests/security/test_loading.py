@@ -6,7 +6,7 @@ import pickle
 
 import pytest
 
-from tempembed.encoders.encoder import load_encoder
+from tempembed.encoders.load import load_encoder
 from tempembed.encoders.static import static_encoder
 from tempembed.encoders.tokenizer import train_tokenizer
 from tempembed.errors import UserError
