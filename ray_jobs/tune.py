@@ -45,6 +45,7 @@ from tempembed.search.goals import budget_of, check_goals
 from tempembed.search.ledger import Ledger
 from tempembed.search.pareto import pareto_ranks
 from tempembed.search.space import FAMILIES, Point, check_families
+from tempembed.search.stopping import savings
 from tempembed.search.study import Study
 from tempembed.settings import TrainSettings
 from tempembed.tracking.courier import Courier
@@ -377,11 +378,14 @@ def _report(
     """
     write_json(output / "trials.json", found)
     done = [r for r in found if r["status"] == "FINISHED"]
+    saved = savings(found, prepared.num_steps)
     if done:
-        write_html(found, prepared.meta, output / "report.html")
+        write_html(found, prepared.meta, output / "report.html", note=str(saved or ""))
         for name in ("report.html", "trials.json"):
             parent.file(output / name)
         print(result_table(done))
+        if saved:
+            print(saved)
         print(f"report: {output / 'report.html'}", flush=True)
     families: dict[str, list[dict[str, Any]]] = {}
     for result in found:

@@ -13,16 +13,18 @@ from tempembed.report.style import STYLE
 from tempembed.report.table import COLUMNS, table_row
 
 
-def write_html(results: list[dict[str, Any]], data: dict[str, Any], path: Path) -> None:
+def write_html(results: list[dict[str, Any]], data: dict[str, Any], path: Path, note: str = "") -> None:
     """Write the report.
 
     Args:
         results: the trials, as in trials.json; failed ones are listed with their reason.
         data: what was trained on: `source`, `num_pairs`, `fingerprint`.
         path: the file.
+        note: what is to be said of trials that were stopped early.
     """
     done = [r for r in results if r["status"] == "FINISHED" and r.get("scores")]
-    failed = [r for r in results if r["status"] != "FINISHED"]
+    failed = [r for r in results if r["status"] not in ("FINISHED", "STOPPED")]
+    stopped = [r for r in results if r["status"] == "STOPPED"]
     sizes = done[0]["data"]
     parts = [
         f"<!doctype html><html lang=en><meta charset=utf-8><title>tempembed sweep</title><style>{STYLE}</style>",
@@ -66,6 +68,12 @@ def write_html(results: list[dict[str, Any]], data: dict[str, Any], path: Path) 
             "<h2>Which geometry measure predicts what compression keeps?</h2>",
             _predictors(found, len(done)),
         ]
+    if stopped:
+        items = "".join(
+            f"<li><b>{escape(r['objective'])}</b>, seed {r['seed']}: after step {r['stopped_at']:,}</li>"
+            for r in stopped
+        )
+        parts += ["<h2>Stopped early</h2>", f"<p>{escape(note)}</p>", f"<ul>{items}</ul>"]
     if failed:
         items = "".join(
             f"<li><b>{escape(r['name'])}</b>: {escape(r.get('error', r['status']))}</li>" for r in failed

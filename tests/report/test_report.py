@@ -42,6 +42,16 @@ def test_report_stands_alone_and_names_failures(tmp_path):
     assert not re.search(r'(src|href)="https?://', text)
 
 
+def test_trials_that_were_stopped_early_have_not_failed(tmp_path):
+    stopped = dict(name="weak", status="STOPPED", objective="infonce:0.5", seed=1, terms=[], stopped_at=1234)
+    data = {"source": "/x/pairs.parquet", "num_pairs": 1234, "fingerprint": "abc"}
+    write_html([*RESULTS[:3], stopped], data, tmp_path / "report.html", note="early stopping ended 1 of 4")
+    text = (tmp_path / "report.html").read_text()
+    assert "Failed trials" not in text
+    assert "early stopping ended 1 of 4" in text
+    assert "<b>infonce:0.5</b>, seed 1: after step 1,234" in text
+
+
 def test_table():
     lines = result_table(RESULTS[:2]).splitlines()
     assert len(lines) == 4
