@@ -59,12 +59,20 @@ class Preset:
     encoders: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """By encoder: what its runs set of TrainSettings. Runs of unlike encoders need data that is tokenised apart."""
 
-    def of(self, encoder: str) -> "Preset":
-        """The part with one encoder."""
+    def of(self, *encoders: str) -> "Preset":
+        """The part with these encoders, in this order.
+
+        Raises:
+            UserError: the preset has no such encoder.
+        """
+        if not encoders or any(encoder not in self.encoders for encoder in encoders):
+            raise UserError(
+                f"preset {self.name}: expected encoders of {', '.join(self.encoders)}, got {', '.join(encoders) or 'none'}"
+            )
         return dataclasses.replace(
             self,
-            entries=tuple(entry for entry in self.entries if entry.encoder == encoder),
-            encoders={encoder: self.encoders[encoder]},
+            entries=tuple(entry for entry in self.entries if entry.encoder in encoders),
+            encoders={encoder: self.encoders[encoder] for encoder in encoders},
         )
 
 

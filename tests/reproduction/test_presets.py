@@ -58,3 +58,14 @@ def test_a_name_twice_is_refused():
     preset = dataclasses.replace(PRESETS["quick"](), entries=(single(0.1), single(0.1)))
     with pytest.raises(UserError, match=r"expected each label and seed once, got infonce-0\.1-seed0 twice"):
         settings(preset, TrainSettings())
+
+
+def test_a_part_of_a_preset():
+    both = PRESETS["full"]()
+    part = both.of("transformer")
+    assert list(part.encoders) == ["transformer"]
+    assert {entry.encoder for entry in part.entries} == {"transformer"}
+    assert both.of(*both.encoders) == both
+    for wrong in ((), ("bert",), ("static", "bert")):
+        with pytest.raises(UserError, match="expected encoders of static, transformer"):
+            both.of(*wrong)
