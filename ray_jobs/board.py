@@ -11,7 +11,7 @@ from ray import tune
 
 from ray_jobs.metrics import Reading, measured, tell
 from ray_jobs.run import NOTES
-from tempembed.cli import progress_line
+from tempembed.console import progress_line
 from tempembed.evaluation.trained import REPORT
 from tempembed.objective import parse_objective, parse_terms
 from tempembed.search.goals import goal_values

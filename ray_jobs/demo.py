@@ -20,7 +20,7 @@ from typing import Annotated
 import tyro
 
 from ray_jobs.local_stack import environment, start, stop
-from tempembed.cli import run, say
+from tempembed.console import run, say
 from tempembed.errors import UserError
 from tempembed.redact import redact, redact_flag
 from tempembed.settings import INSTALLED_CODE

@@ -20,7 +20,7 @@ import tyro
 from ray_jobs.connect import connect
 from ray_jobs.run import PreparedData
 from ray_jobs.tune import Sweep, sweep_trials
-from tempembed.cli import run
+from tempembed.console import run
 from tempembed.reproduction.presets import PRESETS, Preset, settings
 from tempembed.settings import INSTALLED_CODE
 

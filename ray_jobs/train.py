@@ -21,11 +21,13 @@ from ray_jobs.connect import connect
 from ray_jobs.metrics import RunMetrics, measured, tell, tell_depth
 from ray_jobs.progress import Progress, followed
 from ray_jobs.run import STOP, check_batch, check_capacity, fit, prepare_apart
-from tempembed.cli import Train, run, score_table
+from tempembed.commands.train import Train
+from tempembed.console import run
 from tempembed.errors import UserError
 from tempembed.evaluation.trained import REPORT
 from tempembed.names import check_name
 from tempembed.redact import refuse_secret
+from tempembed.report.table import score_table
 from tempembed.run_folder import SPOOL, RunFolder
 from tempembed.tracking.spool import Spool, SpooledRun
 

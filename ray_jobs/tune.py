@@ -33,8 +33,8 @@ from ray_jobs.metrics import RunMetrics, tell_depth
 from ray_jobs.queue import Queue, asked, grid, unfinished
 from ray_jobs.run import PreparedData, check_batch, check_capacity, fit, prepare_apart, save_codecs_apart
 from tempembed.atomic import write_json
-from tempembed.cli import run
 from tempembed.compression.spec import ALIAS_BUDGETS, sweep_specs
+from tempembed.console import run
 from tempembed.errors import UserError
 from tempembed.names import check_name
 from tempembed.redact import redact, refuse_secret

@@ -176,7 +176,7 @@ def test_plan_predicts_four_ways_and_checks_them():
 
 def test_selfcheck_prints_the_worst_of_each_kind_and_fails_with_them(monkeypatch, capsys):
     import tempembed.selfcheck as module
-    from tempembed.cli import SelfCheck, selfcheck_command
+    from tempembed.commands.selfcheck import SelfCheck, selfcheck_command
 
     good = module.Check(kind="tiled = dense", name="one", error=1e-13, bound=1e-10)
     monkeypatch.setattr(module, "selfcheck", lambda: iter([good]))

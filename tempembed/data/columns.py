@@ -42,9 +42,9 @@ def find_columns(names: Sequence[str], text_names: Sequence[str]) -> Columns:
     numbered = sorted(
         (name for name in names if re.fullmatch(r"negative_[0-9]{1,9}", name)), key=lambda name: int(name[9:])
     )
-    query = _one_spelling(names, QUERY, "anchor")
-    document = _one_spelling(names, DOCUMENT, "positive")
-    negative = _one_spelling(names, HARD_NEGATIVES, "negative", *numbered[:1])
+    query = one_spelling(names, QUERY, "anchor")
+    document = one_spelling(names, DOCUMENT, "positive")
+    negative = one_spelling(names, HARD_NEGATIVES, "negative", *numbered[:1])
     if query is None or document is None:
         missing = [name for name, found in ((QUERY, query), (DOCUMENT, document)) if found is None]
         spare = [name for name in text_names if name not in (query, document)]
@@ -68,7 +68,8 @@ def find_columns(names: Sequence[str], text_names: Sequence[str]) -> Columns:
     )
 
 
-def _one_spelling(names: Sequence[str], *spellings: str) -> str | None:
+def one_spelling(names: Sequence[str], *spellings: str) -> str | None:
+    """The spelling that is among `names`, None if none is; `BadRow` if several are."""
     present = [name for name in spellings if name in names]
     if len(present) > 1:
         found = " and ".join(map(repr, present))

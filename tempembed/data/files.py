@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 
 SUFFIXES = (".parquet", ".jsonl", ".ndjson", ".json", ".csv", ".tsv")
 
-_BOM = b"\xef\xbb\xbf"
+BOM = b"\xef\xbb\xbf"
+"""UTF-8's byte order mark, which may come before the first line."""
+
 _HUB_NAME = re.compile(r"(?P<name>\w[\w.-]*(/\w[\w.-]*)?)(:(?P<config>[^:/]*)(:(?P<split>[^/]+))?)?")
 
 
@@ -142,7 +144,7 @@ def _read_json_lines(path: Path, collector: Collector) -> None:
     row, names, columns = 0, None, None
     with path.open("rb") as file:
         for line, content in enumerate(lines(file, str(path)), start=1):
-            content = content.removeprefix(_BOM) if line == 1 else content
+            content = content.removeprefix(BOM) if line == 1 else content
             if not content.strip():
                 continue
             row += 1
@@ -157,7 +159,7 @@ def _read_json_lines(path: Path, collector: Collector) -> None:
                     f"with pandas.read_json(path).to_json('pairs.jsonl', orient='records', lines=True)"
                 )
             try:
-                values = _json_object(content)
+                values = json_object(content)
                 if columns is None or tuple(values) != names:
                     texts = [name for name, value in values.items() if isinstance(value, str)]
                     names, columns = tuple(values), find_columns(list(values), texts)
@@ -179,7 +181,8 @@ def _unique(members: list[tuple[str, Any]]) -> dict[str, Any]:
 _JSON = json.JSONDecoder(object_pairs_hook=_unique)  # made once: json.loads with a hook makes one per line
 
 
-def _json_object(line: bytes) -> dict[str, Any]:
+def json_object(line: bytes) -> dict[str, Any]:
+    """The object of a line of JSON Lines, each name in it once; `BadRow` if the line is anything else."""
     try:
         value = _JSON.decode(line.decode("utf-8"))
     except UnicodeDecodeError as error:
@@ -203,16 +206,16 @@ def _json_object(line: bytes) -> dict[str, Any]:
 def _read_csv(path: Path, delimiter: str, collector: Collector) -> None:
     with csv_lines(path) as file:
         reader = csv.reader(file, delimiter=delimiter, strict=True)
-        _, header = next(_csv_records(reader, path), (1, []))
+        _, header = next(csv_records(reader, path), (1, []))
         columns = file_columns(header, header, str(path))
-        for row, (line, cells) in enumerate(_csv_records(reader, path), start=1):
+        for row, (line, cells) in enumerate(csv_records(reader, path), start=1):
             try:
                 collector.add(_csv_values(header, cells, columns), columns, row, line)
             except BadRow as bad:
                 collector.reject(bad, row, line)
 
 
-def _csv_records(reader: Any, path: Path) -> Iterator[tuple[int, list[str]]]:
+def csv_records(reader: Any, path: Path) -> Iterator[tuple[int, list[str]]]:
     """The records that are not blank, each with its first line."""
     while True:
         line = reader.line_num + 1

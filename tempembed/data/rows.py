@@ -96,14 +96,18 @@ class _CleanRow(NamedTuple):  # a tuple, not a dataclass: made once per row of J
 def _clean_row(values: Mapping[str, Any], columns: Columns) -> _CleanRow:
     """The row in our columns, or `BadRow`."""
     return _CleanRow(
-        query=_text(values.get(columns.query), columns.query),
-        document=_text(values.get(columns.document), columns.document),
+        query=checked_text(values.get(columns.query), columns.query),
+        document=checked_text(values.get(columns.document), columns.document),
         hard_negatives=_row_negatives(values, columns),
         label=_row_label(values.get(columns.label), columns.label) if columns.label else None,
     )
 
 
-def _text(value: Any, column: str, item: str = "") -> str:
+def checked_text(value: Any, column: str, item: str = "") -> str:
+    """The value, if it is text that is not blank and can be written as UTF-8; otherwise `BadRow`.
+
+    `item` says which part of the cell it is, for the message.
+    """
     if value is None:
         raise BadRow("missing text", f"text{item}", "nothing (null)", "fill it in", column=column)
     if not isinstance(value, str):
@@ -131,7 +135,7 @@ def _text(value: Any, column: str, item: str = "") -> str:
 def _row_negatives(values: Mapping[str, Any], columns: Columns) -> list[str]:
     if columns.hard_negatives is None:
         found = [(values.get(name), name) for name in columns.negatives]
-        return [_text(value, name) for value, name in found if not _is_absent(value)]
+        return [checked_text(value, name) for value, name in found if not _is_absent(value)]
     value = values.get(columns.hard_negatives)
     if value is None:
         return []
@@ -140,7 +144,7 @@ def _row_negatives(values: Mapping[str, Any], columns: Columns) -> list[str]:
         expected = "a list of texts (in CSV as JSON in one cell)"
         raise BadRow("wrong type", expected, shown(value), todo, column=columns.hard_negatives)
     return [
-        _text(text, columns.hard_negatives, f" as item {number} of the list")
+        checked_text(text, columns.hard_negatives, f" as item {number} of the list")
         for number, text in enumerate(value, start=1)
     ]
 
@@ -152,7 +156,7 @@ def _row_label(value: Any, column: str) -> str | None:
         return str(value)
     if not isinstance(value, str):
         raise BadRow("wrong type", "text or a whole number", shown(value), "write it as text", column=column)
-    return _text(value, column)
+    return checked_text(value, column)
 
 
 def _is_absent(value: Any) -> bool:
@@ -209,11 +213,12 @@ def _negative_lists(batch: pa.Table, columns: Columns) -> pa.Array | None:
 
 
 def _python_rows(batch: pa.Table, names: Sequence[str]) -> Iterator[dict[str, Any]]:
-    columns = [_python_values(batch[name]) for name in names]
+    columns = [python_values(batch[name]) for name in names]
     return (dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True))
 
 
-def _python_values(column: pa.ChunkedArray) -> list[Any]:
+def python_values(column: pa.ChunkedArray) -> list[Any]:
+    """The column as Python objects; bytes that are not UTF-8 become surrogates, which `checked_text` names."""
     try:
         return column.to_pylist()
     except UnicodeDecodeError:

@@ -11,7 +11,7 @@ import pyarrow.csv
 
 from tempembed.data.bounds import LINE_BYTES, lines, open_parquet, parquet_batches
 from tempembed.data.faults import BadRow
-from tempembed.data.files import _BOM, _json_object
+from tempembed.data.files import BOM, json_object
 from tempembed.data.rows import CHUNK_ROWS
 from tempembed.data.wording import first_line, quoted, shown
 from tempembed.errors import UserError
@@ -134,10 +134,10 @@ def _json_table(path: Path) -> Table:
     rows = []
     with path.open("rb") as file:
         for number, line in enumerate(lines(file, str(path)), start=1):
-            line = line.removeprefix(_BOM) if number == 1 else line
+            line = line.removeprefix(BOM) if number == 1 else line
             if line.strip():
                 try:
-                    rows.append(_json_object(line))
+                    rows.append(json_object(line))
                 except BadRow as bad:
                     raise UserError(f"{path}, line {number}: {bad.message}") from bad
     return {

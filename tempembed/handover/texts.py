@@ -8,10 +8,10 @@ from itertools import islice
 from pathlib import Path
 
 from tempembed.data.bounds import csv_lines, lines, open_parquet, parquet_batches
-from tempembed.data.columns import _one_spelling, is_text
+from tempembed.data.columns import is_text, one_spelling
 from tempembed.data.faults import BadRow
-from tempembed.data.files import _BOM, _csv_records, _json_object
-from tempembed.data.rows import _python_values, _text
+from tempembed.data.files import BOM, csv_records, json_object
+from tempembed.data.rows import checked_text, python_values
 from tempembed.data.wording import quoted
 from tempembed.errors import UserError
 from tempembed.settings import INSTALLED_CODE
@@ -88,24 +88,24 @@ def _line_rows(path: Path, *, as_json: bool) -> Iterator[str]:
     row = 0
     with path.open("rb") as file:
         for line, content in enumerate(lines(file, str(path)), start=1):
-            content = content.removeprefix(_BOM) if line == 1 else content
+            content = content.removeprefix(BOM) if line == 1 else content
             if not content.strip():
                 continue
             row += 1
             try:
                 if not as_json:
-                    yield _text(content.decode("utf-8", "surrogateescape").rstrip("\r\n"), "text")
+                    yield checked_text(content.decode("utf-8", "surrogateescape").rstrip("\r\n"), "text")
                     continue
-                values = _json_object(content)
+                values = json_object(content)
                 column = _column(list(values))
-                yield _text(values[column], column)
+                yield checked_text(values[column], column)
             except BadRow as bad:
                 raise _at(path, row, bad, line) from bad
 
 
 def _csv_rows(path: Path, delimiter: str) -> Iterator[str]:
     with csv_lines(path) as file:
-        records = _csv_records(csv.reader(file, delimiter=delimiter, strict=True), path)
+        records = csv_records(csv.reader(file, delimiter=delimiter, strict=True), path)
         _, header = next(records, (1, []))
         column = _file_column(header, path)
         place = header.index(column)
@@ -114,7 +114,7 @@ def _csv_rows(path: Path, delimiter: str) -> Iterator[str]:
                 if len(cells) != len(header):
                     expected = f"{len(header)} cells as in the header"
                     raise BadRow("", expected, f"{len(cells)}", "quote cells that hold the separator")
-                yield _text(cells[place], column)
+                yield checked_text(cells[place], column)
             except BadRow as bad:
                 raise _at(path, row, bad, line) from bad
 
@@ -127,17 +127,17 @@ def _parquet_rows(path: Path) -> Iterator[str]:
             raise UserError(f"{path}, column {column!r}: expected text, got {kind}; write the column as text")
         row = 0
         for batch in parquet_batches(path, file, [column], CHUNK_TEXTS, kept=False):
-            for value in _python_values(batch[column]):
+            for value in python_values(batch[column]):
                 row += 1
                 try:
-                    yield _text(value, column)
+                    yield checked_text(value, column)
                 except BadRow as bad:
                     raise _at(path, row, bad) from bad
 
 
 def _column(names: Sequence[str]) -> str:
     """The one of the names that holds the texts, or BadRow."""
-    found = _one_spelling(names, *COLUMNS)
+    found = one_spelling(names, *COLUMNS)
     if found is None:
         raise BadRow(
             "", f"a column {' or '.join(map(repr, COLUMNS))}", quoted(names), "rename the one with the texts"

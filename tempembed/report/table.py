@@ -1,4 +1,4 @@
-"""The table of objectives: what each trial scores in full, and what it keeps when compressed."""
+"""Tables as text: trials, models compared, measures that predict, the scores of a report."""
 
 from typing import Any
 
@@ -79,3 +79,37 @@ def predictor_table(rows: list[dict[str, Any]], num_models: int) -> str:
         cells = [f"{row[t]['rho']:+.2f} ({row[t]['ci'][0]:+.2f} .. {row[t]['ci'][1]:+.2f})" for t in targets]
         lines.append(f"{row['measure']:<30}" + "".join(f"{cell:<26}" for cell in cells))
     return "\n".join(lines)
+
+
+def score_table(report: dict[str, Any]) -> str:
+    """The report as text."""
+    geometry = report["geometry"]
+    lines = [
+        "   ".join(
+            f"{name} {value:.4g}" for name, value in geometry.items() if isinstance(value, int | float)
+        ),
+        f"{'task':<21}{'codec':<32}{'bytes':>6}{'score':>8}  {'95 % interval':<17}{'kept':>7}  {'95 % interval'}",
+    ]
+    for row in sorted(report["scores"], key=lambda r: (r["task"], -r["bytes_per_vector"], -r["score"])):
+        line = (
+            f"{row['task'][:20]:<21}{row['spec']:<32}{row['bytes_per_vector']:>6}{row['score']:8.4f}  "
+            f"{row['ci_low']:.4f} - {row['ci_high']:.4f}"
+        )
+        if row["retention"] is not None:
+            line += (
+                f"  {row['retention']:7.3f}  {row['retention_ci_low']:.3f} - {row['retention_ci_high']:.3f}"
+            )
+        lines.append(line)
+    lines += left_out_lines(report)
+    lines += [
+        f"{row['task']} of the vectors as the model gives them, not normalised: {row['raw_score']:.5f}"
+        for row in report["scores"]
+        if row["raw_score"] is not None
+    ]
+    lines += [f"mteb's own score of {name}: {score:.5f}" for name, score in report.get("mteb", {}).items()]
+    return "\n".join(lines)
+
+
+def left_out_lines(report: dict[str, Any]) -> list[str]:
+    """Codecs that a task's documents cannot have, and why."""
+    return [f"left out on {one['task']}: {one['why']}" for one in report.get("skipped", ())]

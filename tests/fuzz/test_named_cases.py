@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from tempembed.cli import check_output
+from tempembed.commands.train import check_output
 from tempembed.compression.codec import Codec
 from tempembed.compression.spec import parse_spec
 from tempembed.data.pairs import read_pairs

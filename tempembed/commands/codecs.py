@@ -1,0 +1,69 @@
+"""`tempembed codecs`."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tempembed.commands.measure import Measure, subject
+from tempembed.console import say
+from tempembed.errors import UserError
+from tempembed.untrusted import check_place
+
+
+@dataclass(frozen=True, kw_only=True)
+class Codecs(Measure):
+    """Which codec for N bytes a vector? Measures them all on a model and recommends one for --bytes.
+
+    All codecs are measured on one task, the best of each budget on the others too.
+
+    Example: tempembed codecs runs/one --data test.parquet --bytes 128 --output codecs
+    Writes report.json (as evaluate does), pareto.html, and codec/: the recommended codec, fitted on the documents, as
+    safetensors and JSON for tempembed.compression.codec.Codec.load.
+    """
+
+    bytes: int = 128
+    """A document's, all that is stored counted."""
+    task: str | None = None
+    """The task that decides; default: the first, retrieval of --data."""
+    output: str = "codecs"
+    """Folder for the report, the plot and the codec."""
+
+
+def codecs_command(command: Codecs) -> None:
+    """`tempembed codecs`."""
+    from tempembed.compression.codec import Codec
+    from tempembed.compression.spec import BUDGETS, lab_specs, parse_spec
+    from tempembed.evaluation.choice import choices, choose, pareto
+    from tempembed.evaluation.evaluate import evaluate, merged
+    from tempembed.evaluation.trained import write_report
+    from tempembed.report.pareto import codec_table, other_tasks, recommendation, write_pareto
+    from tempembed.report.table import left_out_lines
+
+    output = Path(command.output)
+    check_place(output, "--output")
+    it = subject(command)
+    names = [task.name for task in it.tasks]
+    if command.task and command.task not in names:
+        raise UserError(f"--task: expected one of {names}, got {command.task!r}")
+    first = it.tasks[names.index(command.task) if command.task else 0]
+    common: dict[str, Any] = {"model": command.model, "say": say}
+    labels = it.labels if first is it.tasks[0] else ()
+    evaluation = evaluate([first], it.store.embed, specs=lab_specs, labels=labels, **common)
+    rows = evaluation.report["scores"]
+    chosen = choose(rows, evaluation.replicates, command.bytes)
+    found = choices(rows, evaluation.replicates, sorted({*BUDGETS, command.bytes}))
+    if rest := [task for task in it.tasks if task is not first]:
+        # the other tasks measure the winners: what a user would take, not all that lost
+        winners = [parse_spec(choice.best["spec"], evaluation.report["width"]).search for choice in found]
+        evaluation = merged(evaluation, evaluate(rest, it.store.embed, specs=lambda full: winners, **common))
+    evaluation.report["mteb"] = it.full_precision(output / "mteb")
+    write_report(evaluation, output / "report.json")
+    write_pareto(evaluation.report, rows, pareto(rows), found, output / "pareto.html")
+    spec = parse_spec(chosen.best["spec"], evaluation.report["width"])
+    Codec.fit(spec, it.store.embed(first.documents, first.document_prompt)).save(output / "codec")
+    print(codec_table(found, rows))
+    if rest:
+        print(other_tasks(evaluation.report["scores"], first.name))
+    print("".join(f"{line}\n" for line in left_out_lines(evaluation.report)), end="")
+    print(recommendation(chosen))
+    say(f"plot: {output / 'pareto.html'}   codec: {output / 'codec'}   report: {output / 'report.json'}")

@@ -1,0 +1,98 @@
+"""What `tempembed evaluate` and `tempembed codecs` share: a model, and what is measured of it."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import tyro
+
+from tempembed.console import say
+from tempembed.errors import UserError
+from tempembed.names import file_name
+
+if TYPE_CHECKING:
+    from tempembed.evaluation.store import EmbeddingStore
+    from tempembed.evaluation.task import Task
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measure:
+    """What is measured, and where its texts' embeddings are kept."""
+
+    model: Annotated[str, tyro.conf.Positional]
+    """A sentence-transformers or transformers model: a local folder or a hub name."""
+    data: str = "installed-code"
+    """Test pairs: a Parquet, JSON Lines or CSV file, a folder, a datasets hub name, or installed-code. Measured are retrieval
+    and, with labels, clustering, reranking and pair classification with hard negatives of the same label."""
+    tasks: tuple[str, ...] = ()
+    """Instead of --data: mteb tasks or benchmarks by name, such as NFCorpus "MTEB(eng, v1)"; needs their data."""
+    task_folder: str | None = None
+    """Instead of --data: a folder of local files in mteb's layout, or a folder of such folders."""
+    max_queries: int | None = None
+    """Of --data: take a random choice of so many queries (installed-code: 5,000)."""
+    max_tokens: int | None = None
+    """Cut texts after so many tokens; default: the model's own limit."""
+    skip_bad_rows: bool = False
+    """Leave bad rows of --data out and count them, instead of stopping at the first."""
+    cache: str | None = None
+    """Folder for embeddings, so that a text is encoded once per model; default: embeddings/ in tempembed's cache."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model and what is measured of it."""
+
+    tasks: "list[Task]"
+    labels: Sequence[str | None]
+    store: "EmbeddingStore"
+    full_precision: Callable[[Path], dict[str, float]]
+    """mteb's own scores, with its result files in a folder."""
+
+
+def subject(command: Measure) -> Subject:
+    """Load the model, and the tasks with their texts."""
+    from tempembed.encoders.load import load_encoder
+    from tempembed.evaluation.store import EmbeddingStore
+    from tempembed.prepare import cache_dir, evaluation_task
+
+    if command.tasks and command.task_folder:
+        raise UserError("expected --tasks or --task-folder, got both")
+    from tempembed.evaluation.folder import read_folder
+    from tempembed.evaluation.mteb_results import mteb_scores
+    from tempembed.evaluation.mteb_tasks import corpus_tasks, folder_task, named_tasks, to_ours
+
+    encoder = load_encoder(command.model, command.max_tokens)
+    store = EmbeddingStore(Path(command.cache or cache_dir() / "embeddings"), encoder, say)
+    prompts = {name: prompt for name, prompt in encoder.prompts.items() if prompt}
+    name = file_name(Path(command.model).name)
+
+    def full_precision(theirs: Sequence[Any], prompts: dict[str, str]) -> Callable[[Path], dict[str, float]]:
+        def run(folder: Path) -> dict[str, float]:
+            say("mteb's own evaluation at full precision")
+            return mteb_scores(theirs, store, name=name, prompts=prompts, output=folder)
+
+        return run
+
+    if not (command.tasks or command.task_folder):
+        corpus = evaluation_task(
+            command.data, max_queries=command.max_queries, skip_bad_rows=command.skip_bad_rows, say=say
+        )
+        return Subject(corpus.tasks(), corpus.labels, store, full_precision(corpus_tasks(corpus), {}))
+    if command.task_folder:
+        theirs = [folder_task(task) for task in read_folder(Path(command.task_folder))]
+    else:
+        theirs = named_tasks(command.tasks)
+    tasks: list[Task] = []
+    had = []
+    for task in theirs:
+        try:
+            tasks += to_ours(task, prompts)
+            had.append(task)
+        except UserError as error:
+            if len(theirs) == 1:
+                raise
+            say(f"left out: {error}")  # a benchmark goes on without the tasks whose data cannot be had
+    if not tasks:
+        raise UserError("expected at least one task whose data can be had, got none of those above")
+    return Subject(tasks, (), store, full_precision(had, prompts))

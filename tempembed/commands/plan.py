@@ -1,0 +1,84 @@
+"""`tempembed plan`."""
+
+import dataclasses
+from dataclasses import dataclass
+
+from tempembed.errors import UserError
+from tempembed.objective import Direction
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """Predict what a training step would cost, on this machine, in four ways, and recommend one.
+
+    dense keeps every logit; local compares with the worker's own batch only (another objective: fewer negatives);
+    tiled is what `tempembed train` does; cached adds --gradient-cache. Small pieces of each are measured and scaled up.
+
+    Example: tempembed plan --encoder transformer --width 384 --layers 6 --batch-size 4096 --num-workers 2 --check
+    """
+
+    encoder: str = "static"
+    """static, transformer, or a local path or hub name."""
+    width: int | None = None
+    """Embedding width of static (default 1024) and transformer (default 384)."""
+    layers: int = 4
+    """Layers of the transformer."""
+    vocabulary: int = 8192
+    """Tokens of static and transformer."""
+    tokens: int = 128
+    """Of an average text."""
+    batch_size: int = 8192
+    """Global batch, in pairs."""
+    num_workers: int = 1
+    """Workers, all on machines like this one."""
+    hard_negatives: int = 0
+    """Per query."""
+    objective: str = "tempaggmrl"
+    """As in tempembed train."""
+    terms: tuple[str, ...] = ()
+    """As in tempembed train."""
+    direction: Direction = "query-to-document"
+    """As in tempembed train."""
+    micro_batch_tokens: int = 0
+    """As in tempembed train."""
+    memory_gb: float | None = None
+    """A worker's memory; default: what is free here, shared by the workers."""
+    network_gb_per_second: float = 1.0
+    """Between workers."""
+    check: bool = False
+    """Run each that fits, once, with its workers as processes on this machine, and print how far the prediction is off."""
+
+
+def plan_command(command: Plan) -> None:
+    """`tempembed plan`."""
+    from tempembed.plan import Request, available_bytes, check_step, predict, recommend
+
+    names = {field.name for field in dataclasses.fields(Request)}
+    request = Request(**{name: getattr(command, name) for name in names})
+    available = round(command.memory_gb * 1e9) if command.memory_gb else available_bytes(command.num_workers)
+    found = predict(request)
+    best = recommend(found, available)
+    print(f"memory of a worker: {available / 1e9:.2f} GB")
+    print(f"{'':2}{'strategy':<10}{'negatives':>10}{'memory':>12}{'step':>12}  ")
+    for cost in found:
+        notes = ["another objective"] * (not cost.exact) + ["does not fit"] * (cost.bytes > available)
+        if command.check and cost.bytes <= available and cost.strategy != "local":
+            seconds, peak = check_step(request, cost.strategy)
+            notes.append(
+                f"measured {peak / 1e9:.2f} GB ({cost.bytes / peak - 1:+.0%}), {seconds:.2f} s ({cost.seconds / seconds - 1:+.0%})"
+            )
+        mark = "*" if cost is best else " "
+        print(
+            f"{mark:2}{cost.strategy:<10}{cost.num_negatives:>10,}{cost.bytes / 1e9:>9.2f} GB{cost.seconds:>10.2f} s"
+            f"  {'; '.join(notes)}",
+            flush=True,
+        )
+    if best is None:
+        raise UserError(
+            f"expected a way that fits {available / 1e9:.2f} GB, the least is {min(c.bytes for c in found) / 1e9:.2f} GB: "
+            "lower --batch-size or --micro-batch-tokens, or take more workers"
+        )
+    flag = {"cached": "add --gradient-cache", "tiled": "the default of tempembed train"}
+    print(
+        f"* the fastest that fits and trains this objective: {best.strategy} ({flag.get(best.strategy, 'tiny batch')})"
+    )

@@ -1,0 +1,73 @@
+"""`tempembed train`."""
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tempembed.console import progress_line, say
+from tempembed.errors import UserError
+from tempembed.settings import TrainSettings
+from tempembed.untrusted import check_place
+
+
+@dataclass(frozen=True, kw_only=True)
+class Train(TrainSettings):
+    """Train an encoder on pairs and save it as a sentence-transformers model.
+
+    Example: tempembed train --data pairs.parquet --objective tempaggmrl --output runs/one
+    Then:    tempembed evaluate runs/one --data test.parquet --output report.json
+    """
+
+    output: str
+    """Folder for the model, its settings, metrics.jsonl and checkpoints."""
+    resume: bool = False
+    """Go on from the newest checkpoint in --output; the other settings must be the same."""
+    stop_after: int | None = None
+    """Stop at this step with a checkpoint, as if interrupted; go on with --resume."""
+
+    @property
+    def settings(self) -> TrainSettings:
+        """The run without where it is kept."""
+        names = [field.name for field in dataclasses.fields(TrainSettings)]
+        return TrainSettings(**{name: getattr(self, name) for name in names})
+
+
+def check_output(output: Path, *, resume: bool) -> None:
+    """Refuse to write over what an earlier run left."""
+    check_place(output, "--output")
+    left = [name for name in ("checkpoints", "modules.json") if (output / name).exists()]
+    if left and not resume:
+        raise UserError(
+            f"--output {output}: expected a new or empty folder, found {left} of an earlier run; "
+            "add --resume to go on with it, or choose another folder"
+        )
+
+
+def train_command(command: Train) -> None:
+    """`tempembed train`."""
+    from tempembed.evaluation.trained import REPORT, evaluate_trained
+    from tempembed.prepare import prepare
+    from tempembed.tracking.tracker import JsonlTracker
+    from tempembed.training import train
+
+    output = Path(command.output)
+    check_output(output, resume=command.resume)
+    prepared = prepare(command.settings, say)
+    output.mkdir(parents=True, exist_ok=True)
+    tracker = JsonlTracker(output / "metrics.jsonl")
+
+    def report(metrics: dict[str, Any]) -> None:
+        tracker.log(metrics)
+        say(progress_line(metrics))
+
+    train(
+        command.settings, prepared, output, report, resume=command.resume, stop_after=command.stop_after, say=say
+    )  # fmt: skip
+    if not (output / "modules.json").exists():
+        say(f"stopped after step {command.stop_after}; go on with --resume")
+        return
+    say(f"model: {output}")
+    if test := prepared.evaluation():
+        evaluate_trained(output, test, say)
+        say(f"evaluation: {output / REPORT}")
