@@ -1,9 +1,11 @@
+import importlib.metadata
 import json
 
+import numpy
 import pyarrow.parquet as pq
 import pytest
 
-from tempembed.data.installed_code import extract_pairs, installed_code
+from tempembed.data.installed_code import package_versions, extract_pairs, installed_code
 from tempembed.data.split import normalise
 
 SOURCE = '''
@@ -101,3 +103,15 @@ def test_cache_is_used_rebuilt_and_repaired(built):
     installed_code(cache, num_test=60, roots=[root], versions=[["alpha", "1"]])
     assert code.train.read_bytes() == content
     assert not list(cache.glob(".partial-*"))
+
+
+def test_what_else_is_on_the_path_makes_no_other_corpus(tmp_path, monkeypatch):
+    """Ray puts packages of its own on the path of a job; the command line beside it must find the job's corpus."""
+    before = package_versions()
+    extra = tmp_path / "colorama-0.4.6.dist-info"
+    extra.mkdir()
+    (extra / "METADATA").write_text("Metadata-Version: 2.1\nName: colorama-of-ray\nVersion: 0.4.6\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert any(d.metadata["Name"] == "colorama-of-ray" for d in importlib.metadata.distributions())
+    assert package_versions() == before
+    assert ["numpy", numpy.__version__] in before
