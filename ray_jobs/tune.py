@@ -400,6 +400,10 @@ def _report(
             )
 
 
+def _name_of(trial: Any) -> str:
+    return trial.config["name"]
+
+
 def _tune(
     sweep: Sweep,
     queue: Queue,
@@ -442,6 +446,8 @@ def _tune(
             num_samples=num_trials,
             max_concurrent_trials=concurrent,
             scheduler=scheduler,
+            trial_name_creator=_name_of,
+            trial_dirname_creator=_name_of,  # what TensorBoard shows
             reuse_actors=not rung_steps,  # a trial that was stopped leaves an actor that cannot be used again
         ),
         run_config=tune.RunConfig(name=".tune", storage_path=str(output), callbacks=[board], verbose=0),

@@ -5,7 +5,7 @@ import numpy
 import pyarrow.parquet as pq
 import pytest
 
-from tempembed.data.installed_code import package_versions, extract_pairs, installed_code
+from tempembed.data.installed_code import extract_pairs, installed_code, package_versions
 from tempembed.data.split import normalise
 
 SOURCE = '''

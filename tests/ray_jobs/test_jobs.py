@@ -7,6 +7,7 @@ import stat
 import subprocess
 import sys
 import urllib.error
+import urllib.parse
 import urllib.request
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import pytest
 from mlflow import MlflowClient
 
 from ray_jobs.local_stack import environment, free_port, start, stop
+from tests.ray_jobs.browser import CHROMIUM, look
 
 pytestmark = [pytest.mark.ray, pytest.mark.mlflow]
 SMALL = ("--width", "64", "--vocabulary", "400", "--batch-size", "32", "--steps", "20", "--log-every", "5")
@@ -68,6 +70,15 @@ def test_sweep_leaves_its_results(sweep):
     assert "failed: infonce-1e-39-seed0" in log
 
 
+def test_tensorboard_has_the_curves_of_each_trial(sweep):
+    output, _ = sweep
+    logs = {
+        path.parent.name: path.read_bytes() for path in (output / ".tune").glob("*/events.out.tfevents.*")
+    }
+    assert {"infonce-0.05-seed0", "tempspecmrl-seed0"} <= logs.keys()
+    assert b"ray/tune/train/loss" in logs["tempspecmrl-seed0"]
+
+
 def test_mlflow_holds_parent_and_nested_runs(sweep, stack):
     client = MlflowClient(stack.mlflow_url)
     experiment = client.get_experiment_by_name("tempembed")
@@ -96,6 +107,39 @@ def test_mlflow_holds_parent_and_nested_runs(sweep, stack):
     assert {r.info.run_id for r in children if r.info.status == "FINISHED"} <= {r.info.run_id for r in found}
     assert {run.data.metrics["pareto_rank"]} <= {1.0, 2.0}
     assert run.data.metrics["cost/train_seconds"] > 0
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed (apt-get install chromium)")
+def test_the_pages_draw_what_a_sweep_left(sweep, stack, tmp_path):
+    """MLflow's comparison of two trials and a metric's curves in it; the sweep in Ray's list of jobs, its runs in Ray Train's."""
+    client = MlflowClient(stack.mlflow_url)
+    experiment = client.get_experiment_by_name("tempembed").experiment_id
+    names = ("infonce-0.05-seed0", "tempspecmrl-seed0")
+    found = {run.info.run_name: run.info.run_id for run in client.search_runs([experiment])}
+    runs, metric = [found[name] for name in names], "retention/ndcg_at_10/binary"
+
+    def page(route, **parameters):
+        query = {name: json.dumps(value) for name, value in parameters.items()}
+        return f"{stack.mlflow_url}/#/{route}?{urllib.parse.urlencode(query, quote_via=urllib.parse.quote)}"
+
+    compare = page("compare-runs", runs=runs, experiments=[experiment])
+    assert look(compare, "document.querySelectorAll('.js-plotly-plot').length", tmp_path / "compare.png")
+    curves = page(
+        "metric", runs=runs, metric=metric, experiments=[experiment], plot_metric_keys=[metric],
+        plot_layout={"autosize": True, "xaxis": {}, "yaxis": {}}, deselected_curves=[], last_linear_y_axis_range=[],
+    ) + "&x_axis=step&y_axis_scale=linear&line_smoothness=1&show_point=true"  # fmt: skip
+    lines = "document.querySelectorAll('.js-plotly-plot .scatterlayer .trace path.js-line').length"
+    assert look(curves, f"{lines} == 2", tmp_path / "curves.png")
+    token = {"Authorization": f"Bearer {Path(stack.token_path).read_text().strip()}"}
+    listed = (
+        "document.body.innerText.includes('ray_jobs.tune') && document.body.innerText.includes('SUCCEEDED')"
+    )
+    assert look(f"{stack.ray_url}/#/jobs", listed, tmp_path / "jobs.png", token)
+    with urllib.request.urlopen(
+        urllib.request.Request(f"{stack.ray_url}/api/train/v2/runs/v1", headers=token), timeout=20
+    ) as answer:
+        states = {run["name"]: run["status"] for run in json.load(answer)["train_runs"]}
+    assert {name: states[name] for name in names} == dict.fromkeys(names, "FINISHED")
 
 
 def test_the_registry_holds_the_winners(sweep, stack, tmp_path):
