@@ -31,12 +31,13 @@ class Board(tune.Callback):
         ledger: Ledger,
         *,
         num_trials: int,
+        at_once: int,
         width: int,
         goals: Sequence[str],
         study: Study | None,
     ) -> None:
         self._parent, self._ledger, self._num_trials, self._width = parent, ledger, num_trials, width
-        self._goals, self._study = goals, study
+        self._goals, self._study, self._at_once = goals, study, at_once
         self._open: dict[str, SpooledRun] = {}
         self._since: dict[str, float] = {}
         self._steps: dict[str, int] = {}
@@ -73,15 +74,22 @@ class Board(tune.Callback):
             return
         for note in result.get(NOTES) or ():
             self._say(name, note)
-        step = self._steps[name] = result["step"]
-        left = self._num_trials - self._outcomes.total()
-        elapsed = time.monotonic() - self._since[name]
-        each = (
-            sum(self._seconds) / len(self._seconds) if self._seconds else elapsed * result["num_steps"] / step
-        )
+        self._steps[name] = result["step"]
         self._say(
-            name, f"{progress_line(result)} of the trial, {max(0, left * each - elapsed):.0f} s of the sweep"
+            name,
+            f"{progress_line(result)} of the trial, {self._seconds_left(name, result):.0f} s of the sweep",
         )
+
+    def _seconds_left(self, name: str, result: dict) -> float:
+        """Of the sweep, by the mean of the trials that ended; by this one's pace before any has."""
+        passed = {
+            trial: time.monotonic() - since for trial, since in self._since.items() if trial in self._open
+        }
+        each = passed[name] * result["num_steps"] / result["step"]
+        if self._seconds:
+            each = sum(self._seconds) / len(self._seconds)
+        left = self._num_trials - self._outcomes.total()
+        return max(0.0, left * each - sum(passed.values())) / min(self._at_once, max(1, left))
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """A trial ended well, or was stopped early: then it has no report."""

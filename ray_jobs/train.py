@@ -21,7 +21,7 @@ from ray_jobs.connect import connect
 from ray_jobs.metrics import RunMetrics, measured, tell, tell_depth
 from ray_jobs.progress import Progress, followed
 from ray_jobs.run import STOP, check_batch, check_capacity, fit, prepare_apart
-from tempembed.commands.train import Train
+from tempembed.commands.train import Run
 from tempembed.console import run
 from tempembed.errors import UserError
 from tempembed.evaluation.trained import REPORT
@@ -35,7 +35,7 @@ PROGRESS = "progress.log"
 
 
 @dataclass(frozen=True, kw_only=True)
-class RayTrain(Train):
+class RayTrain(Run):
     """Train an encoder on N Ray Train workers. The same run as `tempembed train`."""
 
     num_workers: int = 2

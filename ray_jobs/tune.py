@@ -292,7 +292,15 @@ def sweep_trials(sweep: Sweep, settings: dict[str, TrainSettings] | None = None)
     courier = Courier(spool, Delivery(root, started), uri, partial(print, flush=True))
     tell_depth(courier, sweep=output.name)
     parent = spool.run()
-    board = Board(parent, ledger, num_trials=num_trials, width=prepared.width, goals=sweep.goals, study=study)
+    board = Board(
+        parent,
+        ledger,
+        num_trials=num_trials,
+        at_once=concurrent,
+        width=prepared.width,
+        goals=sweep.goals,
+        study=study,
+    )
     _leave_in_order(board, parent, courier)
     ended = sum(record["status"] != "RUNNING" for record in ledger.records())
     print(

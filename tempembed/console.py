@@ -1,7 +1,11 @@
 """What a command says to a person."""
 
+import os
+import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
 from typing import Any
 
 from tempembed.errors import UserError
@@ -20,10 +24,36 @@ def progress_line(metrics: dict[str, Any]) -> str:
     )
 
 
+@contextmanager
+def first_signal(line: str) -> Iterator[Callable[[], int | None]]:
+    """Within it, the first Ctrl-C or SIGTERM only says `line`; a second one ends the process.
+
+    Yields:
+        A function: the number of the signal that came, or None.
+    """
+    came: list[int] = []
+
+    def caught(number: int, frame: FrameType | None) -> None:
+        if came:
+            os._exit(128 + number)
+        came.append(number)
+        say(line)
+
+    before = {number: signal.signal(number, caught) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: came[0] if came else None
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 def run(function: Callable[[], None]) -> None:
-    """Call it; print a user's error without a traceback and exit with 2."""
+    """Call it; a user's error ends it with 2, Ctrl-C with 130, both without a traceback."""
     try:
         function()
     except UserError as error:
         say(f"error: {error}")
         sys.exit(2)
+    except KeyboardInterrupt:
+        say("interrupted")
+        sys.exit(128 + signal.SIGINT)

@@ -2,6 +2,7 @@
 
 import json
 import re
+import signal
 import subprocess
 import sys
 
@@ -42,6 +43,27 @@ def test_train(trained):
     assert lines[-1]["step"] == 10
     assert "train/loss/dim_16_temperature_0.05" in lines[-1]
     assert json.loads((output / "settings.json").read_text())["terms"] == ["16@0.05", "64@0.1*0.5"]
+
+
+def test_interrupted_and_resumed(trained, data_dir, tmp_path):
+    data = ("--data", data_dir / "train.parquet", "--eval-data", data_dir / "test.parquet")
+    flags = ("train", *data, *SMALL[:-2], "--steps", 300, "--log-every", 5, "--output", tmp_path / "run")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tempembed.cli", *map(str, flags)], stderr=subprocess.PIPE, text=True
+    )
+    seen = next(line for line in process.stderr if line.startswith("step "))
+    process.send_signal(signal.SIGINT)
+    said = process.communicate(timeout=100)[1]
+    assert process.returncode == 128 + signal.SIGINT, seen + said
+    assert "stopped with a checkpoint; go on with --resume" in said
+    assert "Traceback" not in said
+    assert not (tmp_path / "run" / "modules.json").exists()
+    done = tempembed(*flags, "--resume")
+    assert done.returncode == 0, done.stderr
+    steps = [
+        json.loads(line)["step"] for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    ]
+    assert steps == list(range(5, 301, 5))
 
 
 def test_evaluate(trained, data_dir, tmp_path):

@@ -1,36 +1,44 @@
 """`tempembed train`."""
 
 import dataclasses
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tempembed.console import progress_line, say
+from tempembed.console import first_signal, progress_line, say
 from tempembed.errors import UserError
 from tempembed.settings import TrainSettings
 from tempembed.untrusted import check_place
 
 
 @dataclass(frozen=True, kw_only=True)
-class Train(TrainSettings):
-    """Train an encoder on pairs and save it as a sentence-transformers model.
-
-    Example: tempembed train --data pairs.parquet --objective tempaggmrl --output runs/one
-    Then:    tempembed evaluate runs/one --data test.parquet --output report.json
-    """
+class Run(TrainSettings):
+    """A training run and where it is kept."""
 
     output: str
     """Folder for the model, its settings, metrics.jsonl and checkpoints."""
-    resume: bool = False
-    """Go on from the newest checkpoint in --output; the other settings must be the same."""
-    stop_after: int | None = None
-    """Stop at this step with a checkpoint, as if interrupted; go on with --resume."""
 
     @property
     def settings(self) -> TrainSettings:
         """The run without where it is kept."""
         names = [field.name for field in dataclasses.fields(TrainSettings)]
         return TrainSettings(**{name: getattr(self, name) for name in names})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Train(Run):
+    """Train an encoder on pairs and save it as a sentence-transformers model.
+
+    Example: tempembed train --data pairs.parquet --objective tempaggmrl --output runs/one
+    Then:    tempembed evaluate runs/one --data test.parquet --output report.json
+    Ctrl-C stops at the next report, with a checkpoint.
+    """
+
+    resume: bool = False
+    """Go on from the newest checkpoint in --output; the other settings must be the same."""
+    stop_after: int | None = None
+    """Stop at this step with a checkpoint, as if interrupted; go on with --resume."""
 
 
 def check_output(output: Path, *, resume: bool) -> None:
@@ -61,11 +69,15 @@ def train_command(command: Train) -> None:
         tracker.log(metrics)
         say(progress_line(metrics))
 
-    train(
-        command.settings, prepared, output, report, resume=command.resume, stop_after=command.stop_after, say=say
-    )  # fmt: skip
+    with first_signal("stopping at the next report, with a checkpoint; again to stop at once") as caught:
+        train(
+            command.settings, prepared, output, report,
+            resume=command.resume, stop_after=command.stop_after, stop=lambda: caught() is not None, say=say,
+        )  # fmt: skip
     if not (output / "modules.json").exists():
-        say(f"stopped after step {command.stop_after}; go on with --resume")
+        say("stopped with a checkpoint; go on with --resume")
+        if number := caught():
+            sys.exit(128 + number)
         return
     say(f"model: {output}")
     if test := prepared.evaluation():

@@ -67,6 +67,15 @@ def lines(
         yield line
 
 
+def cut_lines(file: IO[bytes]) -> Iterator[bytes]:
+    """The lines of a file, a longer one cut to LINE_BYTES + 1 bytes, for the caller to reject; the rest of it is passed over."""
+    while line := file.readline(LINE_BYTES + 1):
+        rest = line
+        while len(rest) >= LINE_BYTES and not rest.endswith(b"\n"):
+            rest = file.readline(LINE_BYTES)
+        yield line
+
+
 @contextmanager
 def csv_lines(path: Path) -> Iterator[Iterator[str]]:
     """The lines of a CSV file, ends kept; cells may be as long as a line.

@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from tempembed.data.bounds import csv_lines, lines, open_parquet, parquet_batches, resolved, validated
+from tempembed.data.bounds import (
+    LINE_BYTES,
+    csv_lines,
+    cut_lines,
+    open_parquet,
+    parquet_batches,
+    resolved,
+    validated,
+)
 from tempembed.data.columns import Columns, arrow_columns, file_columns, find_columns
 from tempembed.data.faults import BadRow, Faults
 from tempembed.data.rows import CHUNK_ROWS, Collector
@@ -143,7 +151,7 @@ def _load_hub(name: str, config: str | None, split: str | None) -> "Dataset":
 def _read_json_lines(path: Path, collector: Collector) -> None:
     row, names, columns = 0, None, None
     with path.open("rb") as file:
-        for line, content in enumerate(lines(file, str(path)), start=1):
+        for line, content in enumerate(cut_lines(file), start=1):
             content = content.removeprefix(BOM) if line == 1 else content
             if not content.strip():
                 continue
@@ -159,6 +167,11 @@ def _read_json_lines(path: Path, collector: Collector) -> None:
                     f"with pandas.read_json(path).to_json('pairs.jsonl', orient='records', lines=True)"
                 )
             try:
+                if len(content) > LINE_BYTES:
+                    raise BadRow(
+                        "line that is too long", f"lines of at most {LINE_BYTES:,} bytes", "a longer one",
+                        "put one row on a line, or cut its texts",
+                    )  # fmt: skip
                 values = json_object(content)
                 if columns is None or tuple(values) != names:
                     texts = [name for name, value in values.items() if isinstance(value, str)]
