@@ -95,6 +95,8 @@ class Sweep(TrainSettings):
     """How often --early-stop judges a trial; at shares 1/F, 1/F^2 ... of its steps."""
     reduction_factor: int = 3
     """F: of the trials that reach a rung, the best 1/F go on."""
+    register: bool = True
+    """Let the registry decide who takes its aliases; every trial is then measured at their budgets."""
     output: str = "results/sweep"
     """Folder for trials/, trials.json and report.html; its last part is the sweep's name."""
     resume: str | None = None
@@ -133,7 +135,12 @@ class Sweep(TrainSettings):
         """Bytes per vector that every trial measures, descending."""
         wanted = [budget for goal in self.goals if (budget := budget_of(goal))]
         return sorted(
-            {*ALIAS_BUDGETS, *wanted, *([self.stop_bytes] if self.early_stop else [])}, reverse=True
+            {
+                *(ALIAS_BUDGETS if self.register else ()),
+                *wanted,
+                *([self.stop_bytes] if self.early_stop else []),
+            },
+            reverse=True,
         )
 
     def identity(self) -> dict[str, Any]:
@@ -323,7 +330,9 @@ def sweep_trials(sweep: Sweep, settings: dict[str, TrainSettings] | None = None)
             result["pareto_rank"] = rank
             spool.run(result["name"]).points([("pareto_rank", rank, 0)])
         _report(found, sweep, prepared, output, parent)
-        if left:
+        if not sweep.register:
+            print("registry: not asked (--no-register)", flush=True)
+        elif left:
             print(
                 f"registry: not decided, {redact(uri)} does not answer; the same command again decides",
                 flush=True,
