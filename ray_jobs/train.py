@@ -96,7 +96,7 @@ def main() -> None:
             from tempembed.tracking.mlflow import Delivery, start_run
 
             root = start_run(uri, command.experiment, output.name, command.settings.to_dict(), identity)
-            courier = Courier(spool, Delivery(root), uri, partial(print, flush=True))
+            courier = Courier(spool, Delivery(root, output), uri, partial(print, flush=True))
             at_the_end.callback(courier.close)
             tell_depth(courier, run=output.name)
         at_the_end.callback(lambda: tracked.finish(status))

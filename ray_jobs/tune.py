@@ -296,7 +296,7 @@ def sweep_trials(sweep: Sweep, settings: dict[str, TrainSettings] | None = None)
     def started(name: str, run_id: str) -> None:
         ledger.record(name, mlflow_run_id=run_id)
 
-    courier = Courier(spool, Delivery(root, started), uri, partial(print, flush=True))
+    courier = Courier(spool, Delivery(root, output, started), uri, partial(print, flush=True))
     tell_depth(courier, sweep=output.name)
     parent = spool.run()
     board = Board(

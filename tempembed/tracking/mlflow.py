@@ -19,6 +19,7 @@ from tempembed.errors import UserError
 from tempembed.names import check_name
 from tempembed.redact import redact
 from tempembed.tracking.courier import RefusedError, UnreachableError
+from tempembed.untrusted import require_file, require_inside
 
 PARENT, IDENTITY = "mlflow.parentRunId", "tempembed.identity"
 NEVER = (
@@ -91,15 +92,20 @@ class Delivery:
     """Tells MLflow the records of a spool (`Courier`'s `deliver`)."""
 
     def __init__(
-        self, root: MlflowRun, started: Callable[[str, str], None] = lambda name, run_id: None
+        self,
+        root: MlflowRun,
+        folder: Path,
+        started: Callable[[str, str], None] = lambda name, run_id: None,
     ) -> None:
         """Deliver below a run.
 
         Args:
             root: the run of the records without a name.
+            folder: of the run; a file outside of it is not sent, whatever a record says.
             started: is told the name and the id of each run below it.
         """
         self._runs, self._root, self._started = {"": root}, root, started
+        self._folder = folder
 
     def __call__(self, record: dict[str, Any]) -> None:
         """One record.
@@ -113,7 +119,12 @@ class Delivery:
         except MlflowException as error:
             line = redact(str(error).splitlines()[0])
             raise (RefusedError if error.error_code in NEVER else UnreachableError)(line) from error
-        except (FileNotFoundError, UserError) as error:
+        except (
+            FileNotFoundError,
+            UserError,
+            ValueError,
+            TypeError,
+        ) as error:  # of values that MLflow cannot have
             raise RefusedError(str(error)) from error
         except OSError as error:  # the artifact store
             raise UnreachableError(str(error)) from error
@@ -131,7 +142,9 @@ class Delivery:
         elif kind == "tag":
             run.tag(record["key"], record["value"])
         elif kind == "file":
-            run.file(Path(record["path"]))
+            path = self._folder / record["path"]
+            require_inside(self._folder, [path])
+            run.file(require_file(path))
         elif kind == "finish":
             run.finish(record["status"])
 

@@ -9,6 +9,9 @@ from typing import Any
 from tempembed.tracking.lines import Lines
 from tempembed.tracking.tracker import numbers
 
+LARGEST = 2**62
+"""Of a step and of a whole number: a server's database has 64 bits."""
+
 
 class Spool:
     """A file of records, one JSON line each, appended by any number of processes and read in order by one (`Courier`).
@@ -96,7 +99,30 @@ def read_records(path: Path, offset: int) -> Iterator[tuple[dict[str, Any], int]
                 return
             try:
                 record = json.loads(line)
-                record["run"], record["kind"], record["time"]
-            except (ValueError, TypeError, KeyError):
+            except (ValueError, RecursionError):
                 continue
-            yield record, offset
+            if _is_record(record):
+                yield record, offset
+
+
+def _is_record(record: Any) -> bool:
+    """Whether it is what `Spool.write` writes."""
+    match record:
+        case {"run": str(), "time": int(), "kind": "points", "points": list(points)}:
+            return isinstance(record.get("log", 0), int) and all(map(_is_point, points))
+        case {"run": str(), "time": int(), "kind": "start", "params": dict(), "tags": dict()}:
+            return True
+        case {"run": str(), "time": int(), "kind": "tag", "key": str(), "value": str()}:
+            return True
+        case {"run": str(), "time": int(), "kind": "file", "path": str()}:
+            return True
+        case {"run": str(), "time": int(), "kind": "finish", "status": str()}:
+            return True
+    return False
+
+
+def _is_point(point: Any) -> bool:
+    match point:
+        case [str(), int() | float() as value, int(step)]:
+            return abs(step) < LARGEST and (isinstance(value, float) or abs(value) < LARGEST)
+    return False

@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+from pathlib import Path
 
 import datasets
 import pyarrow as pa
@@ -385,10 +386,10 @@ def test_home_and_other_endings(put, tmp_path, monkeypatch):
 
 
 def test_a_line_that_is_too_long_is_a_bad_row(tmp_path):
-    path = tmp_path / "pairs.jsonl"
+    path = str(tmp_path / "pairs.jsonl")
     rows = [json.dumps({"query": f"what is number {i}", "document": f"the number {i}"}) for i in range(5)]
     long = json.dumps({"query": "q", "document": "x" * (40 * 2**20)})
-    path.write_text("\n".join([*rows[:2], long, *rows[2:], long]))
+    Path(path).write_text("\n".join([*rows[:2], long, *rows[2:], long]))
     fails(path, r"row 3 \(line 3\): expected lines of at most 16,777,216 bytes, got a longer one")
     pairs = read_pairs(path, skip_bad_rows=True)
     assert pairs.queries == [f"what is number {i}" for i in range(5)]

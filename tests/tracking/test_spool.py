@@ -132,6 +132,24 @@ def test_lines_of_two_processes_do_not_mix(spool):
 
 
 @pytest.mark.mlflow
+def test_what_mlflow_cannot_have_is_refused_and_a_file_from_elsewhere_is_not_sent(tmp_path):
+    """Whoever had a run's folder may have written into its spool."""
+    output = tmp_path / "run"
+    output.mkdir()
+    (tmp_path / "secret.txt").write_text("x")
+    (output / "link.txt").symlink_to(tmp_path / "secret.txt")
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    root = start_run(uri, "tests", "root", {}, "id")
+    deliver = Delivery(root, output)
+    for path in (tmp_path / "secret.txt", "../secret.txt", "link.txt", "/dev/zero", "."):
+        with pytest.raises(RefusedError):
+            deliver({"run": "", "kind": "file", "time": 1, "path": str(path)})
+    with pytest.raises(RefusedError):
+        deliver({"run": "", "kind": "points", "time": 1, "points": [["a" * 300, 1.0, 1]]})
+    assert MlflowClient(uri).list_artifacts(root.run_id) == []
+
+
+@pytest.mark.mlflow
 def test_mlflow_keeps_what_it_is_told_twice_once(spool, tmp_path):
     uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
     root = start_run(uri, "tests", "root", {}, "id")
@@ -146,7 +164,7 @@ def test_mlflow_keeps_what_it_is_told_twice_once(spool, tmp_path):
     started = []
     for record, _ in [*read_records(spool.path, 0), *read_records(spool.path, 0)]:
         try:
-            Delivery(root, lambda *pair: started.append(pair))(record)
+            Delivery(root, tmp_path, lambda *pair: started.append(pair))(record)
         except RefusedError as error:
             assert "gone.txt" in str(error)  # noqa: PT017
     client = MlflowClient(uri)
