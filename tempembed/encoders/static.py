@@ -5,6 +5,7 @@ library, whose import takes longer than a short run trains.
 """
 
 import json
+import re
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 MODULES, CONFIG = "modules.json", "config_sentence_transformers.json"
 WEIGHTS, TOKENIZER, TABLE = "model.safetensors", "tokenizer.json", "embedding.weight"
 KIND = "sentence_transformers.sentence_transformer.modules.static_embedding.StaticEmbedding"
+OF_THE_LIBRARY = re.compile(r"sentence_transformers\.[a-zA-Z_.]*\bStaticEmbedding")
+"""What it is and was called there."""
 
 
 class StaticEncoder(Encoder):
@@ -143,7 +146,7 @@ def load_static(folder: Path, max_tokens: int | None = None) -> StaticEncoder | 
     if not is_file(folder / MODULES):
         return None
     match read_json(folder / MODULES):
-        case [{"path": "", "type": str(kind)}] if kind.rsplit(".", 1)[-1] == KIND.rsplit(".", 1)[-1]:
+        case [{"path": "", "type": str(kind)}] if OF_THE_LIBRARY.fullmatch(kind):
             pass
         case _:
             return None
