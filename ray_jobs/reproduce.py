@@ -45,8 +45,8 @@ class Reproduce:
     """Without --eval-data: share of --data that is kept from training as the test."""
     output: str = "results/reproduction"
     """Folder for the sweeps, report.html, and figures/ with the report's tables as Markdown."""
-    num_workers: int = 1
-    """Ray Train workers of a trial; with one each, as many trials run at once as there are CPUs."""
+    num_workers: int = 0
+    """As in ray_jobs.tune; with 0 or 1, as many trials run at once as there are CPUs."""
     use_gpu: bool = False
     """One GPU for each worker."""
     mlflow_uri: str | None = None

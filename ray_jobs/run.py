@@ -5,7 +5,7 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
@@ -34,52 +34,104 @@ NOTES = "notes"
 """In a report: what a worker has to say to the person who started the run."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Of a process among those that share a run."""
+
+    rank: int = 0
+    world_size: int = 1
+    on_machine: int = 1
+    """Processes of the run on this machine."""
+
+
+class Work:
+    """What a process does of a run: train with the others; then, on rank 0, measure.
+
+    Rank 0 writes the model and `evaluation.json` into the output, and its reports to metrics.jsonl and the spool.
+    """
+
+    def __init__(self, config: dict[str, Any], place: Place) -> None:
+        from tempembed.prepare import Prepared
+
+        self._config, self._place = config, place
+        self.output = Path(config["output"])
+        self._settings = TrainSettings.from_dict(config["settings"])
+        if place.world_size < config["num_workers"]:  # all of the batch on fewer: in parts, so that it fits
+            self._settings = dataclasses.replace(self._settings, gradient_cache=True)
+        self._prepared = Prepared(folder=Path(config["prepared"]))
+        self._test = self._prepared.evaluation() if place.rank == 0 else None
+        self._began, self._last = time.monotonic(), dict[str, Any]()
+
+    def train(self, tell: Callable[[dict[str, Any]], None]) -> None:
+        """Train to the end, or until the run is asked to stop; `tell` takes the reports."""
+        from tempembed.evaluation.probe import Probe
+        from tempembed.tracking.spool import Spool
+        from tempembed.tracking.tracker import JsonlTracker
+        from tempembed.training import train
+
+        config, test = self._config, self._test
+        notes: list[str] = []
+        is_first = self._place.rank == 0
+        file = JsonlTracker(self.output / "metrics.jsonl") if is_first else None
+        spool = Spool(Path(config["spool"])) if is_first else None
+
+        def report(metrics: dict[str, Any]) -> None:
+            self._last.update(metrics)
+            if file and spool:  # on disk before the next checkpoint is: whoever is killed, no step is missing
+                file.log(metrics)
+                spool.log(config["run"], metrics)
+            tell({**metrics, NOTES: list(notes)} if notes else metrics)
+            notes.clear()
+
+        train(
+            self._settings, self._prepared, self.output, report,
+            resume=config["resume"],
+            probe=Probe(test, config["budgets"]) if test and config["probe_at"] else None,
+            probe_at=config["probe_at"],
+            stop=(self.output / STOP).exists,
+            say=notes.append,
+        )  # fmt: skip
+
+    def measure(self) -> None:
+        """The model, if there is one, on the test, if there is one."""
+        import torch
+
+        from tempembed.evaluation.trained import evaluate_trained
+        from tempembed.memory import peak_bytes
+
+        if self._test is None or not (self.output / "modules.json").exists():
+            return
+        cost = {
+            "train_seconds": time.monotonic() - self._began,
+            "pairs_per_second": self._last.get("train/pairs_per_second", 0.0),
+            "peak_bytes": peak_bytes(),
+        }
+        # the other workers of this machine are done: their cores are free for the measurement
+        torch.set_num_threads(max(torch.get_num_threads(), self._place.on_machine))
+        moving = "train/temperature/"
+        ended = {
+            name.removeprefix(moving): value for name, value in self._last.items() if name.startswith(moving)
+        }
+        evaluate_trained(
+            self.output, self._test, budgets=self._config["budgets"], cost=cost, temperatures=ended
+        )
+
+
 def worker(config: dict[str, Any]) -> None:
-    """On each worker: train, then measure on rank 0. Writes the model and `evaluation.json` into the output."""
+    """On each worker of Ray Train."""
     import torch
 
-    from tempembed.evaluation.probe import Probe
-    from tempembed.evaluation.trained import evaluate_trained
-    from tempembed.memory import peak_bytes
     from tempembed.parallel.heartbeat import Heartbeat, silent_ranks
-    from tempembed.prepare import Prepared
-    from tempembed.tracking.spool import Spool
-    from tempembed.tracking.tracker import JsonlTracker
-    from tempembed.training import train
 
     if torch.cuda.is_available() and config["use_gpu"]:
         torch.cuda.set_device(ray.train.torch.get_device())
-    settings, output = TrainSettings.from_dict(config["settings"]), Path(config["output"])
-    prepared, context = Prepared(folder=Path(config["prepared"])), ray.train.get_context()
-    world_size = context.get_world_size()
-    if world_size < config["num_workers"]:  # all of the batch on fewer: in parts, so that it fits
-        settings = dataclasses.replace(settings, gradient_cache=True)
-    test = prepared.evaluation() if context.get_world_rank() == 0 else None
-    began, last = time.monotonic(), dict[str, Any]()
-    notes: list[str] = []
-    is_first = context.get_world_rank() == 0
-    file = JsonlTracker(output / "metrics.jsonl") if is_first else None
-    spool = Spool(Path(config["spool"])) if is_first else None
-
-    def report(metrics: dict[str, Any]) -> None:
-        last.update(metrics)
-        if file and spool:  # on disk before the next checkpoint is: whoever is killed, no step is missing
-            file.log(metrics)
-            spool.log(config["run"], metrics)
-        ray.train.report({**metrics, NOTES: list(notes)} if notes else metrics)
-        notes.clear()
-
-    ranks = output / HEARTBEATS
-    with Heartbeat(ranks, context.get_world_rank()):
+    context = ray.train.get_context()
+    rank, world_size = context.get_world_rank(), context.get_world_size()
+    work = Work(config, Place(rank=rank, world_size=world_size, on_machine=context.get_local_world_size()))
+    ranks = work.output / HEARTBEATS
+    with Heartbeat(ranks, rank):
         try:
-            train(
-                settings, prepared, output, report,
-                resume=config["resume"],
-                probe=Probe(test, config["budgets"]) if test and config["probe_at"] else None,
-                probe_at=config["probe_at"],
-                stop=(output / STOP).exists,
-                say=notes.append,
-            )  # fmt: skip
+            work.train(ray.train.report)
         except RuntimeError as error:
             if silent := silent_ranks(ranks, world_size, min(10.0, config["collective_timeout"] / 2)):
                 raise SilentRankError(
@@ -87,18 +139,7 @@ def worker(config: dict[str, Any]) -> None:
                     f"{', '.join(silent)}; it was stopped, or its machine or network is gone"
                 ) from error
             raise
-    if test is None or not (output / "modules.json").exists():
-        return
-    cost = {
-        "train_seconds": time.monotonic() - began,
-        "pairs_per_second": last.get("train/pairs_per_second", 0.0),
-        "peak_bytes": peak_bytes(),
-    }
-    # the other workers of this machine are done: their cores are free for the measurement
-    torch.set_num_threads(max(torch.get_num_threads(), context.get_local_world_size()))
-    moving = "train/temperature/"
-    ended = {name.removeprefix(moving): value for name, value in last.items() if name.startswith(moving)}
-    evaluate_trained(output, test, budgets=config["budgets"], cost=cost, temperatures=ended)
+    work.measure()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -223,19 +264,19 @@ def fit(
     )  # a process that watches for what we do not use
     trainer = TorchTrainer(
         worker,
-        train_loop_config={
-            "settings": settings.to_dict(),
-            "prepared": str(prepared),
-            "output": str(output),
-            "spool": str(spool),
-            "run": run,
-            "resume": resume or max_failures != 0,
-            "use_gpu": use_gpu,
-            "num_workers": num_workers,
-            "collective_timeout": collective_timeout,
-            "budgets": list(budgets),
-            "probe_at": list(probe_at),
-        },
+        train_loop_config=_config(
+            settings,
+            prepared,
+            output,
+            spool,
+            run,
+            resume=resume or max_failures != 0,
+            use_gpu=use_gpu,
+            num_workers=num_workers,
+            collective_timeout=collective_timeout,
+            budgets=list(budgets),
+            probe_at=list(probe_at),
+        ),
         torch_config=NodeTorchConfig(timeout_s=collective_timeout),
         scaling_config=ScalingConfig(
             num_workers=num_workers if min_workers in (None, num_workers) else (min_workers, num_workers),  # type: ignore[arg-type]
@@ -261,6 +302,47 @@ def fit(
             trainer.fit()
     except ray.train.TrainingFailedError as error:
         raise UserError(reason(error)) from error
+
+
+def fit_here(
+    settings: TrainSettings,
+    *,
+    prepared: Path,
+    output: Path,
+    spool: Path,
+    run: str = "",
+    resume: bool = False,
+    budgets: Sequence[int] = ALIAS_BUDGETS,
+    probe_at: Sequence[int] = (),
+    tell: Callable[[dict[str, Any]], None],
+) -> None:
+    """`fit` in this process, with no other: nothing has to start for it. `tell` takes the reports.
+
+    Raises:
+        UserError: what went wrong, as one line.
+    """
+    from tempembed.memory import forget_peak
+
+    check_name(output.name, "run")
+    forget_peak()  # of an earlier run in this process
+    config = _config(
+        settings, prepared, output, spool, run,
+        resume=resume, num_workers=1, budgets=list(budgets), probe_at=list(probe_at),
+    )  # fmt: skip
+    try:
+        work = Work(config, Place())
+        work.train(tell)
+        work.measure()
+    except Exception as error:
+        raise UserError(f"{type(error).__name__}: {str(error).strip()}") from error
+
+
+def _config(
+    settings: TrainSettings, prepared: Path, output: Path, spool: Path, run: str, **others: Any
+) -> dict[str, Any]:
+    """What `Work` reads."""
+    places = {"prepared": str(prepared), "output": str(output), "spool": str(spool)}
+    return {"settings": settings.to_dict(), "run": run, **places, **others}
 
 
 def reason(error: Exception) -> str:

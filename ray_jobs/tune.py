@@ -31,7 +31,15 @@ from ray_jobs.board import Board, results
 from ray_jobs.connect import connect
 from ray_jobs.metrics import RunMetrics, tell_depth
 from ray_jobs.queue import Queue, asked, grid, unfinished
-from ray_jobs.run import PreparedData, check_batch, check_capacity, fit, prepare_apart, save_codecs_apart
+from ray_jobs.run import (
+    PreparedData,
+    check_batch,
+    check_capacity,
+    fit,
+    fit_here,
+    prepare_apart,
+    save_codecs_apart,
+)
 from tempembed.atomic import write_json
 from tempembed.compression.spec import ALIAS_BUDGETS, sweep_specs
 from tempembed.console import run
@@ -104,7 +112,8 @@ class Sweep(TrainSettings):
     fresh: bool = False
     """Throw away what an earlier sweep left in --output."""
     num_workers: int = 2
-    """Ray Train workers of a trial."""
+    """Ray Train workers of a trial. 0, as in Ray Train: it trains in its own process, which takes one trial after the
+    other, so that none waits for processes to start."""
     cpus_per_worker: float = 1
     """CPUs of a worker."""
     use_gpu: bool = False
@@ -119,9 +128,20 @@ class Sweep(TrainSettings):
         check_name(self.experiment, "--experiment")
         check_goals(self.goals)
         check_families(self.families)
-        for name, least in (("num_trials", 1), ("rungs", 1), ("reduction_factor", 2), ("stop_bytes", 1)):
+        for name, least in (
+            ("num_trials", 1),
+            ("rungs", 1),
+            ("reduction_factor", 2),
+            ("stop_bytes", 1),
+            ("num_workers", 0),
+        ):
             if getattr(self, name) < least:
                 raise UserError(f"--{name.replace('_', '-')}: expected >= {least}, got {getattr(self, name)}")
+
+    @property
+    def num_processes(self) -> int:
+        """That train a trial."""
+        return max(1, self.num_workers)
 
     @property
     def base(self) -> TrainSettings:
@@ -185,20 +205,38 @@ class Sweep(TrainSettings):
         return [first * self.reduction_factor**i for i in range(self.rungs)]
 
 
-def trial(config: dict[str, Any], *, prepared: str, output: str, sizes: dict[str, Any]) -> None:
-    """One trial, in its own process on the head node: drives a Ray Train run and leaves its files behind."""
-    folder = Path(output) / "trials" / config["name"]
+def trial(
+    config: dict[str, Any],
+    *,
+    prepared: str,
+    output: str,
+    measured: dict[str, Any],
+    workers: dict[str, Any] | None,
+) -> None:
+    """One trial, in its own process: trains here, or drives a Ray Train run; leaves its files behind.
+
+    Args:
+        config: the trial.
+        prepared: folder of the data.
+        output: of the sweep.
+        measured: which budgets, and at which steps in mid-training.
+        workers: how many of what size; None: here.
+    """
+    folder, name = Path(output) / "trials" / config["name"], config["name"]
+    settings = TrainSettings.from_dict(config["settings"])
+    metrics = RunMetrics(run=name, sweep=Path(output).name)
+    what = {"prepared": Path(prepared), "output": folder, "spool": Path(output) / SPOOL, "run": name,
+            "resume": config["resume"], **measured}  # fmt: skip
+
+    def tell(report: dict[str, Any]) -> None:
+        metrics.after_report(None, [report], None)
+        tune.report(report)
+
     try:
-        fit(
-            TrainSettings.from_dict(config["settings"]),
-            prepared=Path(prepared),
-            output=folder,
-            spool=Path(output) / SPOOL,
-            run=config["name"],
-            resume=config["resume"],
-            callbacks=[TuneReportCallback(), RunMetrics(run=config["name"], sweep=Path(output).name)],
-            **sizes,
-        )
+        if workers:
+            fit(settings, **what, **workers, callbacks=[TuneReportCallback(), metrics])
+        else:
+            fit_here(settings, **what, tell=tell)
     except UserError as error:
         (folder / "error.txt").write_text(str(error))
         raise
@@ -249,7 +287,7 @@ def sweep_trials(sweep: Sweep, settings: dict[str, TrainSettings] | None = None)
     output = Path(sweep.output).absolute()
     listed = settings or (sweep.grid() if sweep.search == "grid" else {})
     for each in listed.values() or [sweep.base]:
-        check_batch(each, sweep.num_workers)
+        check_batch(each, sweep.num_processes)
     refuse_secret("--mlflow-uri", sweep.mlflow_uri)
     ledger = Ledger(output)
     ledger.lock()
@@ -258,7 +296,7 @@ def sweep_trials(sweep: Sweep, settings: dict[str, TrainSettings] | None = None)
         ledger.open({**there, "settings": sweep.identity()})
     connect()
     logging.getLogger("mlflow").setLevel(logging.WARNING)  # the board says what matters
-    concurrent = check_capacity(sweep.num_workers, sweep.cpus_per_worker, sweep.use_gpu)
+    concurrent = check_capacity(sweep.num_processes, sweep.cpus_per_worker, sweep.use_gpu)
     prepared = prepare_apart(next(iter(listed.values()), sweep.base))
     if not prepared.has_test:
         raise UserError(
@@ -435,17 +473,21 @@ def _tune(
         trial,
         prepared=str(prepared.folder),
         output=str(output),
-        sizes={
+        measured={"budgets": sweep.budgets, "probe_at": rung_steps},
+        workers={
             "num_workers": sweep.num_workers,
             "cpus_per_worker": sweep.cpus_per_worker,
             "use_gpu": sweep.use_gpu,
-            "budgets": sweep.budgets,
-            "probe_at": rung_steps,
-        },
+        }
+        if sweep.num_workers
+        else None,
     )
-    # The trial's own process only waits for its workers. It must hold no CPU that they need (ray_mlflow.md 1.6),
-    # so it takes a sliver of the resource that every head node has.
-    resources = tune.PlacementGroupFactory([{"node:__internal_head__": 0.001}])
+    # A process that only waits for its workers must hold no CPU that they need (ray_mlflow.md 1.6): it takes a sliver of
+    # the resource that every head node has.
+    size = {"node:__internal_head__": 0.001}
+    if not sweep.num_workers:
+        size = {"CPU": sweep.cpus_per_worker, **({"GPU": 1.0} if sweep.use_gpu else {})}
+    resources = tune.PlacementGroupFactory([size])
     scheduler = None
     if rung_steps:
         os.environ["TUNE_DISABLE_STRICT_METRIC_CHECKING"] = (

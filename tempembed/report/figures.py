@@ -128,8 +128,10 @@ def binary_by_temperature(results: Results) -> str:
             ("float32", full // 4, "quarter width, float32, 4x smaller"),
         ]
         for i, (codec, dim, label) in enumerate(lines):
-            rows = [row for r in results if (row := find(r, "ndcg_at_10", codec, dim))]
-            _errorbar(axes, results, rows, "retention", color=COLOURS[i], label=label)
+            found = [(r, row) for r in results if (row := find(r, "ndcg_at_10", codec, dim))]
+            if found:  # a narrow model is not re-ranked at a quarter of its width
+                there, rows = map(list, zip(*found, strict=True))
+                _errorbar(axes, there, rows, "retention", color=COLOURS[i], label=label)
         axes.set_ylabel("retention of nDCG@10")
         axes.legend(fontsize=8)
         _temperature_axis(axes, results)

@@ -181,6 +181,59 @@ def test_the_registry_holds_the_winners(sweep, stack, tmp_path):
     assert "def open_socket()" in hits.splitlines()[2]
 
 
+def test_trials_in_their_own_processes(sweep, stack, data_dir, tmp_path):
+    """With --num-workers 0, two at a time; the same scores as with workers of Ray Train, a failure, early stopping."""
+    output = tmp_path / "own"
+    flags = (
+        "--data",
+        data_dir / "train.parquet",
+        *SMALL,
+        "--num-workers",
+        0,
+        "--no-register",
+        "--mlflow-uri",
+        stack.mlflow_url,
+    )
+    done = submit(
+        stack,
+        "ray_jobs.tune",
+        *flags,
+        "--output",
+        output,
+        "--objectives",
+        "infonce:0.05",
+        "infonce:1e-39",
+        "mrl:0.1",
+    )
+    assert done.returncode == 0, done.stdout[-6000:]
+    assert "2 at a time" in done.stdout
+    first, failed, last = json.loads((output / "trials.json").read_text())
+    assert [each["status"] for each in (first, failed, last)] == ["FINISHED", "FAILED", "FINISHED"]
+    assert "NonFiniteLossError: step 1: expected a finite loss" in failed["error"]
+    with_workers = json.loads((sweep[0] / "trials.json").read_text())[0]
+    full = [
+        row["score"]
+        for one in (first, with_workers)
+        for row in one["scores"]
+        if row["spec"] == "prefix:64+float32"
+    ]
+    assert len(full) >= 2
+    assert full[: len(full) // 2] == pytest.approx(full[len(full) // 2 :], abs=1e-4)
+    assert first["cost"]["overhead_seconds"] < with_workers["cost"]["overhead_seconds"]
+    assert len((output / "trials" / "mrl-0.1-seed0" / "metrics.jsonl").read_text().splitlines()) == 4
+    client = MlflowClient(stack.mlflow_url)
+    runs = client.search_runs(["1"], "attributes.run_name = 'mrl-0.1-seed0'")
+    assert [m.step for m in client.get_metric_history(runs[0].info.run_id, "train/loss")] == [5, 10, 15, 20]
+    stopped = submit(
+        stack, "ray_jobs.tune", *flags, "--output", tmp_path / "stopped", "--early-stop", "--stop-bytes", 8, "--rungs", 1,
+        "--objectives", "infonce:0.05", "infonce:50", "infonce:20", "infonce:10",
+    )  # fmt: skip
+    assert stopped.returncode == 0, stopped.stdout[-6000:]
+    records = json.loads((tmp_path / "stopped" / "trials.json").read_text())
+    assert {record["status"] for record in records} == {"FINISHED", "STOPPED"}
+    assert "early stopping ended" in stopped.stdout
+
+
 def test_a_run_on_two_workers(stack, data_dir, tmp_path):
     output = tmp_path / "run"
     flags = ("--data", data_dir / "train.parquet", "--eval-data", data_dir / "test.parquet", *SMALL)

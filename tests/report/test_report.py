@@ -42,6 +42,14 @@ def test_report_stands_alone_and_names_failures(tmp_path):
     assert not re.search(r'(src|href)="https?://', text)
 
 
+def test_codecs_that_no_trial_has_leave_no_line(tmp_path):
+    results = [
+        {**r, "scores": [row for row in r["scores"] if row["codec"] != "binary_rerank"]} for r in RESULTS[:3]
+    ]
+    write_html(results, {"source": "/x", "num_pairs": 1, "fingerprint": "abc"}, tmp_path / "report.html")
+    assert (tmp_path / "report.html").read_text().count("<svg") == 6
+
+
 def test_trials_that_were_stopped_early_have_not_failed(tmp_path):
     stopped = dict(name="weak", status="STOPPED", objective="infonce:0.5", seed=1, terms=[], stopped_at=1234)
     data = {"source": "/x/pairs.parquet", "num_pairs": 1234, "fingerprint": "abc"}
