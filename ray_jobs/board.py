@@ -63,7 +63,7 @@ class Board(tune.Callback):
         run.points(temperature_points(settings.resolved_terms(self._width)))
         self._open[name], self._steps[name] = run, 0
         self._tell_progress()
-        self._say(name, "going on" if trial.config["resume"] else "starting workers")
+        self._say(name, "going on" if trial.config["resume"] else "starting")
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict, **info: Any

@@ -226,7 +226,7 @@ def test_trials_in_their_own_processes(sweep, stack, data_dir, tmp_path):
     assert [m.step for m in client.get_metric_history(runs[0].info.run_id, "train/loss")] == [5, 10, 15, 20]
     stopped = submit(
         stack, "ray_jobs.tune", *flags, "--output", tmp_path / "stopped", "--early-stop", "--stop-bytes", 8, "--rungs", 1,
-        "--objectives", "infonce:0.05", "infonce:50", "infonce:20", "infonce:10",
+        "--objectives", "infonce:50", "infonce:20", "infonce:0.05", "infonce:0.03",
     )  # fmt: skip
     assert stopped.returncode == 0, stopped.stdout[-6000:]
     records = json.loads((tmp_path / "stopped" / "trials.json").read_text())
