@@ -29,7 +29,7 @@ from tempembed.settings import INSTALLED_CODE
 class Reproduce:
     """Run a preset; the same command again goes on where it ended, or only reports.
 
-    quick takes at most 25 minutes on 2 cores, full about an hour. Trials are sweeps of ray_jobs.tune, one for each encoder,
+    quick takes a quarter of an hour on 2 cores, full about an hour. Trials are sweeps of ray_jobs.tune, one for each encoder,
     in --output/static and --output/transformer, with everything that a sweep leaves in MLflow.
     """
 

@@ -167,7 +167,7 @@ SMALL = {"width": 128, "max_tokens": 32, "batch_size": 256, "learning_rate": 2e-
 
 
 def quick() -> Preset:
-    """At most 25 minutes on 2 cores: half the width, one pass over the data; the transformer only for the directions."""
+    """A quarter of an hour on 2 cores: half the width, one pass over the data; the transformer only for the directions."""
     return Preset(
         name="quick", seeds=(0, 1, 2),
         entries=(
