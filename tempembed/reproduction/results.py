@@ -1,6 +1,5 @@
 """The measured trials of a reproduction: loaded, checked to be paired, and read as samples over seeds and queries."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from tempembed.errors import UserError
 from tempembed.evaluation.compare import load_report
 from tempembed.reproduction.presets import BEST_MRL, BEST_SINGLE, Entry, Preset, Role
 from tempembed.reproduction.sample import Sample, share
+from tempembed.untrusted import read_json
 
 RETRIEVAL, CLUSTERING = "retrieval", "clustering"
 METRICS = {RETRIEVAL: "nDCG@10", CLUSTERING: "V-measure"}
@@ -204,7 +204,7 @@ def load_results(folders: Sequence[Path], preset: Preset) -> Results:
                 f"{folder}: expected replicates of each score, got none of {absent[0]}; measure it again"
             )
         trial = Trial(
-            entry=entry, seed=seed, record={**report, **record}, replicates=replicates, folder=folder
+            entry=entry, seed=seed, record={**record, **report}, replicates=replicates, folder=folder
         )
         lines.setdefault(entry, []).append(trial)
     if not lines:
@@ -222,15 +222,26 @@ def load_results(folders: Sequence[Path], preset: Preset) -> Results:
 
 def _records(path: Path) -> list[dict[str, Any]]:
     try:
-        records = json.loads(path.read_text())
-        for record in records:
-            record["name"], record["status"]
-    except Exception as error:  # json and the file system have an exception each
+        records = read_json(path)
+    except UserError as error:
         raise UserError(
-            f"{path}: expected the trials of a sweep and could not read them ({type(error).__name__}: {error}); "
-            "run the sweep to its end"
+            f"{path}: expected the trials of a sweep and could not read them ({error}); run the sweep to its end"
         ) from error
+    if not isinstance(records, list) or not all(map(_is_record, records)):
+        raise UserError(
+            f"{path}: expected a list of trials, each with its name, status and terms, got something else; "
+            "run the sweep to its end"
+        )
     return records
+
+
+def _is_record(record: Any) -> bool:
+    match record:
+        case {"name": str(), "status": "FINISHED", "terms": list()}:
+            return True
+        case {"name": str(), "status": str(status)}:
+            return status != "FINISHED"
+    return False
 
 
 def _check_paired(results: Results) -> None:

@@ -1,0 +1,41 @@
+"""The trials of a reproduction, as its report reads them."""
+
+import json
+
+import pytest
+from hypothesis import given
+from safetensors.torch import save_file
+
+from tempembed.reproduction.presets import Entry, Preset
+from tempembed.reproduction.results import RETRIEVAL, load_results
+from tests.fuzz.harness import damaged_json, only_our_errors, profile
+from tests.fuzz.test_report import REPORT, TENSORS
+
+ENTRY = Entry(label="InfoNCE τ=0.1", role="single", objective="infonce:0.1", temperature=0.1)
+PRESET = Preset(name="one", seeds=(0, 1), entries=(ENTRY,), encoders={"static": {}})
+RECORDS = [
+    {"name": ENTRY.name(seed), "status": "FINISHED", "objective": "infonce:0.1", "seed": seed, "terms": [{"dim": 64}],
+     "cost": {"train_seconds": 1.0}, "temperatures": {}}
+    for seed in PRESET.seeds
+]  # fmt: skip
+
+
+@pytest.fixture
+def sweep(folder):
+    for record in RECORDS:
+        place = folder / "trials" / record["name"]
+        place.mkdir(parents=True)
+        (place / "evaluation.json").write_text(json.dumps(REPORT))
+        save_file(TENSORS, place / "evaluation.replicates.safetensors")
+    return folder
+
+
+@profile
+@given(damaged_json(RECORDS))
+def test_results(sweep, content):
+    (sweep / "trials.json").write_bytes(content)
+    with only_our_errors("test_results", sweep):
+        results = load_results([sweep], PRESET)
+        for line in results.lines:
+            assert line.score(RETRIEVAL).values_S.min() == 0.5
+            assert len(line.trials[0].record["terms"]) >= 0
