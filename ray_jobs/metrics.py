@@ -154,6 +154,12 @@ class RunMetrics(UserCallback):
             _counter("restarts", tuple(self._tags)).inc(tags=self._tags)
         self._reported, self._failed = now, False
 
+    def forget(self) -> None:
+        """The run has ended, and this process goes on: its gauges are told no more."""
+        with _lock:
+            for key in [key for key, (_, _, tags) in _told.items() if tags.items() >= self._tags.items()]:
+                del _told[key]
+
     def after_exception(self, run_context: Any, worker_exceptions: dict[int, Exception]) -> None:
         """Workers failed; Train starts them again, or gives up."""
         self._failed = True

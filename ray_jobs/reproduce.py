@@ -65,7 +65,7 @@ def main() -> None:
         sweep = Sweep(
             **overrides, encoder=encoder, data=command.data, eval_data=command.eval_data, hold_out=command.hold_out,
             output=str(output / encoder), num_workers=command.num_workers, use_gpu=command.use_gpu,
-            mlflow_uri=command.mlflow_uri, fresh=command.fresh, goals=("retrieval", "clustering"),
+            mlflow_uri=command.mlflow_uri, fresh=command.fresh, goals=("retrieval",),
             register=False,  # the budgets' codecs are none of the paper's, and its models no candidates
         )  # fmt: skip
         print(f"{preset.name}, {encoder}", flush=True)

@@ -90,6 +90,7 @@ class Work:
             probe_at=config["probe_at"],
             stop=(self.output / STOP).exists,
             say=notes.append,
+            device=None if config["use_gpu"] else "cpu",  # Ray shows a process without a GPU all there are
         )  # fmt: skip
 
     def measure(self) -> None:
@@ -150,6 +151,8 @@ class PreparedData:
     meta: dict[str, Any]
     """`Prepared.meta`."""
     has_test: bool
+    kinds: tuple[str, ...]
+    """Of what the test can measure: retrieval, and clustering if it has labels."""
     width: int
     """Of the encoder before training."""
     num_steps: int
@@ -167,14 +170,17 @@ def prepare_apart(settings: TrainSettings) -> PreparedData:
 
 
 def _prepare(settings: TrainSettings) -> PreparedData:
+    from tempembed.evaluation.trained import KINDS
     from tempembed.prepare import initial_encoder, prepare
     from tempembed.training import count_steps
 
     prepared = prepare(settings, lambda line: print(line, flush=True))
+    test = prepared.evaluation()
     return PreparedData(
         folder=prepared.folder,
         meta=prepared.meta,
         has_test=prepared.has_test,
+        kinds=tuple(task.kind for task in test[0].tasks(KINDS)) if test else (),
         width=initial_encoder(settings, prepared).width,
         num_steps=count_steps(settings, prepared.meta["num_pairs"]),
     )
@@ -314,12 +320,13 @@ def fit_here(
     resume: bool = False,
     budgets: Sequence[int] = ALIAS_BUDGETS,
     probe_at: Sequence[int] = (),
+    use_gpu: bool = False,
     tell: Callable[[dict[str, Any]], None],
 ) -> None:
     """`fit` in this process, with no other: nothing has to start for it. `tell` takes the reports.
 
     Raises:
-        UserError: what went wrong, as one line.
+        UserError: what went wrong; its cause is the error itself.
     """
     from tempembed.memory import forget_peak
 
@@ -327,7 +334,7 @@ def fit_here(
     forget_peak()  # of an earlier run in this process
     config = _config(
         settings, prepared, output, spool, run,
-        resume=resume, num_workers=1, budgets=list(budgets), probe_at=list(probe_at),
+        resume=resume, num_workers=1, use_gpu=use_gpu, budgets=list(budgets), probe_at=list(probe_at),
     )  # fmt: skip
     try:
         work = Work(config, Place())

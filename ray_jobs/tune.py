@@ -113,7 +113,7 @@ class Sweep(TrainSettings):
     """Throw away what an earlier sweep left in --output."""
     num_workers: int = 2
     """Ray Train workers of a trial. 0, as in Ray Train: it trains in its own process, which takes one trial after the
-    other, so that none waits for processes to start."""
+    other, so that none waits for processes to start (with --early-stop, each has a new one)."""
     cpus_per_worker: float = 1
     """CPUs of a worker."""
     use_gpu: bool = False
@@ -212,6 +212,7 @@ def trial(
     output: str,
     measured: dict[str, Any],
     workers: dict[str, Any] | None,
+    use_gpu: bool,
 ) -> None:
     """One trial, in its own process: trains here, or drives a Ray Train run; leaves its files behind.
 
@@ -221,6 +222,7 @@ def trial(
         output: of the sweep.
         measured: which budgets, and at which steps in mid-training.
         workers: how many of what size; None: here.
+        use_gpu: train on one.
     """
     folder, name = Path(output) / "trials" / config["name"], config["name"]
     settings = TrainSettings.from_dict(config["settings"])
@@ -234,12 +236,17 @@ def trial(
 
     try:
         if workers:
-            fit(settings, **what, **workers, callbacks=[TuneReportCallback(), metrics])
+            fit(settings, **what, **workers, use_gpu=use_gpu, callbacks=[TuneReportCallback(), metrics])
         else:
-            fit_here(settings, **what, tell=tell)
+            fit_here(settings, **what, use_gpu=use_gpu, tell=tell)
     except UserError as error:
         (folder / "error.txt").write_text(str(error))
+        if not workers:  # what Ray Train tells of its own
+            cause = error.__cause__
+            metrics.after_exception(None, {0: cause if isinstance(cause, Exception) else error})
         raise
+    finally:
+        metrics.forget()
 
 
 def resumed(sweep: Sweep) -> Sweep:
@@ -302,6 +309,13 @@ def sweep_trials(sweep: Sweep, settings: dict[str, TrainSettings] | None = None)
         raise UserError(
             "a sweep compares by a test: expected --eval-data, or --hold-out above 0, got neither"
         )
+    goals = tuple(goal for goal in sweep.goals if goal != "clustering" or goal in prepared.kinds)
+    if goals != sweep.goals:
+        print("--goals: clustering is left out, the test has no labels to compare clusters with", flush=True)
+    if not goals:
+        raise UserError(
+            "--goals: expected one that the test can measure, got clustering and no labels; add retrieval"
+        )
     sweep_specs(prepared.width, sweep.budgets)  # a budget that no codec meets: now
     for each in listed.values():
         each.resolved_terms(prepared.width)
@@ -316,7 +330,7 @@ def sweep_trials(sweep: Sweep, settings: dict[str, TrainSettings] | None = None)
     trials: Iterator[dict[str, Any]] = grid(ledger, listed)
     if not listed:
         study = Study(
-            output / "study.db", num_goals=len(sweep.goals), families=sweep.families, width=prepared.width,
+            output / "study.db", num_goals=len(goals), families=sweep.families, width=prepared.width,
             sampler=sweep.search, seed=sweep.seed,  # type: ignore[arg-type]
         )  # fmt: skip
         trials = asked(ledger, study, sweep.num_trials, sweep.of_point)
@@ -343,7 +357,7 @@ def sweep_trials(sweep: Sweep, settings: dict[str, TrainSettings] | None = None)
         num_trials=num_trials,
         at_once=concurrent,
         width=prepared.width,
-        goals=sweep.goals,
+        goals=goals,
         study=study,
     )
     _leave_in_order(board, parent, courier)
@@ -477,10 +491,10 @@ def _tune(
         workers={
             "num_workers": sweep.num_workers,
             "cpus_per_worker": sweep.cpus_per_worker,
-            "use_gpu": sweep.use_gpu,
         }
         if sweep.num_workers
         else None,
+        use_gpu=sweep.use_gpu,
     )
     # A process that only waits for its workers must hold no CPU that they need (ray_mlflow.md 1.6): it takes a sliver of
     # the resource that every head node has.

@@ -120,6 +120,7 @@ def train(
     probe_at: Collection[int] = (),
     stop: Callable[[], bool] = lambda: False,
     say: Callable[[str], None] = lambda line: None,
+    device: str | torch.device | None = None,
 ) -> Path:
     """Train and save a sentence-transformers model in `output`; a pure function of settings, data and world size.
 
@@ -140,6 +141,7 @@ def train(
         probe: measures the encoder in mid-training; called on rank 0, its metrics join the step's report.
         probe_at: the steps after which it does.
         stop: asked at every report; once a rank's says yes, all ranks stop there, with a checkpoint and without a model.
+        device: default the GPU of this process; the CPU where there is none, or where ranks talk over gloo.
         say: takes warnings: a disk that is nearly full, a checkpoint that is damaged.
 
     Raises:
@@ -152,7 +154,7 @@ def train(
     keep_freed_memory()
     torch.manual_seed(settings.seed)
     encoder = initial_encoder(settings, prepared)
-    device = _device()
+    device = torch.device(device) if device else _device()
     encoder.to(device)
     encoder.use_bfloat16 = _bfloat16(settings, device)
     terms = settings.resolved_terms(encoder.width)

@@ -80,6 +80,9 @@ def train_command(command: Train) -> None:
             sys.exit(128 + number)
         return
     say(f"model: {output}")
+    if number := caught():
+        say(f"not evaluated; tempembed evaluate {output} does it")
+        sys.exit(128 + number)
     if test := prepared.evaluation():
         evaluate_trained(output, test, say)
         say(f"evaluation: {output / REPORT}")

@@ -152,8 +152,9 @@ def _read_json_lines(path: Path, collector: Collector) -> None:
     row, names, columns = 0, None, None
     with path.open("rb") as file:
         for line, content in enumerate(cut_lines(file), start=1):
+            is_too_long = len(content) > LINE_BYTES
             content = content.removeprefix(BOM) if line == 1 else content
-            if not content.strip():
+            if not is_too_long and not content.strip():
                 continue
             row += 1
             is_array = (
@@ -167,7 +168,7 @@ def _read_json_lines(path: Path, collector: Collector) -> None:
                     f"with pandas.read_json(path).to_json('pairs.jsonl', orient='records', lines=True)"
                 )
             try:
-                if len(content) > LINE_BYTES:
+                if is_too_long:
                     raise BadRow(
                         "line that is too long", f"lines of at most {LINE_BYTES:,} bytes", "a longer one",
                         "put one row on a line, or cut its texts",

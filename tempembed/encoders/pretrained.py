@@ -14,7 +14,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from tempembed.data.tokens import Tokens
 from tempembed.data.wording import first_line
 from tempembed.encoders.encoder import Encoder, moved
-from tempembed.encoders.static import StaticEncoder, mean_of_tokens, require_rows_for, static_token_lists
+from tempembed.encoders.static import StaticEncoder, cut, mean_of_tokens, require_rows_for, static_token_lists
 from tempembed.errors import UserError
 
 MOST_TOKENS = 2**24
@@ -34,8 +34,7 @@ class PretrainedEncoder(Encoder):
         first: Any = model[0]
         self.takes_bags = isinstance(first, StaticEmbedding)
         if self.takes_bags:
-            if max_tokens:
-                first.tokenizer.enable_truncation(max_tokens)
+            cut(first.tokenizer, max_tokens)
         elif max_tokens:
             model.max_seq_length = min(max_tokens, model.max_seq_length or max_tokens)
         require_rows_for(first.tokenizer, first.embedding.num_embeddings if self.takes_bags else MOST_TOKENS)

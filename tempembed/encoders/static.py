@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 MODULES, CONFIG = "modules.json", "config_sentence_transformers.json"
 WEIGHTS, TOKENIZER, TABLE = "model.safetensors", "tokenizer.json", "embedding.weight"
 KIND = "sentence_transformers.sentence_transformer.modules.static_embedding.StaticEmbedding"
+SIMILARITIES = ("cosine", "dot", "euclidean", "manhattan")
 OF_THE_LIBRARY = re.compile(r"sentence_transformers\.[a-zA-Z_.]*\bStaticEmbedding")
 """What it is and was called there."""
 
@@ -40,7 +41,7 @@ class StaticEncoder(Encoder):
     Args:
         table: its initial values [V, D].
         tokenizer: its ids are rows of the table.
-        max_tokens: where texts are cut; None: as the tokenizer does.
+        max_tokens: where texts are cut, if the tokenizer does not cut them earlier.
         config: of the library: prompts, default_prompt_name, similarity_fn_name.
 
     Raises:
@@ -61,12 +62,13 @@ class StaticEncoder(Encoder):
         self.table = nn.Parameter(table)
         self.tokenizer = tokenizer
         tokenizer.no_padding()
-        if max_tokens:
-            tokenizer.enable_truncation(max_tokens)
+        cut(tokenizer, max_tokens)
         config = config or {}
-        self.prompts = {"query": "", "document": "", **config.get("prompts", {})}
+        prompts = {name: prompt or "" for name, prompt in (config.get("prompts") or {}).items()}
+        self.prompts = {"query": "", "document": "", **prompts}
         self.default_prompt_name = config.get("default_prompt_name")
-        self.similarity_fn_name = config.get("similarity_fn_name", "cosine")
+        similarity = config.get("similarity_fn_name")
+        self.similarity_fn_name = similarity if similarity in SIMILARITIES else "cosine"
 
     @property
     def width(self) -> int:
@@ -162,9 +164,20 @@ def load_static(folder: Path, max_tokens: int | None = None) -> StaticEncoder | 
             f"{folder / TOKENIZER}: expected a tokenizer, and could not read it ({first_line(error)}); restore the file"
         ) from error
     config = read_json(folder / CONFIG) if is_file(folder / CONFIG) else {}
-    if not isinstance(config, dict) or not isinstance(config.get("prompts", {}), dict):
-        raise UserError(f"{folder / CONFIG}: expected an object with prompts by name; restore the file")
+    if not _is_config(config):
+        raise UserError(
+            f"{folder / CONFIG}: expected an object with prompts by name, one of which may be the default; restore the file"
+        )
     return StaticEncoder(table, tokenizer, max_tokens, config)
+
+
+def _is_config(config: Any) -> bool:
+    if not isinstance(config, dict):
+        return False
+    prompts, default = config.get("prompts") or {}, config.get("default_prompt_name")
+    if not isinstance(prompts, dict) or not all(isinstance(p, str | None) for p in prompts.values()):
+        return False
+    return default is None or (isinstance(default, str) and default in {"query", "document", *prompts})
 
 
 def static_token_lists(tokenizer: Tokenizer, texts: list[str]) -> list[list[int]]:
@@ -194,6 +207,13 @@ def mean_of_tokens(table: Float[Tensor, "V D"], tokens: Tokens) -> Float[Tensor,
         mode="sum",
         per_sample_weights=moved(torch.from_numpy(weights).to(table.dtype), table.device),
     )
+
+
+def cut(tokenizer: Tokenizer, max_tokens: int | None) -> None:
+    """Cut texts after so many tokens, if they are not cut earlier."""
+    earlier = (tokenizer.truncation or {}).get("max_length")
+    if max_tokens and (earlier is None or max_tokens < earlier):
+        tokenizer.enable_truncation(max_tokens)
 
 
 def require_rows_for(tokenizer: Tokenizer, rows: int) -> None:

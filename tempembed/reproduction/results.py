@@ -32,7 +32,7 @@ class Trial:
     entry: Entry
     seed: int
     record: dict[str, Any]
-    """As in trials.json."""
+    """As in trials.json, and the report."""
     replicates: Mapping[str, Tensor]
     """By `task|codec`."""
     folder: Path
@@ -204,7 +204,11 @@ def load_results(folders: Sequence[Path], preset: Preset) -> Results:
                 f"{folder}: expected replicates of each score, got none of {absent[0]}; measure it again"
             )
         trial = Trial(
-            entry=entry, seed=seed, record={**record, **report}, replicates=replicates, folder=folder
+            entry=entry,
+            seed=seed,
+            record={**record, **report, "cost": {**record.get("cost", {}), **report.get("cost", {})}},
+            replicates=replicates,
+            folder=folder,
         )
         lines.setdefault(entry, []).append(trial)
     if not lines:
@@ -238,7 +242,8 @@ def _records(path: Path) -> list[dict[str, Any]]:
 def _is_record(record: Any) -> bool:
     match record:
         case {"name": str(), "status": "FINISHED", "terms": list()}:
-            return True
+            cost = record.get("cost", {})
+            return isinstance(cost, dict) and all(isinstance(v, int | float) for v in cost.values())
         case {"name": str(), "status": str(status)}:
             return status != "FINISHED"
     return False

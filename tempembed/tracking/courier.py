@@ -107,7 +107,9 @@ class Courier(threading.Thread):
     def _take(self, record: dict[str, Any]) -> None:
         try:
             self._deliver(record)
-        except RefusedError as error:
+        except UnreachableError:
+            raise
+        except Exception as error:  # one that nobody can take must not hold up the others
             with self._refused.open("a") as file:
                 file.write(json.dumps({"why": str(error), **record}) + "\n")
             self._say(f"{self._address} refused a record ({str(error)[:160]}); it is kept in {self._refused}")

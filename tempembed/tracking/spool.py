@@ -9,6 +9,7 @@ from typing import Any
 from tempembed.tracking.lines import Lines
 from tempembed.tracking.tracker import numbers
 
+ENDS = ("FINISHED", "FAILED", "KILLED")
 LARGEST = 2**62
 """Of a step and of a whole number: a server's database has 64 bits."""
 
@@ -53,7 +54,7 @@ class Spool:
             self.write(run, "points", points=new)
 
     def _remember(self, record: dict[str, Any]) -> None:
-        if "log" in record:
+        if record["kind"] == "points" and "log" in record:
             self._steps[record["run"]] = max(record["log"], self._steps.get(record["run"], 0))
         elif record["kind"] == "points":
             self._told |= {(record["run"], key, step): value for key, value, step in record["points"]}
@@ -98,7 +99,9 @@ def read_records(path: Path, offset: int) -> Iterator[tuple[dict[str, Any], int]
             if not line.endswith(b"\n"):
                 return
             try:
-                record = json.loads(line)
+                record = json.loads(line.decode())
+                if b"\\u" in line:
+                    json.dumps(record, ensure_ascii=False).encode()  # fails on half of a character
             except (ValueError, RecursionError):
                 continue
             if _is_record(record):
@@ -107,18 +110,24 @@ def read_records(path: Path, offset: int) -> Iterator[tuple[dict[str, Any], int]
 
 def _is_record(record: Any) -> bool:
     """Whether it is what `Spool.write` writes."""
+    if not isinstance(record, dict) or not 0 <= _whole(record.get("time")) < LARGEST:
+        return False
     match record:
-        case {"run": str(), "time": int(), "kind": "points", "points": list(points)}:
-            return isinstance(record.get("log", 0), int) and all(map(_is_point, points))
-        case {"run": str(), "time": int(), "kind": "start", "params": dict(), "tags": dict()}:
+        case {"run": str(), "kind": "points", "points": list(points)}:
+            return 0 <= _whole(record.get("log", 0)) < LARGEST and all(map(_is_point, points))
+        case {"run": str(), "kind": "start", "params": dict(), "tags": dict()}:
             return True
-        case {"run": str(), "time": int(), "kind": "tag", "key": str(), "value": str()}:
+        case {"run": str(), "kind": "tag", "key": str(), "value": str()}:
             return True
-        case {"run": str(), "time": int(), "kind": "file", "path": str()}:
+        case {"run": str(), "kind": "file", "path": str()}:
             return True
-        case {"run": str(), "time": int(), "kind": "finish", "status": str()}:
-            return True
+        case {"run": str(), "kind": "finish", "status": str(status)}:
+            return status in ENDS
     return False
+
+
+def _whole(value: Any) -> int:
+    return value if isinstance(value, int) else -1
 
 
 def _is_point(point: Any) -> bool:

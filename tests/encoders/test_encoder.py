@@ -1,4 +1,5 @@
 import dataclasses
+import json
 import subprocess
 import sys
 
@@ -10,6 +11,7 @@ from sentence_transformers.sentence_transformer.modules import Dense, Normalize,
 from tempembed.encoders.load import load_encoder
 from tempembed.encoders.static import static_encoder
 from tempembed.encoders.tokenizer import train_tokenizer
+from tempembed.errors import UserError
 from tempembed.prepare import initial_encoder, prepare
 from tempembed.settings import TrainSettings
 
@@ -63,7 +65,22 @@ def test_a_static_folder_keeps_its_prompts(tokenizer, tmp_path):
     assert there.prompts == {"query": "search: ", "document": ""}
     assert (there.max_tokens, there.width) == (8, 16)
     assert there.fingerprint() == encoder.fingerprint()
-    assert load_encoder(str(tmp_path), max_tokens=4).fingerprint() != encoder.fingerprint()
+    assert load_encoder(str(tmp_path), max_tokens=4).max_tokens == 4
+    assert load_encoder(str(tmp_path), max_tokens=64).max_tokens == 8
+
+
+@pytest.mark.parametrize(
+    "changed", [{"default_prompt_name": "nope"}, {"default_prompt_name": []}, {"prompts": {"query": 5}}]
+)
+def test_a_static_folder_with_a_damaged_config_is_refused(tokenizer, tmp_path, changed):
+    static_encoder(tokenizer, width=16, max_tokens=8, seed=0).save(tmp_path)
+    path = tmp_path / "config_sentence_transformers.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changed}))
+    with pytest.raises(UserError, match="expected an object with prompts by name"):
+        load_encoder(str(tmp_path))
+    path.write_text(json.dumps({"prompts": {"query": None}, "similarity_fn_name": "foo"}))
+    model = load_encoder(str(tmp_path)).sentence_transformer()
+    assert (model.prompts["query"], model.similarity_fn_name) == ("", "cosine")
 
 
 def test_a_table_with_further_modules_and_one_of_float16_are_the_librarys(tokenizer, tmp_path):
@@ -85,8 +102,13 @@ def test_a_table_with_further_modules_and_one_of_float16_are_the_librarys(tokeni
         assert load_encoder(str(tmp_path / f"{name}-again")).fingerprint() == encoder.fingerprint()
 
 
-def test_a_table_trains_without_the_library():
+def test_a_table_is_read_and_embeds_without_the_library(tokenizer, tmp_path):
     """Its import takes longer than a short run."""
-    code = "import sys, tempembed.training, tempembed.evaluation.trained; print('sentence_transformers' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    static_encoder(tokenizer, width=16, max_tokens=8, seed=0).save(tmp_path)
+    code = (
+        "import sys, tempembed.training, tempembed.evaluation.trained; from tempembed.encoders.load import load_encoder\n"
+        "encoder = load_encoder(sys.argv[1]); assert encoder.embed(encoder.tokenize(['sort'])).shape == (1, 16)\n"
+        "print('sentence_transformers' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, tmp_path], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"

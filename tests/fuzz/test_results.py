@@ -6,16 +6,17 @@ import pytest
 from hypothesis import given
 from safetensors.torch import save_file
 
+from tempembed.reproduction.extras import COSTS, costs
 from tempembed.reproduction.presets import Entry, Preset
 from tempembed.reproduction.results import RETRIEVAL, load_results
-from tests.fuzz.harness import damaged_json, only_our_errors, profile
+from tests.fuzz.harness import damaged_json, json_bytes, only_our_errors, profile
 from tests.fuzz.test_report import REPORT, TENSORS
 
 ENTRY = Entry(label="InfoNCE τ=0.1", role="single", objective="infonce:0.1", temperature=0.1)
 PRESET = Preset(name="one", seeds=(0, 1), entries=(ENTRY,), encoders={"static": {}})
 RECORDS = [
     {"name": ENTRY.name(seed), "status": "FINISHED", "objective": "infonce:0.1", "seed": seed, "terms": [{"dim": 64}],
-     "cost": {"train_seconds": 1.0}, "temperatures": {}}
+     "cost": {"overhead_seconds": 2.5}, "temperatures": {}}
     for seed in PRESET.seeds
 ]  # fmt: skip
 
@@ -38,4 +39,7 @@ def test_results(sweep, content):
         results = load_results([sweep], PRESET)
         for line in results.lines:
             assert line.score(RETRIEVAL).values_S.min() == 0.5
-            assert len(line.trials[0].record["terms"]) >= 0
+        for cost in costs(results):
+            assert cost.values[COSTS.index("overhead_seconds")] in (None, 2.5) or content != json_bytes(
+                RECORDS
+            )

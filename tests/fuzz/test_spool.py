@@ -19,7 +19,7 @@ RECORDS = [
         "points": [["train/loss", 0.5, 5], ["train/lr", 1, 5]],
     },
     {"run": "a", "kind": "points", "time": 3, "points": [["retention", 0.9, 64]]},
-    {"run": "", "kind": "tag", "time": 4, "key": "k", "value": "v"},
+    {"run": "", "kind": "tag", "time": 4, "key": "k", "value": "v", "log": 3},
     {"run": "a", "kind": "file", "time": 5, "path": "evaluation.json"},
     {"run": "a", "kind": "finish", "time": 6, "status": "FINISHED"},
 ]

@@ -131,6 +131,39 @@ def test_lines_of_two_processes_do_not_mix(spool):
         assert steps([r for r in records if r["run"] == name]) == list(range(1, 301))
 
 
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"run": "", "kind": "finish", "time": 1, "status": "NOPE"},
+        {"run": "", "kind": "tag", "time": 10**30, "key": "k", "value": "v"},
+        {"run": "", "kind": "tag", "time": 1, "key": "k", "value": "\udc80"},
+        {"run": "", "kind": "points", "time": 1, "log": "x", "points": []},
+        {"run": "", "kind": "points", "time": 1, "points": [["a", "1", 1]]},
+        [],
+    ],
+)
+def test_a_line_that_is_no_record_is_left_out(spool, record):
+    spool.path.write_text(json.dumps(record) + "\n")
+    again = Spool(spool.path)
+    again.run().tag("k", "😀")
+    assert [found["value"] for found, _ in read_records(spool.path, 0)] == ["😀"]
+
+
+def test_a_record_that_nobody_can_take_does_not_hold_up_the_others(spool):
+    taken = []
+
+    def deliver(record):
+        if record["key"] == "bad":
+            raise Exception("no such thing")
+        taken.append(record["key"])
+
+    for key in ("first", "bad", "last"):
+        spool.run().tag(key, "v")
+    assert Courier(spool, deliver, "http://nowhere").close() == 0
+    assert taken == ["first", "last"]
+    assert "no such thing" in spool.path.with_suffix(".refused").read_text()
+
+
 @pytest.mark.mlflow
 def test_what_mlflow_cannot_have_is_refused_and_a_file_from_elsewhere_is_not_sent(tmp_path):
     """Whoever had a run's folder may have written into its spool."""
