@@ -29,6 +29,7 @@ from tempembed.names import check_name
 from tempembed.redact import refuse_secret
 from tempembed.report.table import score_table
 from tempembed.run_folder import SPOOL, RunFolder
+from tempembed.settings import TrainSettings
 from tempembed.tracking.spool import Spool, SpooledRun
 
 PROGRESS = "progress.log"
@@ -81,7 +82,10 @@ def main() -> None:
     folder.lock()
     there = None if command.fresh else folder.settings()
     identity = there["id"] if there and "id" in there else uuid4().hex
-    goes_on = folder.open({"id": identity, "settings": command.settings.to_dict()}, fresh=command.fresh)
+    goes_on = folder.open(
+        {"id": identity, "settings": command.settings.to_dict()},
+        defaults=TrainSettings().to_dict(), fresh=command.fresh,
+    )  # fmt: skip
     (output / STOP).unlink(missing_ok=True)
     connect()
     check_capacity(least, command.cpus_per_worker, command.use_gpu)

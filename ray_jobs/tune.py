@@ -266,7 +266,9 @@ def resumed(sweep: Sweep) -> Sweep:
     there = Ledger(folder.absolute()).settings() or {}
     defaults = Sweep().identity()
     asked_for = {k: v for k, v in sweep.identity().items() if v != defaults[k]}
-    stored: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in there["settings"].items()}
+    stored: dict[str, Any] = {
+        k: tuple(v) if isinstance(v, list) else v for k, v in {**defaults, **there["settings"]}.items()
+    }
     if changed := [k for k, v in asked_for.items() if stored.get(k) != v]:
         raise UserError(
             f"--resume {sweep.resume}: expected no other settings than the sweep's own, got "
@@ -300,7 +302,7 @@ def sweep_trials(sweep: Sweep, settings: dict[str, TrainSettings] | None = None)
     ledger.lock()
     there = ledger.settings()
     if there and not sweep.fresh:  # refuse before the work of preparing
-        ledger.open({**there, "settings": sweep.identity()})
+        ledger.open({**there, "settings": sweep.identity()}, defaults=Sweep().identity())
     connect()
     logging.getLogger("mlflow").setLevel(logging.WARNING)  # the board says what matters
     concurrent = check_capacity(sweep.num_processes, sweep.cpus_per_worker, sweep.use_gpu)
@@ -324,7 +326,7 @@ def sweep_trials(sweep: Sweep, settings: dict[str, TrainSettings] | None = None)
     goes_on = ledger.open(
         {"id": identity, "settings": sweep.identity(), "data": prepared.meta["fingerprint"],
          "trials": {name: each.to_dict() for name, each in (settings or {}).items()}},
-        fresh=sweep.fresh,
+        defaults=Sweep().identity(), fresh=sweep.fresh,
     )  # fmt: skip
     study = None
     trials: Iterator[dict[str, Any]] = grid(ledger, listed)

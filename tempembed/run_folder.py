@@ -63,11 +63,14 @@ class RunFolder:
         """
         return read_object(self.folder / self.file)
 
-    def open(self, settings: Mapping[str, Any], *, fresh: bool = False) -> bool:
+    def open(
+        self, settings: Mapping[str, Any], *, defaults: Mapping[str, Any] | None = None, fresh: bool = False
+    ) -> bool:
         """Begin, or go on; whether there is something to go on with.
 
         Args:
             settings: plain JSON values; a run is the same if they are.
+            defaults: what a setting is taken for that an earlier version of us did not have.
             fresh: forget what an earlier one left.
 
         Raises:
@@ -86,7 +89,8 @@ class RunFolder:
             self.folder.mkdir(parents=True, exist_ok=True)
             write_json(self.folder / self.file, settings)
             return False
-        known, asked = _flat(there), _flat(settings)
+        known = {**json.loads(json.dumps(dict(defaults or {}))), **_flat(there)}
+        asked = _flat(settings)
         if changed := [key for key in {**known, **asked} if known.get(key) != asked.get(key)]:
             differences = "; ".join(
                 f"{key}: {known.get(key)!r} there, {asked.get(key)!r} here" for key in sorted(changed)

@@ -27,6 +27,16 @@ def test_a_sweep_is_its_settings_and_its_folder(tmp_path):
     assert ledger.records() == []
 
 
+def test_a_setting_that_is_newer_than_the_sweep_has_its_default(tmp_path):
+    Ledger(tmp_path / "one").open({"id": "a", "settings": {"seed": 0}})
+    now, defaults = {"id": "a", "settings": {"seed": 0, "goals": ["x"]}}, {"seed": 7, "goals": ("x",)}
+    assert Ledger(tmp_path / "one").open(now, defaults=defaults)
+    with pytest.raises(UserError, match=r"goals: \['y'\] there, \['x'\] here"):
+        Ledger(tmp_path / "one").open(now, defaults={"goals": ["y"]})
+    with pytest.raises(UserError, match="goals: None there"):
+        Ledger(tmp_path / "one").open(now)
+
+
 def test_a_second_live_driver_is_refused(tmp_path):
     Ledger(tmp_path / "one").lock()
     first = Ledger(tmp_path / "two")
