@@ -46,10 +46,20 @@ ALLOWED = {
         "encoders",
         "geometry",
         "data",
+        "untrusted",
     },
     "tempembed/search": {"objective", "errors", "atomic", "settings", "evaluation", "run_folder", "names"},
     "tempembed/report": {"evaluation", "reproduction", "compression", "geometry"},
-    "tempembed/tracking": {"objective", "errors", "names", "redact", "search", "compression", "evaluation"},
+    "tempembed/tracking": {
+        "objective",
+        "errors",
+        "names",
+        "redact",
+        "search",
+        "compression",
+        "evaluation",
+        "untrusted",
+    },
     "tempembed/data": {
         "errors",
         "untrusted",
@@ -87,9 +97,21 @@ def test_arrows_point_down():
             assert not (module.startswith("ray_jobs") and name.startswith("tempembed")), (
                 f"{name} imports {module}"
             )
+            above = ("tempembed.cli", "tempembed.commands")
+            assert name.startswith(
+                ("tempembed/cli", "tempembed/commands", "ray_jobs")
+            ) or not module.startswith(above), name
             folder = next((f for f in ALLOWED if name.startswith(f + "/")), None)
             if folder and module.startswith("tempembed."):
                 package = module.split(".")[1]
                 assert package in ALLOWED[folder] | {folder.split("/")[1]}, f"{name} imports {module}"
                 checked += 1
     assert checked > 20
+
+
+def test_private_names_stay_in_their_module():
+    for path in sources():
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(("tempembed", "ray_jobs")):
+                private = [alias.name for alias in node.names if alias.name.startswith("_")]
+                assert not private, f"{path.relative_to(ROOT)} imports {private} of {node.module}"
