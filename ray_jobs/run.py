@@ -150,9 +150,8 @@ class PreparedData:
     folder: Path
     meta: dict[str, Any]
     """`Prepared.meta`."""
-    has_test: bool
     kinds: tuple[str, ...]
-    """Of what the test can measure: retrieval, and clustering if it has labels."""
+    """What the test can measure: retrieval, and clustering if it has labels; without a test, nothing."""
     width: int
     """Of the encoder before training."""
     num_steps: int
@@ -179,7 +178,6 @@ def _prepare(settings: TrainSettings) -> PreparedData:
     return PreparedData(
         folder=prepared.folder,
         meta=prepared.meta,
-        has_test=prepared.has_test,
         kinds=tuple(task.kind for task in test[0].tasks(KINDS)) if test else (),
         width=initial_encoder(settings, prepared).width,
         num_steps=count_steps(settings, prepared.meta["num_pairs"]),

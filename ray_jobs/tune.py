@@ -307,7 +307,7 @@ def sweep_trials(sweep: Sweep, settings: dict[str, TrainSettings] | None = None)
     logging.getLogger("mlflow").setLevel(logging.WARNING)  # the board says what matters
     concurrent = check_capacity(sweep.num_processes, sweep.cpus_per_worker, sweep.use_gpu)
     prepared = prepare_apart(next(iter(listed.values()), sweep.base))
-    if not prepared.has_test:
+    if not prepared.kinds:
         raise UserError(
             "a sweep compares by a test: expected --eval-data, or --hold-out above 0, got neither"
         )

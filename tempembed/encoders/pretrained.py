@@ -14,7 +14,15 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from tempembed.data.tokens import Tokens
 from tempembed.data.wording import first_line
 from tempembed.encoders.encoder import Encoder, moved
-from tempembed.encoders.static import StaticEncoder, cut, mean_of_tokens, require_rows_for, static_token_lists
+from tempembed.encoders.static import (
+    TABLE_TOKENS,
+    StaticEncoder,
+    cut,
+    cut_after,
+    mean_of_tokens,
+    require_rows_for,
+    static_token_lists,
+)
 from tempembed.errors import UserError
 
 MOST_TOKENS = 2**24
@@ -59,14 +67,14 @@ class PretrainedEncoder(Encoder):
     def max_tokens(self) -> int | None:
         """Where texts are cut; None: nowhere."""
         if self.takes_bags:
-            return (self._tokenizer.truncation or {}).get("max_length")
+            return cut_after(self._tokenizer)
         return self.model.max_seq_length
 
     @property
     def micro_batch_tokens(self) -> int:
         """What a CPU's caches hold, what fills a GPU; with a table, few large parts, for its gradient is as large as it."""
         if self.takes_bags:
-            return 262_144
+            return TABLE_TOKENS
         return 32_768 if self.device.type == "cuda" else 2048
 
     def token_lists(self, texts: list[str]) -> list[list[int]]:

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 MODULES, CONFIG = "modules.json", "config_sentence_transformers.json"
 WEIGHTS, TOKENIZER, TABLE = "model.safetensors", "tokenizer.json", "embedding.weight"
 KIND = "sentence_transformers.sentence_transformer.modules.static_embedding.StaticEmbedding"
+TABLE_TOKENS = 262_144
+"""Best taken at once from a table: its gradient is as large as it, whatever the texts, so few large parts."""
 SIMILARITIES = ("cosine", "dot", "euclidean", "manhattan")
 OF_THE_LIBRARY = re.compile(r"sentence_transformers\.[a-zA-Z_.]*\bStaticEmbedding")
 """What it is and was called there."""
@@ -83,12 +85,12 @@ class StaticEncoder(Encoder):
     @property
     def max_tokens(self) -> int | None:
         """Where texts are cut; None: nowhere."""
-        return (self.tokenizer.truncation or {}).get("max_length")
+        return cut_after(self.tokenizer)
 
     @property
     def micro_batch_tokens(self) -> int:
-        """Few large parts: the gradient is as large as the table, whatever the texts."""
-        return 262_144
+        """Few large parts, as a table's gradient asks for."""
+        return TABLE_TOKENS
 
     def token_lists(self, texts: list[str]) -> list[list[int]]:
         """Ids of each text, without special tokens."""
@@ -211,9 +213,14 @@ def mean_of_tokens(table: Float[Tensor, "V D"], tokens: Tokens) -> Float[Tensor,
 
 def cut(tokenizer: Tokenizer, max_tokens: int | None) -> None:
     """Cut texts after so many tokens, if they are not cut earlier."""
-    earlier = (tokenizer.truncation or {}).get("max_length")
+    earlier = cut_after(tokenizer)
     if max_tokens and (earlier is None or max_tokens < earlier):
         tokenizer.enable_truncation(max_tokens)
+
+
+def cut_after(tokenizer: Tokenizer) -> int | None:
+    """After how many tokens texts are cut; None: nowhere."""
+    return (tokenizer.truncation or {}).get("max_length")
 
 
 def require_rows_for(tokenizer: Tokenizer, rows: int) -> None:
