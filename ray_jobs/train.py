@@ -7,12 +7,10 @@ A run is its settings and its folder: the same command again goes on where the l
 
 import json
 import os
-import signal
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from types import FrameType
 from uuid import uuid4
 
 import tyro
@@ -22,7 +20,7 @@ from ray_jobs.metrics import RunMetrics, measured, tell, tell_depth
 from ray_jobs.progress import Progress, followed
 from ray_jobs.run import STOP, check_batch, check_capacity, fit, prepare_apart
 from tempembed.commands.train import Run
-from tempembed.console import run
+from tempembed.console import first_signal, run
 from tempembed.errors import UserError
 from tempembed.evaluation.trained import REPORT
 from tempembed.names import check_name
@@ -30,9 +28,10 @@ from tempembed.redact import refuse_secret
 from tempembed.report.table import score_table
 from tempembed.run_folder import SPOOL, RunFolder
 from tempembed.settings import TrainSettings
-from tempembed.tracking.spool import Spool, SpooledRun
+from tempembed.tracking.spool import Spool
 
 PROGRESS = "progress.log"
+STOPPING = "stopping with a checkpoint; the same command goes on from here, again to stop at once"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,7 +93,13 @@ def main() -> None:
         print(f"going on with {output}", flush=True)
     spool = Spool(output / SPOOL)
     tracked, status = spool.run(), "FAILED"
+
+    def stop_in_order() -> None:
+        (output / STOP).touch()  # the workers stop at their next report, with a checkpoint
+        tracked.finish("KILLED")  # `ray job stop` kills after three seconds
+
     with ExitStack() as at_the_end:
+        asked = at_the_end.enter_context(first_signal(STOPPING, stop_in_order))
         if uri := command.mlflow_uri or os.environ.get("MLFLOW_TRACKING_URI"):
             from tempembed.tracking.courier import Courier
             from tempembed.tracking.mlflow import Delivery, start_run
@@ -105,9 +110,8 @@ def main() -> None:
             tell_depth(courier, run=output.name)
         at_the_end.callback(lambda: tracked.finish(status))
         at_the_end.enter_context(followed(output / PROGRESS))
-        asked = _stop_in_order(output / STOP, tracked)
         try:
-            if not (output / REPORT).exists():
+            if not (output / REPORT).exists() and not asked():
                 fit(
                     command.settings,
                     prepared=prepared.folder,
@@ -124,11 +128,11 @@ def main() -> None:
                     callbacks=[Progress(output / PROGRESS), RunMetrics(run=output.name)],
                 )
         except UserError:
-            status = "KILLED" if asked else "FAILED"
+            status = "KILLED" if asked() else "FAILED"
             raise
-        if asked:
+        if number := asked():
             status = "KILLED"
-            raise SystemExit(128 + asked[0])
+            raise SystemExit(128 + number)
         if (output / REPORT).exists():
             from tempembed.tracking.points import evaluation_points
 
@@ -139,23 +143,6 @@ def main() -> None:
             tracked.file(output / REPORT)
         status = "FINISHED"
     print(f"model: {output}", flush=True)
-
-
-def _stop_in_order(flag: Path, tracked: SpooledRun) -> list[int]:
-    """On Ctrl-C and `ray job stop` the workers stop at their next report, with a checkpoint; a second signal ends at once."""
-    asked: list[int] = []
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        if asked:
-            os._exit(128 + number)
-        asked.append(number)
-        print("stopping with a checkpoint; the same command goes on from here", flush=True)
-        flag.touch()
-        tracked.finish("KILLED")  # `ray job stop` kills after three seconds
-
-    signal.signal(signal.SIGTERM, stop)
-    signal.signal(signal.SIGINT, stop)
-    return asked
 
 
 if __name__ == "__main__":

@@ -25,8 +25,8 @@ def progress_line(metrics: dict[str, Any]) -> str:
 
 
 @contextmanager
-def first_signal(line: str) -> Iterator[Callable[[], int | None]]:
-    """Within it, the first Ctrl-C or SIGTERM only says `line`; a second one ends the process.
+def first_signal(line: str, then: Callable[[], None] | None = None) -> Iterator[Callable[[], int | None]]:
+    """Within it, the first Ctrl-C or SIGTERM only says `line` and does `then`; a second one ends the process.
 
     Yields:
         A function: the number of the signal that came, or None.
@@ -37,7 +37,9 @@ def first_signal(line: str) -> Iterator[Callable[[], int | None]]:
         if came:
             os._exit(128 + number)
         came.append(number)
-        say(line)
+        os.write(2, f"{line}\n".encode())  # a print may be what it interrupted
+        if then:
+            then()
 
     before = {number: signal.signal(number, caught) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
