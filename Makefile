@@ -4,7 +4,7 @@ BIN := .venv/bin
 PORT ?= 9090
 INSTALLED := .venv/.installed
 
-.PHONY: install demo stop test test-fuzz test-faults test-security test-cluster test-dashboards soak watch bench check
+.PHONY: install demo stop test test-fuzz test-fuzz-guided test-faults test-security test-cluster test-dashboards soak outage watch bench check
 install: $(INSTALLED)
 
 # torch first and pinned: a wider requirement would take a build with gigabytes of CUDA
@@ -27,6 +27,11 @@ test: install
 test-fuzz: install
 	FUZZ_PROFILE=long $(BIN)/python -m pytest tests/fuzz
 
+# our parsers, on inputs chosen by the branches that they reach (atheris)
+test-fuzz-guided: install
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[fuzz]'
+	$(BIN)/python -m tests.fuzz.guided
+
 # a real Prometheus scrapes real jobs, and every panel must have data: two minutes, Debian's prometheus
 test-dashboards: install
 	$(BIN)/python -m pytest -m dashboards
@@ -45,6 +50,10 @@ NUM ?= 4
 MINUTES ?= 4
 soak: install
 	$(BIN)/python -m tests.faults.soak --kills $(NUM) --minutes $(MINUTES)
+
+# a step of training while MLflow is up, killed, hung: 5 minutes
+outage: install
+	$(BIN)/python -m tests.faults.outage
 
 # every port of the stack, without its token; SECURITY.md has the table
 test-security: install

@@ -1,7 +1,6 @@
 """Checkpoints: everything that the next step depends on, as safetensors and JSON, complete, checked, or absent."""
 
 import errno
-import hashlib
 import json
 import os
 import shutil
@@ -14,6 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import nn
 
+from tempembed.checksums import check, checksums
 from tempembed.errors import UserError
 from tempembed.untrusted import read_json, read_tensors
 
@@ -57,8 +57,8 @@ def save_checkpoint(
         save_file(weights, partial / MODEL)
         save_file(flat, partial / OPTIMIZER)
         (partial / STATE).write_text(json.dumps({"step": step, "settings": settings}, indent=1))
-        digests = {name: _digest(partial / name) for name in (MODEL, OPTIMIZER, STATE)}
-        (partial / MANIFEST).write_text(json.dumps({"sha256": digests}, indent=1))
+        sums = checksums(partial, (MODEL, OPTIMIZER, STATE))
+        (partial / MANIFEST).write_text(json.dumps({"sha256": sums}, indent=1))
         for path in (*partial.iterdir(), partial):
             _flush(path)
         shutil.rmtree(final, ignore_errors=True)
@@ -143,10 +143,7 @@ def load_checkpoint(
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor], dict[str, torch.Tensor]]:
     try:
-        digests = read_json(path / MANIFEST)["sha256"]
-        for name in (MODEL, OPTIMIZER, STATE):
-            if (found := _digest(path / name)) != digests[name]:
-                raise ValueError(f"{name} has sha256 {found[:12]}…, expected {str(digests[name])[:12]}…")
+        check(path, (MODEL, OPTIMIZER, STATE), read_json(path / MANIFEST)["sha256"])
         state = read_json(path / STATE)
         return (
             {"step": int(state["step"]), "settings": dict(state["settings"])},
@@ -191,11 +188,6 @@ def _restore(
 def _newest(folder: Path) -> str:
     found = checkpoints(folder)
     return found[-1].name if found else "the start"
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _flush(path: Path) -> None:

@@ -8,6 +8,7 @@ from tempembed.errors import UserError
 
 LEAST, MOST = 0.01, 10.0
 """A learned temperature stays between them: 0.01 is CLIP's bound (1/tau <= 100)."""
+MOST_PERIODS = 1_000_000
 
 _SHAPES = {"cosine": (2, 3), "linear": (2,), "cooldown": (2,), "learned": (1,)}
 _EXAMPLES = (
@@ -31,6 +32,8 @@ class Course:
             raise UserError(f"temperature {self}: expected finite numbers > 0")
         if self.shape == "cosine" and self.values[0] > self.values[1]:
             raise UserError(f"temperature {self}: expected the least value first, as in cosine(0.03,0.1)")
+        if self.shape == "cosine" and self.values[2:] > (MOST_PERIODS,):
+            raise UserError(f"temperature {self}: expected at most {MOST_PERIODS:,} periods")
         if self.shape == "cooldown" and not 0 < self.values[1] / self.values[0] < math.inf:
             raise UserError(f"temperature {self}: expected numbers nearer to each other")
         if self.is_learned and not LEAST <= self.values[0] <= MOST:
@@ -53,10 +56,12 @@ class Course:
         first, last = self.values[0], self.values[min(1, len(self.values) - 1)]
         if self.shape == "cosine":
             periods = self.values[2] if len(self.values) > 2 else 1.0
-            return first + (last - first) * (1 + math.cos(2 * math.pi * periods * progress)) / 2
-        if self.shape == "linear":
-            return first + (last - first) * progress
-        return first * (last / first) ** progress
+            tau = first + (last - first) * (1 + math.cos(2 * math.pi * periods * progress)) / 2
+        elif self.shape == "linear":
+            tau = first * (1 - progress) + last * progress
+        else:
+            tau = first * (last / first) ** progress
+        return min(max(tau, min(first, last)), max(first, last))  # whatever was rounded
 
 
 def parse_temperature(text: str) -> tuple[float, Course | None]:

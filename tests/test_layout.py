@@ -64,6 +64,7 @@ ALLOWED = {
         "errors",
         "untrusted",
         "prepare",
+        "checksums",
     },  # prepare: only for the cache folder, inside a function
 }
 

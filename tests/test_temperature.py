@@ -21,6 +21,17 @@ def test_courses():
     assert Course("cooldown", (0.4, 0.1)).at(1) == pytest.approx(0.1)
 
 
+def test_a_curve_stays_between_its_ends():
+    for course in (
+        Course("linear", (1e308, 0.03)),
+        Course("cosine", (0.03, 1e308, 1e6)),
+        Course("linear", (5e-324, 5e-324)),
+    ):
+        values = [course.at(done / 8) for done in range(9)]
+        assert min(course.values[:2]) <= min(values) <= max(values) <= max(course.values[:2])
+    assert Course("linear", (0.03, 0.1)).at(1.0) == 0.1
+
+
 def test_kukleva_at_the_paper_code_epochs():
     """tau_min + (tau_max - tau_min) (1 + cos(pi epoch / t_max)) / 2, t_max 200 of 800 epochs: two periods."""
     course = Course("cosine", (0.1, 1.0, 2))

@@ -25,6 +25,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from tempembed.checksums import check, checksums
 from tempembed.data.split import holdout, text_key
 from tempembed.errors import UserError
 
@@ -44,6 +45,7 @@ SKIPPED_FOLDERS = {
     "lib2to3",
     "__pycache__",
 }
+PARTS = ("train.parquet", "test.parquet")
 OWN_PACKAGES = {"tempembed", "ray_jobs"}
 
 
@@ -206,9 +208,8 @@ def installed_code(
     }
     key = hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:16]
     folder = cache_dir / key
-    code = InstalledCode(
-        train=folder / "train.parquet", test=folder / "test.parquet", manifest=folder / "manifest.json"
-    )
+    train, test = (folder / name for name in PARTS)
+    code = InstalledCode(train=train, test=test, manifest=folder / "manifest.json")
     if _is_whole(code):
         return code
     cache_dir.mkdir(parents=True, exist_ok=True)
@@ -226,14 +227,10 @@ def installed_code(
     return code
 
 
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
 def _is_whole(code: InstalledCode) -> bool:
     try:
-        sums = json.loads(code.manifest.read_text())["sha256"]
-        return all(sums[p.name] == _sha256(p) for p in (code.train, code.test))
+        check(code.manifest.parent, PARTS, json.loads(code.manifest.read_text())["sha256"])
+        return True
     except (OSError, ValueError, KeyError, TypeError):
         return False
 
@@ -261,8 +258,8 @@ def _build(
     sizes = Counter(test["label"].to_pylist())
     labels = [label if sizes[label] >= MIN_CLUSTER else None for label in test["label"].to_pylist()]
     test = test.set_column(2, "label", pa.array(labels, pa.large_string()))
-    pq.write_table(train, folder / "train.parquet", compression="zstd")
-    pq.write_table(test, folder / "test.parquet", compression="zstd")
+    for name, part in zip(PARTS, (train, test), strict=True):
+        pq.write_table(part, folder / name, compression="zstd")
     manifest = {
         **identity,
         "counts": {
@@ -272,7 +269,7 @@ def _build(
             "test pairs": len(test),
             "labels in the test": len({label for label in labels if label}),
         },
-        "sha256": {name: _sha256(folder / name) for name in ("train.parquet", "test.parquet")},
+        "sha256": checksums(folder, PARTS),
     }
     (folder / "manifest.json").write_text(json.dumps(manifest, indent=1))
     say(f"installed code: {len(train)} training pairs, {len(test)} test pairs")

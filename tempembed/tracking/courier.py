@@ -46,14 +46,19 @@ class Courier(threading.Thread):
         self._path, self._deliver, self._address, self._say = spool.path, deliver, redact(address), say
         self._sent = spool.path.with_suffix(".sent")
         self._refused = spool.path.with_suffix(".refused")
-        self._offset = self._load()
+        self._offset = self._counted = self._load()
+        self._found = self._taken = 0
+        self._counting = threading.Lock()
         self._closing = threading.Event()
         self.start()
 
     @property
     def depth(self) -> int:
         """Records that were not taken yet."""
-        return sum(1 for _ in read_records(self._path, self._offset))
+        with self._counting:  # on from the last count: an outage of a day leaves a long file
+            for _, after in read_records(self._path, self._counted):
+                self._counted, self._found = after, self._found + 1
+        return max(0, self._found - self._taken)
 
     def drain(self, seconds: float) -> int:
         """Wait until all is delivered, at most so long; how many records are left."""
@@ -82,6 +87,7 @@ class Courier(threading.Thread):
                 for record, after in read_records(self._path, self._offset):
                     self._take(record)
                     self._offset, tries = after, self._answered(tries, since)
+                    self._taken += 1
                     if self._closing.is_set():
                         break
                 if self._offset == before:

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -16,7 +17,7 @@ import torch
 from mlflow import MlflowClient
 from safetensors.torch import load_file
 
-from ray_jobs.local_stack import Stack, environment
+from ray_jobs.local_stack import Stack, environment, mlflow_server
 
 
 def wait_for(condition: Callable[[], Any], seconds: float = 180, every: float = 0.05) -> Any:
@@ -143,3 +144,19 @@ def kill(process: psutil.Process) -> float:
     """SIGKILL; when."""
     os.kill(process.pid, signal.SIGKILL)
     return time.monotonic()
+
+
+def mlflow_again(stack: Stack, folder: Path) -> tuple[tuple[int, float], ...]:
+    """The same database on the same port."""
+    port = int(stack.mlflow_url.rsplit(":", 1)[1])
+    process = subprocess.Popen(
+        [sys.executable, *mlflow_server(folder, port)], env=environment(Path(stack.token_path)),
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+    )  # fmt: skip
+
+    def answers() -> bool:
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", port)) == 0
+
+    wait_for(answers, 60)
+    return ((process.pid, psutil.Process(process.pid).create_time()),)

@@ -6,6 +6,7 @@ between a kill and the first step after it.
 
 import argparse
 import random
+import shutil
 import tempfile
 import time
 from pathlib import Path
@@ -36,6 +37,7 @@ def main() -> None:
         rows = soak(stack, folder, arguments.kills, arguments.minutes * 60, random.Random(arguments.seed))
     finally:
         stop(stack.processes)
+        shutil.rmtree(folder, ignore_errors=True)
     width = max(len(name) for name, _ in rows)
     print("\n".join(f"{name:<{width}}  {value}" for name, value in rows))
 

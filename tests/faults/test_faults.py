@@ -15,9 +15,9 @@ import psutil
 import pytest
 from mlflow import MlflowClient
 
-from ray_jobs.local_stack import environment, mlflow_server, start, stop
+from ray_jobs.local_stack import environment, start, stop
 from tests.faults.conftest import NUM_STEPS
-from tests.faults.harness import Job, kill, wait_for
+from tests.faults.harness import Job, kill, mlflow_again, wait_for
 
 pytestmark = [pytest.mark.faults, pytest.mark.ray, pytest.mark.mlflow]
 ALL = list(range(1, NUM_STEPS + 1))
@@ -137,7 +137,7 @@ def test_mlflow_away_and_back_and_never_back(flags, tmp_path, holds):
         at = time.monotonic()
         job.reach(120)
         during = (time.monotonic() - at) / 60
-        revived = _mlflow_again(stack, tmp_path / "servers")
+        revived = mlflow_again(stack, tmp_path / "servers")
         stacks.append(revived)
         outage = time.monotonic() - at
         assert job.end() == 0, job.said[-4000:]
@@ -159,7 +159,7 @@ def test_mlflow_away_and_back_and_never_back(flags, tmp_path, holds):
         seconds = time.monotonic() - at
         assert f"they wait in {job.output / 'mlflow.spool'}" in job.said
         assert seconds < 20
-        stacks.append(_mlflow_again(stack, tmp_path / "servers"))
+        stacks.append(mlflow_again(stack, tmp_path / "servers"))
         assert job.submit().end() == 0, job.said[-4000:]
         assert job.history() == ALL
         holds(
@@ -176,22 +176,6 @@ def _runs(job):
         return [run.info.status for run in job.runs()]
     except Exception:  # the server is not up yet
         return []
-
-
-def _mlflow_again(stack, folder):
-    """The same database on the same port."""
-    port = int(stack.mlflow_url.rsplit(":", 1)[1])
-    process = subprocess.Popen(
-        [sys.executable, *mlflow_server(folder, port)], env=environment(Path(stack.token_path)),
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
-    )  # fmt: skip
-
-    def answers() -> bool:
-        with socket.socket() as probe:
-            return probe.connect_ex(("127.0.0.1", port)) == 0
-
-    wait_for(answers, 60)
-    return ((process.pid, psutil.Process(process.pid).create_time()),)
 
 
 def _kill_mlflow(processes):
@@ -259,11 +243,16 @@ def test_no_whole_checkpoint_is_refused(job, holds):
     holds("all checkpoints truncated", "refused, with what to do")
 
 
-def test_more_than_there_is(job, holds):
+@pytest.mark.parametrize("module", ["ray_jobs.train", "ray_jobs.tune"])
+def test_more_than_there_is(job, holds, module):
     at = time.monotonic()
-    assert Job(job.stack, job.output, (*job.flags, "--num-workers", 16)).submit().end(120) != 0
+    flags = (*job.flags, "--num-workers", 16, "--cpus-per-worker", 0.5)
+    big = Job(job.stack, job.output, flags, module=module).submit()
+    assert big.end(120) != 0
     seconds = time.monotonic() - at
-    holds("16 workers on 2 CPUs", f"refused with the arithmetic after {seconds:.0f} s")
+    assert "CPU: 16 workers x 0.5 = 8 needed, 2 in the cluster" in big.said, big.said[-4000:]
+    assert "lower --num-workers or --cpus-per-worker" in big.said
+    holds(f"{module}: 16 workers on 2 CPUs", f"refused with the arithmetic after {seconds:.0f} s")
 
 
 @pytest.mark.parametrize("how", ["ray job stop", "SIGINT"])
