@@ -10,7 +10,8 @@ from typing import Any
 from ray import tune
 
 from ray_jobs.metrics import Reading, measured, tell
-from ray_jobs.run import NOTES
+from ray_jobs.queue import is_unfinished
+from ray_jobs.run import ERROR, NOTES, STOP
 from tempembed.console import progress_line
 from tempembed.evaluation.trained import REPORT
 from tempembed.objective import parse_objective, parse_terms
@@ -43,9 +44,11 @@ class Board(tune.Callback):
         self._steps: dict[str, int] = {}
         """The newest step of an open trial."""
         self._seconds: list[float] = []
+        self.is_leaving = False
+        """The sweep is asked to stop: trials stop with a checkpoint, and stay unfinished."""
         records = ledger.records()
         self._places = {record["name"]: i for i, record in enumerate(records, 1)}
-        self._outcomes = Counter(record["status"] for record in records if record["status"] != "RUNNING")
+        self._outcomes = Counter(record["status"] for record in records if not is_unfinished(record))
 
     def __getstate__(self) -> dict[str, Any]:
         """Tune pickles its callbacks; what this one knows is in the ledger."""
@@ -62,6 +65,8 @@ class Board(tune.Callback):
         )
         run.points(temperature_points(settings.resolved_terms(self._width)))
         self._open[name], self._steps[name] = run, 0
+        if self.is_leaving:
+            self._ask_to_stop(name)
         self._tell_progress()
         self._say(name, "going on" if trial.config["resume"] else "starting")
 
@@ -96,12 +101,17 @@ class Board(tune.Callback):
         name = trial.config["name"]
         path = self._ledger.trial_folder(name) / REPORT
         seconds = time.monotonic() - self._since.get(name, time.monotonic())
-        self._seconds.append(seconds)
         if not path.exists():
             step = self._steps[name]
+            if self.is_leaving:
+                self._open.pop(name).finish("KILLED")
+                self._say(name, f"stopped after step {step} with a checkpoint; it is not finished")
+                return
+            self._seconds.append(seconds)
             self._end(name, "STOPPED", "stopped", stopped_at=step, seconds=seconds)
             self._say(name, f"stopped early after step {step}, {seconds:.0f} s")
             return
+        self._seconds.append(seconds)
         report = json.loads(path.read_text())
         values = goal_values(report, self._goals)
         cost = report["cost"]
@@ -118,14 +128,42 @@ class Board(tune.Callback):
         self._say(name, f"done in {seconds:.0f} s: {scores}  PCA-95 {report['geometry'].get('pca95')}")
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """A trial failed: the others go on."""
+        """A trial failed: the others go on. One whose processes died is unfinished, and trained again at the end."""
         name = trial.config["name"]
-        path = self._ledger.trial_folder(name) / "error.txt"
-        error = path.read_text() if path.exists() else "its process died; see the Ray dashboard"
+        path = self._ledger.trial_folder(name) / ERROR
+        if not path.exists():
+            self.lose(name)
+            return
+        error = path.read_text()
         if name in self._open:
             self._open[name].tag("tempembed.error", error[:4000])
         self._end(name, "FAILED", "failed", error=error)
         self._say(name, f"FAILED: {error}")
+
+    def lose(self, name: str) -> None:
+        """A trial's processes are gone."""
+        if run := self._open.pop(name, None):
+            run.finish("KILLED" if self.is_leaving else "FAILED")
+        self._say(name, "its processes died (the Ray dashboard has their logs); it is not finished")
+        self._tell_progress()
+
+    def give_up(self) -> None:
+        """Trials whose processes died again and again failed; the same command tries them once more."""
+        for record in filter(is_unfinished, self._ledger.records()):
+            name, error = record["name"], "its processes died each time; the Ray dashboard has their logs"
+            self._ledger.record(name, status="FAILED", lost=True, error=error)
+            self._outcomes["FAILED"] += 1
+            self._say(name, f"FAILED: {error}; the same command again goes on with it")
+
+    def ask_to_leave(self) -> None:
+        """Trials are to stop at their next report, with a checkpoint. MLflow is told now: there may be no time later."""
+        self.is_leaving = True
+        for name, run in self._open.items():
+            self._ask_to_stop(name)
+            run.finish("KILLED")
+
+    def _ask_to_stop(self, name: str) -> None:
+        (self._ledger.trial_folder(name) / STOP).touch()
 
     def leave(self) -> None:
         """Mark what is still running as KILLED in MLflow; in the ledger it stays unfinished, so that the sweep can go on."""
@@ -136,13 +174,16 @@ class Board(tune.Callback):
     def _end(
         self, name: str, status: str, outcome: Any, values: Sequence[float] | None = None, **facts: Any
     ) -> None:
-        record = self._ledger.record(name, status=status, **facts)
-        self._outcomes[status] += 1
-        if self._study and "family" in record:
-            self._study.tell(record["number"], outcome, values)
+        record = self._ledger.known(
+            name
+        )  # which is told last: whoever is killed before it does all of this again
         if run := self._open.pop(name, None):
             run.tag("tempembed.outcome", status)
             run.finish("FAILED" if status == "FAILED" else "FINISHED")
+        if self._study and "family" in record:
+            self._study.tell(record["number"], outcome, values)
+        self._ledger.record(name, status=status, **({"lost": False} if "lost" in record else {}), **facts)
+        self._outcomes[status] += 1
         self._tell_progress()
 
     def _tell_progress(self) -> None:

@@ -26,6 +26,8 @@ from tempembed.redact import redact, redact_flag
 from tempembed.settings import INSTALLED_CODE
 
 BYTES = 128
+STOP_SECONDS = 130
+"""More than a job of ours may take to stop."""
 QUERIES = ("parse a date from text", "largest eigenvalues of a sparse matrix", "retry a request that failed")
 
 
@@ -55,7 +57,9 @@ def main() -> None:
     def interrupted(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
-    signal.signal(signal.SIGTERM, interrupted)
+    for number in (signal.SIGTERM, signal.SIGHUP):  # SIGHUP: the terminal is gone; nohup ignores it
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, interrupted)
     stop_kept(folder)
     began = time.monotonic()
     ray_url, mlflow_url = os.environ.get("RAY_ADDRESS"), os.environ.get("MLFLOW_TRACKING_URI")
@@ -117,7 +121,7 @@ def submit(ray_url: str, mlflow_url: str, output: Path, flags: tuple[str, ...], 
         code = process.wait()
     except KeyboardInterrupt:
         say("stopping the job")
-        subprocess.run([*cli, "stop", "--address", ray_url, name], env=env, check=False, timeout=30,
+        subprocess.run([*cli, "stop", "--address", ray_url, name], env=env, check=False, timeout=STOP_SECONDS,
                        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
         process.terminate()
         process.wait(10)
@@ -128,7 +132,11 @@ def submit(ray_url: str, mlflow_url: str, output: Path, flags: tuple[str, ...], 
 
 def answer(output: Path, mlflow_url: str, texts: str) -> None:
     """The user's question, answered from the registry: what to take for 128 bytes, and a search in `texts` with it."""
-    name = json.loads((output / "decisions.json").read_text())["name"]
+    decisions = output / "decisions.json"
+    if not decisions.exists():
+        say("the registry has decided nothing: no recommendation and no search")
+        return
+    name = json.loads(decisions.read_text())["name"]
     registry = ("--name", name, *redact_flag("--mlflow-uri", mlflow_url))
     env = {**os.environ, "MLFLOW_TRACKING_URI": mlflow_url}
     model = output / f"model-{BYTES}"

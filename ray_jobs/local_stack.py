@@ -1,6 +1,5 @@
 """A Ray head and an MLflow server of our own on this machine: loopback only, token authentication, free ports."""
 
-import json
 import os
 import socket
 import subprocess
@@ -15,6 +14,7 @@ import psutil
 
 from ray_jobs.alone import ALONE
 from ray_jobs.connect import new_token
+from tempembed.atomic import write_json
 from tempembed.errors import UserError
 from tempembed.parallel.listening import LOOPBACK
 
@@ -61,6 +61,7 @@ def environment(token_path: Path) -> dict[str, str]:
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN_PATH": str(token_path),
         **ALONE,
+        "RAY_JOB_STOP_WAIT_TIME_S": "120",  # `ray job stop` kills after it; by itself after 3 s, too soon for a checkpoint
         "RAY_TRAIN_ENABLE_STATE_TRACKING": "1",  # the dashboard's Train tab
         "HF_HUB_DISABLE_TELEMETRY": "1",
         "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -119,10 +120,10 @@ def start(folder: Path, *, need_ray: bool = True, need_mlflow: bool = True, num_
             _wait(
                 f"{ray_url}/api/jobs/", {"Authorization": f"Bearer {token}"}, started[-1], folder / "ray.log"
             )
+        write_json(folder / "stack.json", asdict(stack))
     except BaseException:
         stop(tuple(started))
         raise
-    (folder / "stack.json").write_text(json.dumps(asdict(stack), indent=1))
     return stack
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from ray.tune.search import Searcher
 
+from ray_jobs.run import STOP
 from tempembed.search.ledger import Ledger
 from tempembed.search.study import Study
 from tempembed.settings import TrainSettings
@@ -13,13 +14,13 @@ from tempembed.settings import TrainSettings
 class Queue(Searcher):
     """Hands out trials by name. All state is in the ledger and the study, so Tune's own snapshots hold none."""
 
-    def __init__(self, trials: Iterator[dict[str, Any]]) -> None:
+    def __init__(self, trials: Iterator[dict[str, Any]], closed: Callable[[], bool]) -> None:
         super().__init__()
-        self._trials = trials
+        self._trials, self._closed = trials, closed
 
     def suggest(self, trial_id: str) -> Any:
-        """The configuration of the next trial."""
-        return next(self._trials, Searcher.FINISHED)
+        """The configuration of the next trial; none once the queue is closed."""
+        return Searcher.FINISHED if self._closed() else next(self._trials, Searcher.FINISHED)
 
     def on_trial_complete(self, trial_id: str, result: dict | None = None, error: bool = False) -> None:
         """The board has told the study."""
@@ -31,14 +32,19 @@ class Queue(Searcher):
         """Nothing to restore."""
 
     def __getstate__(self) -> dict[str, Any]:
-        return {key: value for key, value in self.__dict__.items() if key != "_trials"}
+        return {key: value for key, value in self.__dict__.items() if key not in ("_trials", "_closed")}
+
+
+def is_unfinished(record: dict[str, Any]) -> bool:
+    """Whether a trial has not come to an end of its own: its sweep was, or its processes were, ended."""
+    return record["status"] == "RUNNING" or (record["status"] == "FAILED" and record.get("lost", False))
 
 
 def unfinished(ledger: Ledger) -> Iterator[dict[str, Any]]:
-    """Trials that an earlier attempt began; they go on from their newest checkpoints."""
-    for record in ledger.records():
-        if record["status"] == "RUNNING":
-            yield {"name": record["name"], "settings": record["settings"], "resume": True}
+    """Trials that were begun and did not come to an end of their own; they go on from their newest checkpoints."""
+    for record in filter(is_unfinished, ledger.records()):
+        (ledger.trial_folder(record["name"]) / STOP).unlink(missing_ok=True)
+        yield {"name": record["name"], "settings": record["settings"], "resume": True}
 
 
 def grid(ledger: Ledger, settings: dict[str, TrainSettings]) -> Iterator[dict[str, Any]]:

@@ -7,18 +7,16 @@ import os
 import platform
 import subprocess
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from datetime import date
 from importlib.metadata import version
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Literal
 
 import tyro
 
 from ray_jobs.connect import connect
-from ray_jobs.run import PreparedData
+from ray_jobs.run import PreparedData, apart
 from ray_jobs.tune import Sweep, sweep_trials
 from tempembed.console import run
 from tempembed.reproduction.presets import PRESETS, Preset, settings
@@ -71,10 +69,7 @@ def main() -> None:
         print(f"{preset.name}, {encoder}", flush=True)
         prepared.append(sweep_trials(sweep, settings(preset.of(encoder), sweep.base)))
         folders.append(output / encoder)
-    with ProcessPoolExecutor(
-        1, mp_context=get_context("spawn")
-    ) as pool:  # its libraries would stay in the driver
-        print(pool.submit(report, preset, folders, prepared[0], output).result(), flush=True)
+    print(apart(report, preset, folders, prepared[0], output), flush=True)
     print(f"report: {output / 'report.html'}", flush=True)
 
 

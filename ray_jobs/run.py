@@ -1,6 +1,8 @@
 """One training run on Ray Train workers: what train.py and every trial of tune.py do."""
 
 import dataclasses
+import math
+import multiprocessing
 import os
 import shutil
 import threading
@@ -10,16 +12,17 @@ from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import ray
+import ray.exceptions
 import ray.train
 from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer
 
 from ray_jobs.process_group import NodeTorchConfig
 from tempembed.compression.spec import ALIAS_BUDGETS
-from tempembed.errors import SilentRankError, UserError
+from tempembed.errors import LostError, SilentRankError, UserError
 from tempembed.names import check_name
 from tempembed.settings import TrainSettings
 
@@ -29,7 +32,11 @@ CONTROLLER_FAILURES = 2  # Ray's default is to retry for ever
 COLLECTIVE_TIMEOUT_SECONDS = 300
 STOP = "stop"
 """A file of this name in a run's folder asks its workers to stop at their next report, with a checkpoint."""
+SAY_SECONDS = 60.0
+ERROR = "error.txt"
+"""In a trial's folder: why it failed, if it did so itself."""
 HEARTBEATS = ".ranks"
+Result = TypeVar("Result")
 NOTES = "notes"
 """In a report: what a worker has to say to the person who started the run."""
 
@@ -61,6 +68,7 @@ class Work:
         self._prepared = Prepared(folder=Path(config["prepared"]))
         self._test = self._prepared.evaluation() if place.rank == 0 else None
         self._began, self._last = time.monotonic(), dict[str, Any]()
+        self._is_trained = False
 
     def train(self, tell: Callable[[dict[str, Any]], None]) -> None:
         """Train to the end, or until the run is asked to stop; `tell` takes the reports."""
@@ -83,7 +91,7 @@ class Work:
             tell({**metrics, NOTES: list(notes)} if notes else metrics)
             notes.clear()
 
-        train(
+        self._is_trained = train(
             self._settings, self._prepared, self.output, report,
             resume=config["resume"],
             probe=Probe(test, config["budgets"]) if test and config["probe_at"] else None,
@@ -94,16 +102,24 @@ class Work:
         )  # fmt: skip
 
     def measure(self) -> None:
-        """The model, if there is one, on the test, if there is one."""
+        """The model, if it is trained, on the test, if there is one."""
         import torch
 
         from tempembed.evaluation.trained import evaluate_trained
         from tempembed.memory import peak_bytes
+        from tempembed.tracking.tracker import read_jsonl
 
-        if self._test is None or not (self.output / "modules.json").exists():
+        if self._test is None or not self._is_trained:
             return
+        seconds = time.monotonic() - self._began
+        if not self._last and (
+            reports := read_jsonl(self.output / "metrics.jsonl")
+        ):  # trained by an earlier process
+            self._last = reports[-1]
+            rate = self._last.get("train/pairs_per_second") or math.inf
+            seconds = self._last["step"] * self._settings.batch_size / rate
         cost = {
-            "train_seconds": time.monotonic() - self._began,
+            "train_seconds": seconds,
             "pairs_per_second": self._last.get("train/pairs_per_second", 0.0),
             "peak_bytes": peak_bytes(),
         }
@@ -158,14 +174,31 @@ class PreparedData:
     """Of a run."""
 
 
+def apart(function: Callable[..., Result], *arguments: Any) -> Result:
+    """Call it in a process of its own: a driver lives as long as the sweep, and would keep its gigabytes that long."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=_end_with_parent) as pool:
+        return pool.submit(function, *arguments).result()
+
+
+def _end_with_parent() -> None:
+    """A driver that was killed leaves no process behind."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def wait() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True, name="parent").start()
+
+
 def prepare_apart(settings: TrainSettings) -> PreparedData:
-    """`prepare` in a process of its own: a driver lives as long as the sweep, and would keep its 1.5 GB that long.
+    """`prepare`, apart.
 
     Raises:
         UserError: as `prepare`.
     """
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        return pool.submit(_prepare, settings).result()
+    return apart(_prepare, settings)
 
 
 def _prepare(settings: TrainSettings) -> PreparedData:
@@ -185,9 +218,8 @@ def _prepare(settings: TrainSettings) -> PreparedData:
 
 
 def save_codecs_apart(prepared: Path, output: Path, specs: dict[str, str]) -> None:
-    """`save_codecs` in a process of its own, for the same reason."""
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        pool.submit(_save_codecs, prepared, output, specs).result()
+    """`save_codecs`, apart."""
+    apart(_save_codecs, prepared, output, specs)
 
 
 def _save_codecs(prepared: Path, output: Path, specs: dict[str, str]) -> None:
@@ -219,6 +251,24 @@ def check_capacity(num_workers: int, cpus_per_worker: float, use_gpu: bool) -> i
             "or add nodes"
         )
     return fits
+
+
+def await_room(num_workers: int, cpus_per_worker: float, use_gpu: bool) -> None:
+    """Wait until others have left room for a run of this size, and say so. (Ray Train would give up after a minute.)"""
+    need = {"CPU": num_workers * cpus_per_worker, **({"GPU": num_workers} if use_gpu else {})}
+    said = -math.inf
+    while missing := {
+        name: free
+        for name, amount in need.items()
+        if (free := ray.available_resources().get(name, 0.0)) < amount - 1e-6
+    }:
+        if time.monotonic() - said > SAY_SECONDS:
+            said = time.monotonic()
+            sums = "; ".join(
+                f"{name}: {need[name]:g} needed, {free:g} free" for name, free in missing.items()
+            )
+            print(f"waiting for others to end ({sums})", flush=True)
+        time.sleep(0.5)
 
 
 def check_batch(settings: TrainSettings, num_workers: int) -> None:
@@ -255,7 +305,8 @@ def fit(
     Our own checkpoints in `output` are what a restarted worker goes on from; Ray is given none.
 
     Raises:
-        UserError: what went wrong on a worker, as one line.
+        LostError: workers died, fell silent, or could not be started; their checkpoints are there.
+        UserError: what else went wrong on a worker, as one line.
     """
     check_name(output.name, "run")
     storage = output.parent / ".ray"
@@ -305,7 +356,7 @@ def fit(
         else:
             trainer.fit()
     except ray.train.TrainingFailedError as error:
-        raise UserError(reason(error)) from error
+        raise (LostError if is_lost(error) else UserError)(reason(error)) from error
 
 
 def fit_here(
@@ -348,6 +399,15 @@ def _config(
     """What `Work` reads."""
     places = {"prepared": str(prepared), "output": str(output), "spool": str(spool)}
     return {"settings": settings.to_dict(), "run": run, **places, **others}
+
+
+def is_lost(error: ray.train.TrainingFailedError) -> bool:
+    """Whether workers are gone, and none of them met an error of its own before."""
+    failures = getattr(error, "worker_failures", None)
+    if failures is None:  # the controller's: no start in time, a node that is taken away
+        return True
+    causes = [getattr(failure, "_base_exc", failure) for failure in failures.values()]
+    return any(isinstance(cause, SilentRankError | ray.exceptions.RayActorError) for cause in causes)
 
 
 def reason(error: Exception) -> str:

@@ -18,7 +18,7 @@ import tyro
 from ray_jobs.connect import connect
 from ray_jobs.metrics import RunMetrics, measured, tell, tell_depth
 from ray_jobs.progress import Progress, followed
-from ray_jobs.run import STOP, check_batch, check_capacity, fit, prepare_apart
+from ray_jobs.run import STOP, await_room, check_batch, check_capacity, fit, prepare_apart
 from tempembed.commands.train import Run
 from tempembed.console import first_signal, run
 from tempembed.errors import UserError
@@ -81,14 +81,15 @@ def main() -> None:
     folder.lock()
     there = None if command.fresh else folder.settings()
     identity = there["id"] if there and "id" in there else uuid4().hex
-    goes_on = folder.open(
-        {"id": identity, "settings": command.settings.to_dict()},
-        defaults=TrainSettings().to_dict(), fresh=command.fresh,
-    )  # fmt: skip
+    of_run = {"id": identity, "settings": command.settings.to_dict()}
+    if there:  # refuse before the work of preparing
+        folder.open({**there, **of_run}, defaults=TrainSettings().to_dict())
     (output / STOP).unlink(missing_ok=True)
     connect()
     check_capacity(least, command.cpus_per_worker, command.use_gpu)
     prepared = prepare_apart(command.settings)
+    data = {"fingerprint": prepared.meta["fingerprint"]}
+    goes_on = folder.open(of_run | data, defaults=TrainSettings().to_dict() | data, fresh=command.fresh)
     if goes_on:
         print(f"going on with {output}", flush=True)
     spool = Spool(output / SPOOL)
@@ -96,7 +97,8 @@ def main() -> None:
 
     def stop_in_order() -> None:
         (output / STOP).touch()  # the workers stop at their next report, with a checkpoint
-        tracked.finish("KILLED")  # `ray job stop` kills after three seconds
+        if status != "FINISHED":
+            tracked.finish("KILLED")  # now: a Ray of somebody else kills three seconds after `ray job stop`
 
     with ExitStack() as at_the_end:
         asked = at_the_end.enter_context(first_signal(STOPPING, stop_in_order))
@@ -105,13 +107,15 @@ def main() -> None:
             from tempembed.tracking.mlflow import Delivery, start_run
 
             root = start_run(uri, command.experiment, output.name, command.settings.to_dict(), identity)
-            courier = Courier(spool, Delivery(root, output), uri, partial(print, flush=True))
+            said = partial(print, flush=True)
+            courier = Courier(spool, Delivery(root, output), uri, said, run_id=root.run_id)
             at_the_end.callback(courier.close)
             tell_depth(courier, run=output.name)
         at_the_end.callback(lambda: tracked.finish(status))
         at_the_end.enter_context(followed(output / PROGRESS))
         try:
             if not (output / REPORT).exists() and not asked():
+                await_room(least, command.cpus_per_worker, command.use_gpu)
                 fit(
                     command.settings,
                     prepared=prepared.folder,

@@ -11,14 +11,15 @@ import dataclasses
 import logging
 import os
 import re
+import shutil
 import signal
 import sys
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from types import FrameType
 from typing import Any, Literal
 from uuid import uuid4
 
@@ -30,9 +31,12 @@ from ray.tune.schedulers import ASHAScheduler
 from ray_jobs.board import Board, results
 from ray_jobs.connect import connect
 from ray_jobs.metrics import RunMetrics, tell_depth
-from ray_jobs.queue import Queue, asked, grid, unfinished
+from ray_jobs.queue import Queue, grid, is_unfinished, unfinished
+from ray_jobs.queue import asked as proposed
 from ray_jobs.run import (
+    ERROR,
     PreparedData,
+    await_room,
     check_batch,
     check_capacity,
     fit,
@@ -42,8 +46,8 @@ from ray_jobs.run import (
 )
 from tempembed.atomic import write_json
 from tempembed.compression.spec import ALIAS_BUDGETS, sweep_specs
-from tempembed.console import run
-from tempembed.errors import UserError
+from tempembed.console import first_signal, run
+from tempembed.errors import LostError, UserError
 from tempembed.names import check_name
 from tempembed.redact import redact, refuse_secret
 from tempembed.report.html import write_html
@@ -58,7 +62,7 @@ from tempembed.search.study import Study
 from tempembed.settings import TrainSettings
 from tempembed.tracking.courier import Courier
 from tempembed.tracking.mlflow import Delivery, start_run
-from tempembed.tracking.registry import Registry
+from tempembed.tracking.registry import Registry, UnansweredError
 from tempembed.tracking.spool import Spool, SpooledRun
 from tempembed.tracking.winners import Candidate, promote
 
@@ -66,9 +70,15 @@ OBJECTIVES = (
     "infonce:0.03", "infonce:0.06", "infonce:0.1", "infonce:0.2", "infonce:0.4",
     "mrl:0.06", "tempagg", "tempaggmrl", "tempspecmrl",
 )  # fmt: skip
+LEAVE_SECONDS = 100.0
+"""How long trials may take to stop with a checkpoint; jobs of our stack have RAY_JOB_STOP_WAIT_TIME_S = 120 for it."""
+STOPPING = (
+    "stopping: trials stop with a checkpoint; the same command goes on from here, again to stop at once"
+)
+AGAIN = "the same command again decides"
 DRAIN_SECONDS = 5.0
 """How long the end of a sweep waits for MLflow before it leaves the registry undecided."""
-PLACES = ("output", "resume", "fresh", "mlflow_uri")
+PLACES = ("output", "resume", "fresh", "mlflow_uri", "max_failures")
 """Fields of a sweep that say where it runs, not what it is."""
 
 
@@ -118,6 +128,8 @@ class Sweep(TrainSettings):
     """CPUs of a worker."""
     use_gpu: bool = False
     """One GPU for each worker."""
+    max_failures: int = 2
+    """How often a trial whose processes died is taken up again, from its newest checkpoint, when the others are done."""
     mlflow_uri: str | None = None
     """MLflow tracking server; default: MLFLOW_TRACKING_URI, or mlflow.db in --output."""
     experiment: str = "tempembed"
@@ -134,6 +146,7 @@ class Sweep(TrainSettings):
             ("reduction_factor", 2),
             ("stop_bytes", 1),
             ("num_workers", 0),
+            ("max_failures", 0),
         ):
             if getattr(self, name) < least:
                 raise UserError(f"--{name.replace('_', '-')}: expected >= {least}, got {getattr(self, name)}")
@@ -234,13 +247,16 @@ def trial(
         metrics.after_report(None, [report], None)
         tune.report(report)
 
+    (folder / ERROR).unlink(missing_ok=True)  # of an earlier attempt
     try:
         if workers:
             fit(settings, **what, **workers, use_gpu=use_gpu, callbacks=[TuneReportCallback(), metrics])
         else:
             fit_here(settings, **what, use_gpu=use_gpu, tell=tell)
+    except LostError:  # nothing that the trial did: the board has it trained again
+        raise
     except UserError as error:
-        (folder / "error.txt").write_text(str(error))
+        (folder / ERROR).write_text(str(error))
         if not workers:  # what Ray Train tells of its own
             cause = error.__cause__
             metrics.after_exception(None, {0: cause if isinstance(cause, Exception) else error})
@@ -274,7 +290,7 @@ def resumed(sweep: Sweep) -> Sweep:
             f"--resume {sweep.resume}: expected no other settings than the sweep's own, got "
             f"{', '.join('--' + k.replace('_', '-') for k in changed)}; leave them out, or start another sweep"
         )
-    return Sweep(**stored, output=str(folder), mlflow_uri=sweep.mlflow_uri)
+    return Sweep(**stored, output=str(folder), mlflow_uri=sweep.mlflow_uri, max_failures=sweep.max_failures)
 
 
 def main() -> None:
@@ -335,7 +351,7 @@ def sweep_trials(sweep: Sweep, settings: dict[str, TrainSettings] | None = None)
             output / "study.db", num_goals=len(goals), families=sweep.families, width=prepared.width,
             sampler=sweep.search, seed=sweep.seed,  # type: ignore[arg-type]
         )  # fmt: skip
-        trials = asked(ledger, study, sweep.num_trials, sweep.of_point)
+        trials = proposed(ledger, study, sweep.num_trials, sweep.of_point)
     uri = sweep.mlflow_uri or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{output / 'mlflow.db'}"
     num_trials = len(listed) or sweep.num_trials
     params = {
@@ -362,43 +378,75 @@ def sweep_trials(sweep: Sweep, settings: dict[str, TrainSettings] | None = None)
         goals=goals,
         study=study,
     )
-    _leave_in_order(board, parent, courier)
-    ended = sum(record["status"] != "RUNNING" for record in ledger.records())
+    ended = sum(not is_unfinished(record) for record in ledger.records())
     print(
         f"{num_trials} trials on {prepared.meta['num_pairs']} pairs, {concurrent} at a time"
         + (f"; going on after {ended} that ended" if goes_on else ""),
         flush=True,
     )
-    status = "FAILED"
-    try:
-        if ended < num_trials:
-            queue = Queue(chain(unfinished(ledger), trials))
-            _tune(sweep, queue, num_trials - ended, prepared, output, board, concurrent, rung_steps)
-        left = courier.drain(DRAIN_SECONDS)  # after it the ledger has the ids of all runs
-        found = results(ledger, prepared.width)
-        for result, rank in zip(
-            done := [r for r in found if r["status"] == "FINISHED"],
-            pareto_ranks([list(r["goals"].values()) for r in done]),
-            strict=True,
-        ):
-            result["pareto_rank"] = rank
-            spool.run(result["name"]).points([("pareto_rank", rank, 0)])
-        _report(found, sweep, prepared, output, parent)
-        if not sweep.register:
-            print("registry: not asked (--no-register)", flush=True)
-        elif left:
-            print(
-                f"registry: not decided, {redact(uri)} does not answer; the same command again decides",
-                flush=True,
-            )
-        else:
-            _promote(done, sweep, ledger, prepared, uri, parent)
-        status = "FINISHED"
-    finally:
-        board.leave()
-        parent.finish(status)
-        courier.close()
+    status, left = "FAILED", 0
+
+    def stop_in_order() -> None:
+        if status != "FINISHED":
+            board.ask_to_leave()
+            parent.finish("KILLED")
+            late = threading.Timer(LEAVE_SECONDS, os._exit, (128 + signal.SIGTERM,))
+            late.daemon = True
+            late.start()
+
+    os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"
+    with first_signal(STOPPING, stop_in_order) as asked:
+
+        def leave_if_asked() -> None:
+            if number := asked():
+                raise SystemExit(128 + number)
+
+        try:
+            for attempt in range(1 + sweep.max_failures):
+                todo = chain(unfinished(ledger), trials) if attempt == 0 else unfinished(ledger)
+                count = num_trials - sum(not is_unfinished(record) for record in ledger.records())
+                if count and not asked():
+                    await_room(sweep.num_processes, sweep.cpus_per_worker, sweep.use_gpu)
+                    queue = Queue(todo, lambda: board.is_leaving)
+                    _tune(sweep, queue, count, prepared, output, board, concurrent, rung_steps)
+            leave_if_asked()
+            board.give_up()
+            _remove_checkpoints(ledger)
+            left = courier.drain(DRAIN_SECONDS)  # after it the ledger has the ids of all runs
+            found = results(ledger, prepared.width)
+            for result, rank in zip(
+                done := [r for r in found if r["status"] == "FINISHED"],
+                pareto_ranks([list(r["goals"].values()) for r in done]),
+                strict=True,
+            ):
+                result["pareto_rank"] = rank
+                spool.run(result["name"]).points([("pareto_rank", rank, 0)])
+            _report(found, sweep, prepared, output, parent)
+            leave_if_asked()
+            if not sweep.register:
+                print("registry: not asked (--no-register)", flush=True)
+            elif left:
+                print(f"registry: not decided, {redact(uri)} has not taken all; {AGAIN}", flush=True)
+            else:
+                try:
+                    _promote(done, sweep, ledger, prepared, uri, parent)
+                except UnansweredError as error:
+                    print(f"registry: not decided, {error}; {AGAIN}", flush=True)
+            leave_if_asked()
+            status = "FINISHED"
+        finally:
+            status = "KILLED" if asked() and status != "FINISHED" else status
+            board.leave()
+            parent.finish(status)
+            courier.close(1.0 if left else 8.0)
     return prepared
+
+
+def _remove_checkpoints(ledger: Ledger) -> None:
+    """Of trials that will not go on; those that finished have none."""
+    for record in ledger.records():
+        if record["status"] != "FINISHED" and not is_unfinished(record):
+            shutil.rmtree(ledger.trial_folder(record["name"]) / "checkpoints", ignore_errors=True)
 
 
 def _promote(
@@ -424,19 +472,6 @@ def _promote(
     kept = {"name": name, "decisions": [dataclasses.asdict(decision) for decision in decisions]}
     write_json(ledger.folder / "decisions.json", kept)
     parent.file(ledger.folder / "decisions.json")
-
-
-def _leave_in_order(board: Board, parent: SpooledRun, courier: Courier) -> None:
-    def stopped(number: int, frame: FrameType | None) -> None:
-        print("stopping; the same command goes on from here", flush=True)
-        board.leave()
-        parent.finish("KILLED")
-        courier.close(2.0)  # `ray job stop` kills after three seconds
-        os._exit(128 + number)  # Tune would catch anything that is raised here, and go on
-
-    os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"
-    signal.signal(signal.SIGTERM, stopped)
-    signal.signal(signal.SIGINT, stopped)
 
 
 def _report(

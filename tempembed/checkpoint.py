@@ -1,6 +1,5 @@
 """Checkpoints: everything that the next step depends on, as safetensors and JSON, complete, checked, or absent."""
 
-import errno
 import json
 import os
 import shutil
@@ -9,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import nn
 
 from tempembed.checksums import check, checksums
+from tempembed.disk import room_for
 from tempembed.errors import UserError
 from tempembed.untrusted import read_json, read_tensors
 
@@ -24,10 +23,6 @@ MODEL, OPTIMIZER, STATE, MANIFEST = (
     "manifest.json",
 )
 PARTIAL = ".partial-"
-
-
-class DiskFullError(UserError):
-    """There is no room for a checkpoint; the ones before it are untouched."""
 
 
 class DamagedError(UserError):
@@ -52,30 +47,27 @@ def save_checkpoint(
     weights = {k: v.contiguous() for k, v in model.state_dict().items()}
     state = optimizer.state_dict()["state"]
     flat = {f"{index}.{name}": value for index, values in state.items() for name, value in values.items()}
+    need = sum(t.nbytes for t in (*weights.values(), *flat.values()))
     try:
-        partial.mkdir(parents=True)
-        save_file(weights, partial / MODEL)
-        save_file(flat, partial / OPTIMIZER)
-        (partial / STATE).write_text(json.dumps({"step": step, "settings": settings}, indent=1))
-        sums = checksums(partial, (MODEL, OPTIMIZER, STATE))
-        (partial / MANIFEST).write_text(json.dumps({"sha256": sums}, indent=1))
-        for path in (*partial.iterdir(), partial):
-            _flush(path)
-        shutil.rmtree(final, ignore_errors=True)
-        partial.rename(final)
-        _flush(folder)
-    except (OSError, SafetensorError) as error:
+        with room_for(f"checkpoint of step {step}", folder, need):
+            partial.mkdir(parents=True)
+            save_file(weights, partial / MODEL)
+            save_file(flat, partial / OPTIMIZER)
+            (partial / STATE).write_text(json.dumps({"step": step, "settings": settings}, indent=1))
+            sums = checksums(partial, (MODEL, OPTIMIZER, STATE))
+            (partial / MANIFEST).write_text(json.dumps({"sha256": sums}, indent=1))
+            for path in (*partial.iterdir(), partial):
+                _flush(path)
+            shutil.rmtree(final, ignore_errors=True)
+            partial.rename(final)
+            _flush(folder)
+    except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
-        if getattr(error, "errno", None) == errno.ENOSPC or "No space left" in str(error):
-            need = sum(t.nbytes for t in (*weights.values(), *flat.values()))
-            raise DiskFullError(
-                f"checkpoint of step {step} in {folder}: expected {need / 1e6:,.1f} MB of disk, got "
-                f"{shutil.disk_usage(folder).free / 1e6:,.1f} MB; make room, and give the same command again: it goes on "
-                f"from {_newest(folder)}"
-            ) from error
         raise
     for old in checkpoints(folder)[:-keep]:
-        shutil.rmtree(old)
+        doomed = folder / f"{PARTIAL}{old.name}"
+        old.rename(doomed)
+        shutil.rmtree(doomed, ignore_errors=True)  # on NFS a file that somebody has open stays for a while
     return final
 
 
@@ -157,7 +149,7 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor], dict[str
 
 
 def _check_settings(path: Path, there: dict[str, Any], here: dict[str, Any]) -> None:
-    if changed := {k for k in here if there.get(k) != here[k]}:
+    if changed := {k for k in here if there.get(k, here[k]) != here[k]}:
         differences = ", ".join(f"{k}: {there.get(k)!r} there, {here[k]!r} here" for k in sorted(changed))
         raise UserError(
             f"resume from {path}: expected the settings of the run that wrote it, got {differences}; "
@@ -176,18 +168,13 @@ def _restore(
     try:
         for key, value in flat.items():
             index, name = key.split(".", 1)
-            restored.setdefault(int(index), {})[name] = value
+            restored.setdefault(int(index), {})[name] = value.clone()  # not the file, which is removed later
         model.load_state_dict(weights)
         optimizer.load_state_dict({**optimizer.state_dict(), "state": restored})
     except (RuntimeError, ValueError, KeyError) as error:
         raise UserError(
             f"resume from {path}: expected a checkpoint of this model, got another ({str(error)[:300]}); use another --output"
         ) from error
-
-
-def _newest(folder: Path) -> str:
-    found = checkpoints(folder)
-    return found[-1].name if found else "the start"
 
 
 def _flush(path: Path) -> None:

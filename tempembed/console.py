@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
+from tempembed.disk import is_full
 from tempembed.errors import UserError
 
 
@@ -55,6 +56,11 @@ def run(function: Callable[[], None]) -> None:
         function()
     except UserError as error:
         say(f"error: {error}")
+        sys.exit(2)
+    except OSError as error:
+        if not is_full(error):
+            raise
+        say(f"error: the disk is full ({error}); make room, and give the same command again")
         sys.exit(2)
     except KeyboardInterrupt:
         say("interrupted")

@@ -15,3 +15,7 @@ class UserError(ValueError):
 
 class SilentRankError(RuntimeError):
     """A worker does not answer the others; the message names it."""
+
+
+class LostError(UserError):
+    """A process, a machine or the network is gone, through no fault of the run's: the same again may do."""

@@ -5,7 +5,9 @@ import json
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ from tempembed.data.pairs import Pairs, read_pairs, require_rows
 from tempembed.data.split import holdout
 from tempembed.data.text_ids import text_ids
 from tempembed.data.tokens import Tokens
+from tempembed.disk import room_for
 from tempembed.encoders.encoder import Encoder
 from tempembed.encoders.load import load_encoder
 from tempembed.encoders.static import static_encoder
@@ -27,6 +30,7 @@ from tempembed.settings import DEFAULT_WIDTH, INSTALLED_CODE, TrainSettings, fin
 
 FORMAT = 5  # raise when what is prepared from the same input changes
 MANIFEST = "manifest.json"
+FORGOTTEN_SECONDS = 24 * 3600
 DEFAULT_MAX_QUERIES = 5_000  # of the embedded test split: +-0.012 on nDCG at 95 %, half the time of all of it
 
 
@@ -171,7 +175,8 @@ def prepare(settings: TrainSettings, say: Callable[[str], None] = lambda _: None
         if folder.exists():
             say(f"{folder} is damaged: prepared anew")
             shutil.rmtree(folder)
-        _write(settings, pairs, task, folder, say)
+        with room_for("prepared data", cache_dir()):
+            _write(settings, pairs, task, folder, say)
     settings.resolved_terms(initial_encoder(settings, prepared).width)  # an objective that does not fit: now
     if pairs.num_skipped:
         say(f"left out {pairs.num_skipped} rows of {pairs.source}: {dict(pairs.skip_reasons)}")
@@ -186,6 +191,7 @@ def _write(
     say: Callable[[str], None],
 ) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
+    _remove_forgotten(folder.parent)
     partial = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".partial-"))
     try:
         tokenizer = None
@@ -226,6 +232,14 @@ def _write(
                 raise
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def _remove_forgotten(folder: Path) -> None:
+    """What processes left that were killed while they wrote."""
+    for path in folder.glob(".partial-*"):
+        with suppress(OSError):  # another process may remove it too
+            if time.time() - path.stat().st_mtime > FORGOTTEN_SECONDS:
+                shutil.rmtree(path, ignore_errors=True)
 
 
 def _is_whole(folder: Path) -> bool:

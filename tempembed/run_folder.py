@@ -25,7 +25,7 @@ class RunFolder:
     what: ClassVar[str] = "run"
     file: ClassVar[str] = "run.json"
     leavings: ClassVar[tuple[str, ...]] = (
-        "checkpoints", "metrics.jsonl", "progress.log", *SPOOL_FILES, "modules.json", "evaluation.json",
+        "checkpoints", "metrics.jsonl", "progress.log", *SPOOL_FILES, "modules.json", "trained.json", "evaluation.json",
     )  # fmt: skip
     """What `fresh` removes."""
 
@@ -41,19 +41,7 @@ class RunFolder:
         Raises:
             UserError: another live one is at work in the folder.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self._lock = (self.folder / ".lock").open("a+")
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            self._lock.seek(0)
-            raise UserError(
-                f"{self.what} {self.folder}: expected no other driver at work on it, another one holds it now "
-                f"({self._lock.read()[:200] or 'unknown'}); wait for it, stop it, or choose another --output"
-            ) from None
-        self._lock.truncate(0)
-        self._lock.write(f"process {os.getpid()} on {socket.gethostname()}")
-        self._lock.flush()
+        self._lock = hold(self.folder, self.what)
 
     def settings(self) -> dict[str, Any] | None:
         """What `open` wrote, or None.
@@ -86,6 +74,11 @@ class RunFolder:
         there = self.settings()
         settings = json.loads(json.dumps(settings))
         if there is None:
+            if left := [name for name in self.leavings if (self.folder / name).exists()]:
+                raise UserError(
+                    f"{self.what} {self.folder}: expected a folder that is new, or {self.file} in it, found {', '.join(left)} and "
+                    "no such file; choose another --output, or throw these away with --fresh"
+                )
             self.folder.mkdir(parents=True, exist_ok=True)
             write_json(self.folder / self.file, settings)
             return False
@@ -100,6 +93,33 @@ class RunFolder:
                 "begin anew in this one with --fresh"
             )
         return True
+
+
+def hold(folder: Path, what: str) -> IO[str]:
+    """Keep others out of a folder, which is made if it is not there; as long as the file that is returned stays open.
+
+    Raises:
+        UserError: another process has it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = (folder / ".lock").open("a+")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        lock.seek(0)
+        raise UserError(
+            f"{what} {folder}: expected no other driver at work on it, another one holds it now "
+            f"({lock.read()[:200] or 'unknown'}); wait for it, stop it, or choose another --output"
+        ) from None
+    except OSError as error:
+        raise UserError(
+            f"{what} {folder}: expected a file system that can lock a file, so that two drivers do not write over each other, got "
+            f"{error}; choose another --output, or have it mounted with locks (Lustre: -o flock; NFS: lockd)"
+        ) from None
+    lock.truncate(0)
+    lock.write(f"process {os.getpid()} on {socket.gethostname()}")
+    lock.flush()
+    return lock
 
 
 def _flat(values: Mapping[str, Any]) -> dict[str, Any]:

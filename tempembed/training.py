@@ -1,6 +1,5 @@
 """The training loop. It knows neither Ray nor MLflow: it reports through a function that it is given."""
 
-import json
 import time
 from collections.abc import Callable, Collection
 from pathlib import Path
@@ -12,9 +11,11 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from tempembed.atomic import write_json
 from tempembed.checkpoint import disk_warning, load_checkpoint, remove_partial, save_checkpoint
 from tempembed.data.batches import BatchPlan
 from tempembed.data.tokens import Tokens
+from tempembed.disk import room_for
 from tempembed.encoders.encoder import Encoder
 from tempembed.errors import UserError
 from tempembed.geometry.negatives import training_influence
@@ -29,9 +30,12 @@ from tempembed.parallel.gradient_cache import cached_forward
 from tempembed.prepare import Prepared, initial_encoder
 from tempembed.settings import TrainSettings
 from tempembed.stopwatch import Stopwatch
+from tempembed.untrusted import read_json
 
 Report = Callable[[dict[str, Any]], None]
 """Takes the metrics of a step; all ranks call it at the same steps."""
+TRAINED = "trained.json"
+"""Written after the model: what it is the model of."""
 NOT_THE_OBJECTIVE = ("gradient_cache", "micro_batch_tokens")
 """Settings that change how a step is computed and not what it computes: a run may go on with others."""
 
@@ -121,7 +125,7 @@ def train(
     stop: Callable[[], bool] = lambda: False,
     say: Callable[[str], None] = lambda line: None,
     device: str | torch.device | None = None,
-) -> Path:
+) -> bool:
     """Train and save a sentence-transformers model in `output`; a pure function of settings, data and world size.
 
     All ranks of a process group call it with the same arguments. Batches depend on (seed, epoch, position)
@@ -136,13 +140,16 @@ def train(
         report: called every `log_every` steps and after the last with the step's metrics. `time/*` are seconds a step
             since the last report, as `Stopwatch` counts them: data, encode, gather (forward), loss, backward (the second
             forward of a gradient cache and DDP's reduction included), optimizer, and report with checkpoints and probes.
-        resume: go on from the newest checkpoint in `output`, if there is one.
+        resume: go on from the newest checkpoint in `output`, if there is one; if the run is done, nothing is left to do.
         stop_after: stop at this step as if interrupted, with a checkpoint and without a model.
         probe: measures the encoder in mid-training; called on rank 0, its metrics join the step's report.
         probe_at: the steps after which it does.
         stop: asked at every report; once a rank's says yes, all ranks stop there, with a checkpoint and without a model.
         device: default the GPU of this process; the CPU where there is none, or where ranks talk over gloo.
         say: takes warnings: a disk that is nearly full, a checkpoint that is damaged.
+
+    Returns:
+        Whether the model is there: false if the run was stopped.
 
     Raises:
         NonFiniteLossError: names the step and the term.
@@ -169,9 +176,14 @@ def train(
     optimizer = _optimizer(settings, encoder, temperatures)
     trained = nn.ModuleDict({"encoder": encoder, "temperatures": temperatures})
     identity = {k: v for k, v in settings.to_dict().items() if k not in NOT_THE_OBJECTIVE}
-    identity["num_steps"] = num_steps
+    identity |= {"num_steps": num_steps, "fingerprint": prepared.meta["fingerprint"]}
     folder = output / "checkpoints"
+    done_before = resume and _is_trained(output, identity)
+    _agree_on(num_steps if done_before else 0)
+    if done_before:
+        return True
     if rank == 0:
+        (output / TRAINED).unlink(missing_ok=True)
         folder.mkdir(parents=True, exist_ok=True)
         remove_partial(folder)
         if warning := disk_warning(folder, trained):
@@ -273,11 +285,21 @@ def train(
         if stopped:
             break
     if rank == 0 and done == num_steps:
-        encoder.save(output)
-        (output / "settings.json").write_text(json.dumps(settings.to_dict(), indent=1))
+        with room_for("model", output, sum(p.nbytes for p in encoder.parameters())):
+            encoder.save(output)
+            write_json(output / "settings.json", settings.to_dict())
+            write_json(output / TRAINED, identity)
     if world_size > 1:
         dist.barrier()
-    return output
+    return done == num_steps
+
+
+def _is_trained(output: Path, identity: dict[str, Any]) -> bool:
+    """Whether the folder has the whole model of this run."""
+    try:
+        return (output / "modules.json").exists() and read_json(output / TRAINED) == identity
+    except UserError:
+        return False
 
 
 def _device() -> torch.device:

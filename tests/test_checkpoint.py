@@ -1,18 +1,21 @@
+import errno
 import shutil
 import subprocess
+from pathlib import Path
 
 import pytest
 import torch
+from safetensors import SafetensorError
 
 from tempembed.checkpoint import (
     DamagedError,
-    DiskFullError,
     checkpoints,
     disk_warning,
     load_checkpoint,
     remove_partial,
     save_checkpoint,
 )
+from tempembed.disk import DiskFullError, is_full
 from tempembed.errors import UserError
 
 FILES = ("model.safetensors", "optimizer.safetensors", "state.json", "manifest.json")
@@ -130,3 +133,15 @@ def test_a_full_disk_leaves_the_last_checkpoint_and_nothing_of_the_next(tmp_path
         assert len(checkpoints(disk)) == 2
     finally:
         subprocess.run(["umount", "-l", str(disk)], check=True)
+
+
+def test_a_used_up_quota_is_a_full_disk():
+    assert is_full(OSError(errno.EDQUOT, "Disk quota exceeded"))
+    assert is_full(SafetensorError("I/O error: Disk quota exceeded (os error 122)"))
+    assert not is_full(OSError(errno.EACCES, "Permission denied"))
+
+
+def test_what_is_restored_holds_no_file_open(two):
+    model, optimizer = trained(0)
+    assert load_checkpoint(two, model, optimizer, {"seed": 3}) == 2
+    assert str(two) not in Path("/proc/self/maps").read_text()

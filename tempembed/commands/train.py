@@ -8,6 +8,7 @@ from typing import Any
 
 from tempembed.console import first_signal, progress_line, say
 from tempembed.errors import UserError
+from tempembed.run_folder import hold
 from tempembed.settings import TrainSettings
 from tempembed.untrusted import check_place
 
@@ -69,12 +70,13 @@ def train_command(command: Train) -> None:
         tracker.log(metrics)
         say(progress_line(metrics))
 
-    with first_signal("stopping at the next report, with a checkpoint; again to stop at once") as caught:
-        train(
+    stopping = "stopping at the next report, with a checkpoint; again to stop at once"
+    with hold(output, "run"), first_signal(stopping) as caught:
+        is_trained = train(
             command.settings, prepared, output, report,
             resume=command.resume, stop_after=command.stop_after, stop=lambda: caught() is not None, say=say,
         )  # fmt: skip
-    if not (output / "modules.json").exists():
+    if not is_trained:
         say("stopped with a checkpoint; go on with --resume")
         if number := caught():
             sys.exit(128 + number)

@@ -18,7 +18,7 @@ class Ledger(RunFolder):
     what: ClassVar[str] = "sweep"
     file: ClassVar[str] = "sweep.json"
     leavings: ClassVar[tuple[str, ...]] = (
-        "trials", ".tune", "study.db", "trials.json", "report.html", *SPOOL_FILES,
+        "trials", ".tune", "study.db", "trials.json", "report.html", "decisions.json", *SPOOL_FILES,
     )  # fmt: skip
 
     def __init__(self, folder: Path) -> None:
@@ -41,6 +41,10 @@ class Ledger(RunFolder):
             known = {"name": name, **(read_object(folder / RECORD) or {}), **facts}
             write_json(folder / RECORD, known)
         return known
+
+    def known(self, name: str) -> dict[str, Any]:
+        """What is known of a trial; nothing of one that is not there."""
+        return read_object(self.trial_folder(name) / RECORD) or {}
 
     def records(self) -> list[dict[str, Any]]:
         """Of all trials, in the order of their numbers."""

@@ -24,7 +24,7 @@ class RefusedError(Exception):
 
 
 class Courier(threading.Thread):
-    """Reads on from where the last courier to the same address came; a new address is told everything."""
+    """Reads on from where the last courier to the same run came; a new address or run is told everything."""
 
     def __init__(
         self,
@@ -32,6 +32,8 @@ class Courier(threading.Thread):
         deliver: Callable[[dict[str, Any]], None],
         address: str,
         say: Callable[[str], None] = lambda line: None,
+        *,
+        run_id: str = "",
     ) -> None:
         """Start delivering.
 
@@ -41,14 +43,16 @@ class Courier(threading.Thread):
                 taken just before the process died comes again.
             address: of the server.
             say: takes a line when an outage begins and when it ends.
+            run_id: of the root run there; one that is new, after the old one was deleted, is told everything.
         """
         super().__init__(daemon=True, name="courier")
-        self._path, self._deliver, self._address, self._say = spool.path, deliver, redact(address), say
+        self._path, self._deliver, self._address, self._run_id = spool.path, deliver, redact(address), run_id
+        self._say = say
         self._sent = spool.path.with_suffix(".sent")
         self._refused = spool.path.with_suffix(".refused")
         self._offset = self._counted = self._load()
         self._found = self._taken = 0
-        self._counting = threading.Lock()
+        self._counting = threading.RLock()  # a signal may come within
         self._closing = threading.Event()
         self.start()
 
@@ -123,14 +127,18 @@ class Courier(threading.Thread):
     def _load(self) -> int:
         try:
             known = json.loads(self._sent.read_text())
-            return int(known["offset"]) if known["address"] == self._address else 0
-        except (OSError, ValueError, KeyError, TypeError):
+            same = known["address"] == self._address and known.get("run_id", self._run_id) == self._run_id
+            offset = int(known["offset"])
+            return offset if same and 0 <= offset <= self._path.stat().st_size else 0
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError):
             return 0
 
     def _save(self) -> None:
         partial = Path(f"{self._sent}.partial")
         try:
-            partial.write_text(json.dumps({"address": self._address, "offset": self._offset}))
+            partial.write_text(
+                json.dumps({"address": self._address, "run_id": self._run_id, "offset": self._offset})
+            )
             partial.replace(self._sent)
         except OSError:
             pass  # what was taken is told again; that does no harm

@@ -4,7 +4,6 @@ Only `MlflowClient` with explicit run ids: MLflow's active run is thread-local, 
 another thread would open a stray run.
 """
 
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -149,12 +148,6 @@ class Delivery:
             run.finish(record["status"])
 
 
-def _answer_soon() -> None:
-    """MLflow's client would try a server that is gone for four minutes; the courier tries again by itself."""
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
-
-
 def _artifacts(uri: str) -> str | None:
     """Beside a database of our own; MLflow would put them into the working folder of whoever starts the run."""
     path = uri.removeprefix("sqlite:///")
@@ -176,7 +169,6 @@ def start_run(
     Raises:
         UserError: nothing answers at `uri`.
     """
-    _answer_soon()
     client = MlflowClient(uri)
     if identity:
         check_name(identity, "run's id")
@@ -190,11 +182,11 @@ def start_run(
             client.update_run(there[0].info.run_id, "RUNNING")
             return MlflowRun(client, there[0].info.run_id, experiment_id)
         run = client.create_run(experiment_id, run_name=name, tags={IDENTITY: identity} if identity else {})
+        started = MlflowRun(client, run.info.run_id, experiment_id)
+        started.params(params)
+        return started
     except MlflowException as error:
         raise UserError(
             f"MLflow at {redact(uri)}: expected a tracking server, got {redact(str(error).splitlines()[0])[:200]}; "
             "start one, or correct MLFLOW_TRACKING_URI"
         ) from error
-    started = MlflowRun(client, run.info.run_id, experiment_id)
-    started.params(params)
-    return started

@@ -50,6 +50,10 @@ def registered_name(data: str, fingerprint: str) -> str:
     return f"{PREFIX}{re.sub(r'[^a-z0-9]+', '-', Path(data).stem.lower()).strip('-')[:100]}-{fingerprint[:8]}"
 
 
+class UnansweredError(UserError):
+    """MLflow does not answer; later it may."""
+
+
 class Registry:
     """Reads and writes one tracking server's registry."""
 
@@ -66,7 +70,7 @@ class Registry:
         try:
             yield
         except MlflowException as error:
-            raise UserError(
+            raise UnansweredError(
                 f"registry {self._shown}: expected MLflow to answer, got {redact(str(error).splitlines()[0])[:200]}; start it, or "
                 "correct --mlflow-uri or MLFLOW_TRACKING_URI"
             ) from error

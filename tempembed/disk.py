@@ -1,0 +1,51 @@
+"""A full disk, as an error that says what to do."""
+
+import errno
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from safetensors import SafetensorError
+
+from tempembed.errors import UserError
+
+NUMBERS = (errno.ENOSPC, errno.EDQUOT)
+WORDS = ("No space left", "os error 28", "quota exceeded", f"os error {errno.EDQUOT}")
+"""What libraries say that keep no number."""
+
+
+class DiskFullError(UserError):
+    """There is no room on the disk; what was there before is untouched."""
+
+
+def is_full(error: BaseException) -> bool:
+    """Whether it came of a full disk, or of a quota that is used up."""
+    if getattr(error, "errno", None) in NUMBERS:
+        return True
+    return isinstance(error, OSError | SafetensorError) and any(words in str(error) for words in WORDS)
+
+
+@contextmanager
+def room_for(what: str, folder: Path, need: int | None = None) -> Iterator[None]:
+    """Within it, a full disk is a DiskFullError.
+
+    Args:
+        what: is written.
+        folder: where.
+        need: bytes of it, if that is known.
+
+    Raises:
+        DiskFullError: with the sum.
+    """
+    try:
+        yield
+    except Exception as error:
+        if not is_full(error):
+            raise
+        there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+        expected = "room" if need is None else f"{need / 1e6:,.1f} MB"
+        raise DiskFullError(
+            f"{what} in {folder}: expected {expected} of disk, got {shutil.disk_usage(there).free / 1e6:,.1f} MB "
+            f"({error}); make room, and give the same command again: nothing that was there before is lost"
+        ) from error
