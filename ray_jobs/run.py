@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import ray
-import ray.exceptions
 import ray.train
 from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer
@@ -402,12 +401,20 @@ def _config(
 
 
 def is_lost(error: ray.train.TrainingFailedError) -> bool:
-    """Whether workers are gone, and none of them met an error of its own before."""
+    """Whether workers are gone, as opposed to an error that they met."""
     failures = getattr(error, "worker_failures", None)
     if failures is None:  # the controller's: no start in time, a node that is taken away
         return True
-    causes = [getattr(failure, "_base_exc", failure) for failure in failures.values()]
-    return any(isinstance(cause, SilentRankError | ray.exceptions.RayActorError) for cause in causes)
+    return any(_is_loss(_cause(failure)) for failure in failures.values())
+
+
+def _cause(failure: Exception) -> Exception:
+    return getattr(failure, "_base_exc", failure)
+
+
+def _is_loss(cause: Exception) -> bool:
+    """Said by Ray of a worker that cannot say anything, or by a worker of one that does not answer."""
+    return isinstance(cause, SilentRankError) or type(cause).__module__.partition(".")[0] == "ray"
 
 
 def reason(error: Exception) -> str:
@@ -418,11 +425,14 @@ def reason(error: Exception) -> str:
 
 
 def first_of(failures: Mapping[int, Exception]) -> str:
-    """The error of the first rank that has one; a rank that says which one is silent comes before those that do not know."""
+    """The error of the first rank that has one; what explains the others' comes first: who is silent, then who is gone."""
 
-    def order(failure: tuple[int, Exception]) -> tuple[bool, int]:
-        return not isinstance(getattr(failure[1], "_base_exc", failure[1]), SilentRankError), failure[0]
+    def order(failure: tuple[int, Exception]) -> tuple[int, int]:
+        cause = _cause(failure[1])
+        return 0 if isinstance(cause, SilentRankError) else 1 if _is_loss(cause) else 2, failure[0]
 
     rank, error = min(failures.items(), key=order)
-    cause = getattr(error, "_base_exc", error)
+    cause = _cause(error)
+    if _is_loss(cause) and not isinstance(cause, SilentRankError):  # Ray's text is a page
+        return f"worker {rank}: {type(cause).__name__}: its process died, or does not answer Ray; the dashboard has its log"
     return f"worker {rank}: {type(cause).__name__}: {str(cause).strip()}"

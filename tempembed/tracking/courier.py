@@ -13,6 +13,8 @@ from tempembed.tracking.spool import Spool, read_records
 BACKOFF = (0.5, 1.0, 2.0, 5.0)
 """Seconds between tries at a server that does not answer."""
 POLL = 0.5
+AWAY_SECONDS = 3.0
+"""How long an end waits for a server that did not answer the last time."""
 
 
 class UnreachableError(Exception):
@@ -54,6 +56,7 @@ class Courier(threading.Thread):
         self._found = self._taken = 0
         self._counting = threading.RLock()  # a signal may come within
         self._closing = threading.Event()
+        self._is_away = False
         self.start()
 
     @property
@@ -65,9 +68,11 @@ class Courier(threading.Thread):
         return max(0, self._found - self._taken)
 
     def drain(self, seconds: float) -> int:
-        """Wait until all is delivered, at most so long; how many records are left."""
-        deadline = time.monotonic() + seconds
-        while (left := self.depth) and time.monotonic() < deadline and self.is_alive():
+        """Wait until all is delivered, at most so long, less if the server is away; how many records are left."""
+        began = time.monotonic()
+        while (left := self.depth) and self.is_alive():
+            if time.monotonic() - began > (min(AWAY_SECONDS, seconds) if self._is_away else seconds):
+                break
             time.sleep(0.05)
         return left
 
@@ -103,6 +108,7 @@ class Courier(threading.Thread):
                     self._say(
                         f"{self._address} does not answer ({str(error)[:160]}); records are kept in {self._path}"
                     )
+                self._is_away = True
                 self._save()
                 self._closing.wait(BACKOFF[min(tries, len(BACKOFF) - 1)])
                 tries += 1
@@ -110,6 +116,7 @@ class Courier(threading.Thread):
             self._save()
 
     def _answered(self, tries: int, since: float) -> int:
+        self._is_away = False
         if tries:
             self._say(f"{self._address} answers again after {time.monotonic() - since:.0f} s")
         return 0

@@ -1,0 +1,82 @@
+"""A sweep that loses a process of a trial, is then asked to stop, and is given again."""
+
+import json
+import os
+import re
+import signal
+
+import psutil
+import pytest
+from mlflow import MlflowClient
+
+from ray_jobs.tune import Sweep
+from tempembed.tracking.tracker import read_jsonl
+from tests.faults.harness import Job, kill, wait_for
+
+pytestmark = [pytest.mark.faults, pytest.mark.ray, pytest.mark.mlflow]
+STEPS, EVERY = 400, 5
+OBJECTIVES = ("infonce:0.1", "mrl:0.1")
+FIRST, SECOND = Sweep(objectives=OBJECTIVES).grid()
+
+
+def trial_process(folder, num_workers):
+    """Of rank 1, or the one that trains the trial by itself."""
+    if num_workers:
+        return psutil.Process(json.loads((folder / ".ranks" / "rank_1.json").read_text())["process"])
+    (found,) = [
+        process
+        for process in psutil.process_iter(["cmdline"])
+        if re.match(r"ray::(ImplicitFunc|trial)", " ".join(process.info["cmdline"] or []))
+    ]
+    return found
+
+
+@pytest.mark.parametrize("num_workers", [2, 0])
+def test_a_sweep_loses_a_process_and_is_stopped(stack, data_dir, tmp_path, holds, num_workers):
+    name = f"sweep-{num_workers}"
+    folders = {each: tmp_path / name / "trials" / each for each in (FIRST, SECOND)}
+    flags = ("--data", data_dir / "train.parquet", "--eval-data", data_dir / "test.parquet", "--width", 64,
+             "--vocabulary", 400, "--batch-size", 32, "--steps", STEPS, "--log-every", EVERY, "--checkpoint-every", 20,
+             "--objectives", *OBJECTIVES, "--num-workers", num_workers, "--cpus-per-worker", 1 if num_workers else 2,
+             "--experiment", name, "--no-register", "--mlflow-uri", stack.mlflow_url)  # fmt: skip
+    sweep = Job(stack, tmp_path / name, flags, module="ray_jobs.tune").submit()
+
+    def steps(trial):
+        return [row["step"] for row in read_jsonl(folders[trial] / "metrics.jsonl")]
+
+    def status(trial):
+        return json.loads((folders[trial] / "trial.json").read_text())["status"]
+
+    def statuses():
+        client = MlflowClient(stack.mlflow_url)
+        experiment = client.get_experiment_by_name(name)
+        found = client.search_runs([experiment.experiment_id]) if experiment else []
+        return {run.info.run_name: run.info.status for run in found}
+
+    wait_for(lambda: steps(FIRST)[-1:] >= [60], 240, 0.05)
+    kill(trial_process(folders[FIRST], num_workers))
+    wait_for(lambda: "its processes died" in sweep.said, 120)
+    wait_for(lambda: steps(SECOND)[-1:] >= [60], 240, 0.05)
+    assert status(FIRST) == "RUNNING"
+    os.kill(sweep.driver().pid, signal.SIGINT)
+    assert sweep.end(120) != 0
+    assert "stopping: trials stop with a checkpoint" in sweep.said
+    stopped = steps(SECOND)[-1]
+    assert stopped < STEPS
+    newest = max((folders[SECOND] / "checkpoints").glob("step_*")).name
+    assert newest == f"step_{stopped:08d}"
+    assert status(SECOND) == "RUNNING"
+    wait_for(lambda: statuses() == {f"sweep {name}": "KILLED", FIRST: "FAILED", SECOND: "KILLED"}, 30)
+
+    assert sweep.submit().end(400) == 0, sweep.said[-4000:]
+    assert "going on after 0 that ended" in sweep.said
+    for trial in folders:
+        assert steps(trial) == list(range(EVERY, STEPS + 1, EVERY))
+        assert status(trial) == "FINISHED"
+        assert not (folders[trial] / "checkpoints").exists()
+    assert statuses() == {f"sweep {name}": "FINISHED", FIRST: "FINISHED", SECOND: "FINISHED"}
+    holds(
+        f"a sweep ({num_workers} Train workers a trial): kill -9 in a trial, then SIGINT",
+        f"the trial is taken up at the end; the other stopped with {newest}; KILLED in MLflow; the same command ends with "
+        f"each report once",
+    )
