@@ -1,6 +1,7 @@
 import dataclasses
 import hashlib
 import json
+import shutil
 import time
 from pathlib import Path
 
@@ -280,3 +281,23 @@ def test_hold_out_keeps_test_pairs_from_training(settings):
     assert prepared.meta["num_pairs"] == len(prepared.queries) == 320 - 80
     assert len(task.documents) == len(documents)
     assert prepare(dataclasses.replace(settings, eval_data=None)).evaluation() is None
+
+
+def test_a_run_that_is_done_is_not_trained_again(settings, tmp_path):
+    whole, _ = run(settings, tmp_path)
+    model = next(tmp_path.glob("**/model.safetensors"))
+    stamp = model.stat().st_mtime_ns
+    again, reports = run(settings, tmp_path, resume=True)
+    assert not reports
+    assert equal(whole, again)
+    assert model.stat().st_mtime_ns == stamp
+
+
+def test_a_model_of_before_is_not_that_of_a_run_that_was_stopped(settings, tmp_path):
+    run(settings, tmp_path)
+    shutil.rmtree(tmp_path / "checkpoints")
+    other = dataclasses.replace(settings, seed=9)
+    assert not train(other, prepare(other), tmp_path, lambda _: None, stop_after=4)
+    assert not (tmp_path / "trained.json").exists()
+    assert train(other, prepare(other), tmp_path, lambda _: None, resume=True)
+    assert json.loads((tmp_path / "trained.json").read_text())["seed"] == 9

@@ -7,6 +7,7 @@ import pytest
 from mlflow import MlflowClient
 
 from tempembed.tracking.courier import Courier, RefusedError, UnreachableError
+from tempembed.tracking.lines import Lines
 from tempembed.tracking.mlflow import Delivery, start_run
 from tempembed.tracking.spool import Spool, read_records
 
@@ -210,3 +211,56 @@ def test_mlflow_keeps_what_it_is_told_twice_once(spool, tmp_path):
     assert (run.info.status, run.data.params, run.data.tags["t"]) == ("FINISHED", {"a": "1"}, "v")
     assert [f.path for f in client.list_artifacts(run.info.run_id)] == ["file.txt"]
     assert client.get_run(root.run_id).info.status == "KILLED"
+
+
+def test_a_line_that_had_no_room_does_not_mix_with_anothers(tmp_path):
+    """Two writers on a disk of 16 KB that is full for a while."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=16k", "tmpfs", str(disk)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("needs the right to mount a small file system")
+    try:
+        one, other = Lines(disk / "lines"), Lines(disk / "lines")
+        for number in range(12):
+            one.append(b"one %02d " % number + b"x" * 1500)
+            other.append(b"other %02d " % number + b"y" * 900)
+        subprocess.run(["mount", "-o", "remount,size=1m", str(disk)], check=True)
+        one.append(b"one end")
+        other.append(b"other end")
+        lines = (disk / "lines").read_bytes().splitlines()
+        for name, length in ((b"one", 1500), (b"other", 900)):
+            mine = [line for line in lines if line.startswith(name + b" ")]
+            assert [line.split()[1] for line in mine] == [*(b"%02d" % number for number in range(12)), b"end"]
+            assert {len(line.split()[2]) for line in mine[:-1]} == {length}
+        assert len(lines) == 26
+    finally:
+        subprocess.run(["umount", "-l", str(disk)], check=True)
+
+
+def test_a_new_run_behind_the_same_address_is_told_everything(spool):
+    server = Server()
+    for step in (1, 2):
+        spool.log("", report(step))
+    assert Courier(spool, server, "a", run_id="old").close(5) == 0
+    assert Courier(spool, server, "a", run_id="old").close(5) == 0
+    assert steps(server.taken) == [1, 2]
+    assert Courier(spool, server, "a", run_id="new").close(5) == 0
+    assert steps(server.taken) == [1, 2, 1, 2]
+    spool.path.write_bytes(
+        spool.path.read_bytes().splitlines(keepends=True)[0]
+    )  # a folder that was copied back
+    spool.path.with_suffix(".sent").write_text(json.dumps({"address": "a", "run_id": "new", "offset": 10**6}))
+    assert Courier(spool, server, "a", run_id="new").close(5) == 0
+    assert steps(server.taken)[4:] == [1]
+
+
+def test_the_end_does_not_wait_long_for_a_server_that_is_away(spool):
+    server = Server()
+    server.out = True
+    spool.log("", report(1))
+    courier = Courier(spool, server, "a")
+    time.sleep(0.3)
+    began = time.monotonic()
+    assert courier.close(60) == 1
+    assert time.monotonic() - began < 10
