@@ -7,7 +7,10 @@ from typing import Any
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write it beside, flush it to the disk, and rename it into place."""
+    """Write it beside, flush it to the disk, and rename it into place; into a pipe or a device, as it is."""
+    if path.exists() and not path.is_file() and not path.is_dir():
+        path.write_text(json.dumps(value, indent=1))
+        return
     partial = path.with_name(f".{path.name}.partial")
     with partial.open("w") as file:
         json.dump(value, file, indent=1)

@@ -173,7 +173,7 @@ def _check_ours(folder: Path) -> None:
     inside = list(folder.iterdir()) if folder.is_dir() else []
     require_inside(folder, inside)
     names = {path.name for path in inside}
-    if folder.is_file() or (names and not (DESCRIPTION in names and names <= FILES)):
+    if (folder.exists() and not folder.is_dir()) or (names and not (DESCRIPTION in names and names <= FILES)):
         raise UserError(
             f"index {folder}: expected a new folder or an index, found something else there; choose another"
         )

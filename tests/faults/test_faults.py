@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -77,8 +78,10 @@ def test_a_killed_head(flags, undisturbed, tmp_path, holds):
         job.reach(8)
         driver, at = job.driver(), time.monotonic()
         ray_pid, _ = stacks[0].processes[-1]
-        for process in [psutil.Process(ray_pid), *psutil.Process(ray_pid).children(recursive=True)]:
-            if "gcs_server" in process.name() or "raylet" in process.name():
+        head = psutil.Process(ray_pid).children(recursive=True)
+        victims = [each for each in head if "gcs_server" in each.name() or "raylet" in each.name()]
+        for process in victims:
+            with suppress(ProcessLookupError):  # Ray ends the others when it sees the first one gone
                 kill(process)
         job.end()
         stop(stacks[0].processes[-1:])

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
+from tempembed.atomic import write_json
 from tempembed.commands.train import check_output
 from tempembed.compression.codec import Codec
 from tempembed.compression.spec import parse_spec
@@ -574,3 +575,23 @@ def test_messages_stay_short():
     with pytest.raises(UserError) as error:
         parse_objective("x" * 100_000, 64)
     assert len(str(error.value)) < 5000
+
+
+def test_what_is_no_folder_is_not_taken_for_an_index(handed, place):
+    """As root, a rename would put a folder in the place of a device."""
+    os.mkfifo(place / "pipe")
+    refused(
+        "expected a new folder or an index, found something else there",
+        lambda: build_index(
+            load_exported(handed / "model"), open_texts(str(handed / "texts.txt")), place / "pipe"
+        ),
+    )
+    assert (place / "pipe").is_fifo()
+
+
+def test_json_into_a_pipe_leaves_the_pipe(place):
+    os.mkfifo(place / "pipe")
+    reader = subprocess.Popen(["cat", place / "pipe"], stdout=subprocess.PIPE)
+    write_json(place / "pipe", {"a": 1})
+    assert json.loads(reader.communicate(timeout=20)[0]) == {"a": 1}
+    assert (place / "pipe").is_fifo()
