@@ -8,7 +8,7 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
@@ -351,7 +351,12 @@ def fit(
     try:
         if threading.current_thread() is threading.main_thread():
             with ThreadPoolExecutor(1) as beside:  # Train would take SIGINT from its caller
-                beside.submit(trainer.fit).result()
+                training = beside.submit(trainer.fit)
+                while not wait(
+                    [training], timeout=0.2
+                ).done:  # awake for signals: MLflow has SIGINT restart what it interrupts
+                    pass
+                training.result()
         else:
             trainer.fit()
     except ray.train.TrainingFailedError as error:

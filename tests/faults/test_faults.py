@@ -279,6 +279,7 @@ def test_stopped_in_order(job, undisturbed, holds, how):
     assert job.end() != 0 or how == "ray job stop"  # whose submission ends well
     wait_for(lambda: not any(worker.is_running() for worker in workers), 60)
     step = job.steps[-1]
+    assert step < NUM_STEPS
     newest = max((job.output / "checkpoints").glob("step_*"))
     wait_for(lambda: _runs(job) == ["KILLED"], 30)
     wait_for(lambda: not _ours({p.pid for p in psutil.process_iter()} - before, job), 60)
