@@ -13,8 +13,11 @@ from tempembed.errors import UserError
 
 
 def say(line: str) -> None:
-    """A line of progress, on standard error."""
-    print(line, file=sys.stderr, flush=True)
+    """A line of progress, on standard error; if nobody reads it any more, the work goes on."""
+    try:
+        print(line, file=sys.stderr, flush=True)
+    except OSError:
+        pass
 
 
 def progress_line(metrics: dict[str, Any]) -> str:
@@ -53,14 +56,23 @@ def first_signal(line: str, then: Callable[[], None] | None = None) -> Iterator[
 def run(function: Callable[[], None]) -> None:
     """Call it; a user's error ends it with 2, Ctrl-C with 130, both without a traceback."""
     try:
-        function()
+        try:
+            function()
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:  # of `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(128 + signal.SIGPIPE)
     except UserError as error:
         say(f"error: {error}")
         sys.exit(2)
     except OSError as error:
-        if not is_full(error):
+        if is_full(error):
+            say(f"error: the disk is full ({error}); make room, and give the same command again")
+        elif error.filename is not None:
+            say(f"error: {error}; check the path, and who may write there")
+        else:
             raise
-        say(f"error: the disk is full ({error}); make room, and give the same command again")
         sys.exit(2)
     except KeyboardInterrupt:
         say("interrupted")

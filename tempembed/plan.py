@@ -58,6 +58,8 @@ class Request:
         for name in ("tokens", "num_workers", "network_gb_per_second"):
             if not getattr(self, name) > 0:
                 raise UserError(f"--{name.replace('_', '-')}: expected > 0, got {getattr(self, name)}")
+        if self.vocabulary < 6:
+            raise UserError(f"--vocabulary: expected >= 6, five of them are not words, got {self.vocabulary}")
         if self.batch_size % self.num_workers or self.hard_negatives < 0:
             raise UserError(
                 f"--batch-size, --hard-negatives: expected a multiple of the {self.num_workers} workers and 0 or more, "
@@ -165,8 +167,9 @@ def measure_rates(encoder: Encoder, terms: Terms, direction: str, tokens: int, p
     encoder.train()
     forward, step = [], []
     budget = min(encoder.micro_batch_tokens, SAMPLE_TOKENS)
-    for size in (budget // 2, budget):
-        texts = sample_texts(encoder, max(2, size // tokens), tokens)
+    few = max(2, budget // 2 // tokens)
+    for num in (few, max(few + 2, budget // tokens)):
+        texts = sample_texts(encoder, num, tokens)
         num_tokens = int(np.diff(texts.offsets).sum())
         forward.append((num_tokens, _seconds(partial(encoder, [texts]))))
         step.append((num_tokens, _seconds(lambda texts=texts: encoder([texts]).sum().backward())))  # type: ignore[misc]

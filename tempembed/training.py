@@ -205,7 +205,7 @@ def train(
     encoder.train()
     began, masked = time.monotonic(), torch.zeros((), device=device)
     stopwatch = Stopwatch()
-    done = start
+    done, has_warned = start, False
     for step in range(start, num_steps if stop_after is None else min(stop_after, num_steps)):
         stopwatch.to("data")
         torch.manual_seed((settings.seed * 1_000_003 + step) * 1_009 + rank)
@@ -250,6 +250,12 @@ def train(
         if at_checkpoint or at_report:
             watch.check(lambda step, rank, text: data.describe(step, rank, text, world_size))
         if at_report:
+            if norm.item() == 0.0 and not has_warned:
+                has_warned = True
+                say(
+                    f"step {done}: the gradient is zero, nothing is learned; does every text of the batch have the same partner, so "
+                    "that no negative is left?"
+                )
             seconds = time.monotonic() - began
             global_T, masked_places, stopping = _over_ranks(loss, masked, stop())
             probed = probe(encoder) if probe and at_probe and rank == 0 else {}

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tempembed.commands.measure import Measure, subject
+from tempembed.commands.measure import Measure, check_new, subject
 from tempembed.console import say
 from tempembed.errors import UserError
 from tempembed.untrusted import check_place
@@ -32,23 +32,36 @@ class Codecs(Measure):
 def codecs_command(command: Codecs) -> None:
     """`tempembed codecs`."""
     from tempembed.compression.codec import Codec
-    from tempembed.compression.spec import BUDGETS, lab_specs, parse_spec
+    from tempembed.compression.spec import BUDGETS, Spec, budget_specs, lab_specs, parse_spec
     from tempembed.evaluation.choice import choices, choose, pareto
     from tempembed.evaluation.evaluate import evaluate, merged
-    from tempembed.evaluation.trained import write_report
+    from tempembed.evaluation.trained import report_files, write_report
     from tempembed.report.pareto import codec_table, other_tasks, recommendation, write_pareto
     from tempembed.report.table import left_out_lines
 
+    if command.bytes < 1:
+        raise UserError(f"--bytes: expected >= 1, got {command.bytes}")
     output = Path(command.output)
     check_place(output, "--output")
+    check_new("--output", output / "report.json", report_files(output / "report.json"), command.data)
     it = subject(command)
+
+    def specs(full: int) -> list[Spec]:
+        """Those of the usual budgets, and of the one that is asked for."""
+        return list(dict.fromkeys([*lab_specs(full), *budget_specs(full, (command.bytes,))]))
+
+    least = min(spec.bytes_per_vector for spec in specs(it.store.width))
+    if command.bytes < least:
+        raise UserError(
+            f"--bytes {command.bytes}: expected at least {least}, the smallest codec of this model"
+        )
     names = [task.name for task in it.tasks]
     if command.task and command.task not in names:
         raise UserError(f"--task: expected one of {names}, got {command.task!r}")
     first = it.tasks[names.index(command.task) if command.task else 0]
     common: dict[str, Any] = {"model": command.model, "say": say}
     labels = it.labels if first is it.tasks[0] else ()
-    evaluation = evaluate([first], it.store.embed, specs=lab_specs, labels=labels, **common)
+    evaluation = evaluate([first], it.store.embed, specs=specs, labels=labels, **common)
     rows = evaluation.report["scores"]
     chosen = choose(rows, evaluation.replicates, command.bytes)
     found = choices(rows, evaluation.replicates, sorted({*BUDGETS, command.bytes}))
@@ -57,6 +70,9 @@ def codecs_command(command: Codecs) -> None:
         winners = [parse_spec(choice.best["spec"], evaluation.report["width"]).search for choice in found]
         evaluation = merged(evaluation, evaluate(rest, it.store.embed, specs=lambda full: winners, **common))
     evaluation.report["mteb"] = it.full_precision(output / "mteb")
+    evaluation.report["model_fingerprint"] = it.store.fingerprint
+    evaluation.report["max_tokens"] = command.max_tokens
+    evaluation.report["codec"] = chosen.best["spec"]
     write_report(evaluation, output / "report.json")
     write_pareto(evaluation.report, rows, pareto(rows), found, output / "pareto.html")
     spec = parse_spec(chosen.best["spec"], evaluation.report["width"])

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tempembed.commands.measure import Measure, Subject, subject
+from tempembed.commands.measure import Measure, Subject, check_new, subject
 from tempembed.console import say
 from tempembed.errors import UserError
 from tempembed.untrusted import check_place
@@ -37,7 +37,7 @@ def evaluate_command(command: Evaluate) -> None:
     """`tempembed evaluate`."""
     from tempembed.compression.spec import lab_specs, paper_specs, parse_spec
     from tempembed.evaluation.evaluate import evaluate
-    from tempembed.evaluation.trained import write_report
+    from tempembed.evaluation.trained import report_files, write_report
     from tempembed.report.model_page import write_model_page
     from tempembed.report.table import score_table
 
@@ -45,6 +45,7 @@ def evaluate_command(command: Evaluate) -> None:
     if output.suffix != ".json":
         raise UserError(f"--output: expected a file name that ends in .json, got {command.output}")
     check_place(output, "--output")
+    check_new("--output", output, [*report_files(output), output.with_suffix(".html")], command.data)
     sets = {"paper": paper_specs, "lab": lab_specs}
 
     def specs(full: int) -> list[Any]:

@@ -4,7 +4,7 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tempembed.console import say
 from tempembed.errors import UserError
@@ -103,12 +103,32 @@ def _local(command: Export) -> "Source":
             raise UserError(
                 f"--codec {command.codec}: expected that of {folder}, got that of {report['model']}"
             )
+        if report:
+            _check_codec(command.codec, folder, report, codec)
     provenance = Provenance(codec=codec)
     if settings := _settings(folder):
         provenance = Provenance.of_settings(settings, load_encoder(str(folder)).width, codec)
         if fitted:  # measured on what tempembed codecs was given
             provenance = replace(provenance, test_data="")
     return Source(model=folder, provenance=provenance, report=report, codec=fitted)
+
+
+def _check_codec(given: str, folder: Path, report: dict[str, Any], codec: str) -> None:
+    """Whether it was fitted on this model's embeddings; a report of before tells it by the model's name only."""
+    from tempembed.encoders.load import load_encoder
+
+    if report.get("codec", codec) != codec:
+        raise UserError(
+            f"--codec {given}: expected the codec of its report, {report['codec']}, got {codec}; run tempembed codecs again"
+        )
+    if "model_fingerprint" in report:
+        limit = report.get("max_tokens")
+        found = load_encoder(str(folder), limit if isinstance(limit, int) else None).fingerprint()
+        if found != report["model_fingerprint"]:
+            raise UserError(
+                f"--codec {given}: expected one that was fitted on {folder}, got one of another model of that name; run tempembed "
+                "codecs on this one"
+            )
 
 
 def _settings(folder: Path) -> TrainSettings | None:

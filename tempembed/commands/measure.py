@@ -1,5 +1,6 @@
 """What `tempembed evaluate` and `tempembed codecs` share: a model, and what is measured of it."""
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ import tyro
 from tempembed.console import say
 from tempembed.errors import UserError
 from tempembed.names import file_name
+from tempembed.untrusted import check_place, is_file, is_folder, read_json
 
 if TYPE_CHECKING:
     from tempembed.evaluation.store import EmbeddingStore
@@ -38,6 +40,13 @@ class Measure:
     cache: str | None = None
     """Folder for embeddings, so that a text is encoded once per model; default: embeddings/ in tempembed's cache."""
 
+    def __post_init__(self) -> None:
+        for name in ("max_queries", "max_tokens"):
+            if (value := getattr(self, name)) is not None and value < 1:
+                raise UserError(f"--{name.replace('_', '-')}: expected >= 1, got {value}")
+        if self.cache is not None:
+            check_place(Path(self.cache), "--cache")
+
 
 @dataclass(frozen=True)
 class Subject:
@@ -48,6 +57,37 @@ class Subject:
     store: "EmbeddingStore"
     full_precision: Callable[[Path], dict[str, float]]
     """mteb's own scores, with its result files in a folder."""
+
+
+def check_new(flag: str, output: Path, files: Sequence[Path], data: str) -> None:
+    """Refuse to write over the data, or over what is no report of ours.
+
+    Raises:
+        UserError: names the file.
+    """
+    for file in files:
+        if os.path.realpath(file) == os.path.realpath(data):
+            raise UserError(
+                f"{flag} {output}: expected another place than the data's, {file} would be written over"
+            )
+        if is_folder(file):
+            raise UserError(
+                f"{flag} {output}: expected the name of a file, {file} is a folder; choose another"
+            )
+    there = [file for file in files if is_file(file)]
+    if there and not is_report(output):
+        raise UserError(
+            f"{flag} {output}: expected a new file or a report of ours to replace, found {there[0]}; choose another name"
+        )
+
+
+def is_report(path: Path) -> bool:
+    """Whether a report of ours is there."""
+    try:
+        found = read_json(path)
+    except UserError:
+        return False
+    return isinstance(found, dict) and {"scores", "data", "geometry"} <= found.keys()
 
 
 def subject(command: Measure) -> Subject:

@@ -53,6 +53,8 @@ def plan_command(command: Plan) -> None:
     """`tempembed plan`."""
     from tempembed.plan import Request, available_bytes, check_step, predict, recommend
 
+    if command.memory_gb is not None and not 0 < command.memory_gb < 1e9:
+        raise UserError(f"--memory-gb: expected > 0 and finite, got {command.memory_gb}")
     names = {field.name for field in dataclasses.fields(Request)}
     request = Request(**{name: getattr(command, name) for name in names})
     available = round(command.memory_gb * 1e9) if command.memory_gb else available_bytes(command.num_workers)

@@ -1,6 +1,7 @@
 """`tempembed search`."""
 
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from tempembed.handover.search import Hit
 
 SHOWN = 100  # characters of a text
+MOST_BYTES = 1_000_000  # of a query: a model reads some hundred tokens
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,10 +70,33 @@ def search_command(command: Search) -> None:
 
 
 def _queries(given: tuple[str, ...]) -> list[str]:
-    queries = [line.strip() for line in sys.stdin] if given == ("-",) else list(given)
-    if not (queries := [query for query in queries if query.strip()]):
+    queries = list(_piped()) if given == ("-",) else [checked_query(query) for query in given]
+    if not (queries := [query for query in queries if query]):
         raise UserError("search: expected at least one query, got none")
     return queries
+
+
+def _piped() -> Iterator[str]:
+    while line := sys.stdin.buffer.readline(MOST_BYTES + 1):
+        yield checked_query(line.decode("utf-8", "surrogateescape"))
+
+
+def checked_query(text: str) -> str:
+    """Without the blanks around it.
+
+    Raises:
+        UserError: too long, or not UTF-8.
+    """
+    if len(text.encode("utf-8", "surrogateescape")) > MOST_BYTES:
+        raise UserError(
+            f"search: expected queries of at most {MOST_BYTES:,} bytes, got {text[:60]!r}…; shorten it"
+        )
+    try:
+        return text.encode().decode().strip()
+    except UnicodeEncodeError:
+        raise UserError(
+            f"search: expected queries in UTF-8, got {text[:60]!r}; convert them, or set the locale"
+        ) from None
 
 
 def answer(query: str, hits: "list[Hit]") -> str:

@@ -45,10 +45,10 @@ class Train(Run):
 def check_output(output: Path, *, resume: bool) -> None:
     """Refuse to write over what an earlier run left."""
     check_place(output, "--output")
-    left = [name for name in ("checkpoints", "modules.json") if (output / name).exists()]
+    left = sorted(path.name for path in output.iterdir() if path.name != ".lock") if output.is_dir() else []
     if left and not resume:
         raise UserError(
-            f"--output {output}: expected a new or empty folder, found {left} of an earlier run; "
+            f"--output {output}: expected a new or empty folder, found {', '.join(left[:5])}; "
             "add --resume to go on with it, or choose another folder"
         )
 
@@ -60,7 +60,9 @@ def train_command(command: Train) -> None:
     from tempembed.tracking.tracker import JsonlTracker
     from tempembed.training import train
 
-    output = Path(command.output)
+    output = Path(command.output).expanduser()
+    if command.stop_after is not None and command.stop_after < 1:
+        raise UserError(f"--stop-after: expected >= 1, got {command.stop_after}")
     check_output(output, resume=command.resume)
     prepared = prepare(command.settings, say)
     output.mkdir(parents=True, exist_ok=True)

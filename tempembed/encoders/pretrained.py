@@ -28,6 +28,8 @@ from tempembed.errors import UserError
 MOST_TOKENS = 2**24
 ATTENTION = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
 """Without cuDNN's, which makes a new plan for every shape, and mixed lengths are new shapes in every step."""
+PROBE = "the quick brown fox 1 2 3 . , дом 人 é"
+"""Of which every tokenizer knows something."""
 
 
 class PretrainedEncoder(Encoder):
@@ -120,6 +122,17 @@ class PretrainedEncoder(Encoder):
         self.model.save(str(folder), create_model_card=False)
 
 
+def _check_tokenizer(name: str, model: SentenceTransformer) -> None:
+    """Transformers makes an empty one where a folder has none, and every text is the same to it."""
+    tokenizer: Any = model.tokenizer
+    special = getattr(tokenizer, "all_special_ids", None)
+    if special is not None and set(tokenizer(PROBE)["input_ids"]) <= set(special):
+        raise UserError(
+            f"model {name!r}: expected a tokenizer that knows words, got one without any; copy its files (tokenizer.json, "
+            "vocab.txt or others) into the folder"
+        )
+
+
 def load_pretrained(name: str, max_tokens: int | None = None) -> Encoder:
     """A sentence-transformers or transformers model, from a local folder or by hub name. Runs no code of the model's author.
 
@@ -133,6 +146,7 @@ def load_pretrained(name: str, max_tokens: int | None = None) -> Encoder:
             f"model {name!r}: expected a local model folder or the name of a model on the hub, and could not "
             f"load it as either ({type(error).__name__}: {first_line(error)})"
         ) from error
+    _check_tokenizer(name, model)
     model.truncate_dim = None  # the full embeddings are what is measured, whatever an export cuts
     first: Any = model[0]
     if len(model) == 1 and isinstance(first, StaticEmbedding):

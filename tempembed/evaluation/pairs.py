@@ -51,6 +51,13 @@ class STS(_Pairs):
     kind: ClassVar[str] = "sts"
     metric: ClassVar[str] = "cosine_spearman"
 
+    def __post_init__(self) -> None:
+        if len(set(self.scores)) < 2:
+            raise UserError(
+                f"task {self.name}: expected scores that differ, got {len(self.scores)} and all the same: nothing can be "
+                "ranked by them"
+            )
+
     def measure(
         self,
         queries_QD: Float[Tensor, "Q D"],

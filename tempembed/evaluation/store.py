@@ -28,12 +28,26 @@ class EmbeddingStore:
         self._places: dict[bytes, tuple[Path, int]] = {}
         for keys in sorted(self.folder.glob("*.keys.npy")):
             rows = keys.with_name(keys.name.replace(".keys.", ".rows."))
-            self._remember(rows, np.load(keys))
+            if (found := self._read(keys, rows)) is None:
+                say(f"{keys} is damaged: its texts are embedded again")
+            else:
+                self._remember(rows, found)
 
     @property
     def width(self) -> int:
         """Coordinates of an embedding."""
         return self._encoder.width
+
+    def _read(self, keys: Path, rows: Path) -> np.ndarray | None:
+        """The keys of a part, if both of its files have the shapes that were written."""
+        try:
+            found, there = np.load(keys), np.load(rows, mmap_mode="r")
+        except (OSError, ValueError, EOFError):
+            return None
+        good = found.dtype == np.uint8 and found.ndim == 2 and found.shape[1] == 32
+        return (
+            found if good and there.dtype == np.float32 and there.shape == (len(found), self.width) else None
+        )
 
     def _remember(self, rows: Path, keys: np.ndarray) -> None:
         for place, key in enumerate(keys):

@@ -75,11 +75,17 @@ def save_codecs(output: Path, test: tuple[Corpus, Tokens, Tokens], specs: Mappin
         Codec.fit(parse_spec(text, encoder.width), documents).save(output / "codecs" / name)
 
 
+def report_files(path: Path) -> list[Path]:
+    """All that `write_report` writes."""
+    return [path, path.with_suffix(".parquet"), path.with_suffix(".replicates.safetensors")]
+
+
 def write_report(evaluation: Evaluation, path: Path) -> None:
     """The report as JSON; beside it its scores as Parquet and its replicates. The JSON appears last and whole."""
     path.parent.mkdir(parents=True, exist_ok=True)
     report = evaluation.report
     rows = [{"model": report["model"], **row} for row in report["scores"]]
-    pq.write_table(pa.Table.from_pylist(rows), path.with_suffix(".parquet"))
-    save_file(evaluation.replicates, path.with_suffix(".replicates.safetensors"))
+    _, table, replicates = report_files(path)
+    pq.write_table(pa.Table.from_pylist(rows), table)
+    save_file(evaluation.replicates, replicates)
     write_json(path, report)

@@ -22,11 +22,16 @@ def frequent_rows(labels: Sequence[str | None], num_labels: int = 10, num_rows: 
 def tsne(rows_MD: Float[Tensor, "M D"]) -> Float[Tensor, "M 2"] | None:
     """t-SNE (van der Maaten & Hinton 2008) by scikit-learn, from principal components, seed 0; some seconds.
 
-    None where there is nothing to see: fewer than 20 rows, or all of them equal.
+    None where there is nothing to see: fewer than 20 rows or 2 coordinates, all rows equal, or some no finite numbers.
     """
     from sklearn.manifold import TSNE
 
-    if len(rows_MD) < LEAST_ROWS or torch.equal(rows_MD, rows_MD[:1].expand_as(rows_MD)):
+    spread = (rows_MD - rows_MD[:1]).abs().max() if rows_MD.numel() else torch.tensor(0.0)
+    if (
+        len(rows_MD) < LEAST_ROWS
+        or rows_MD.shape[1] < 2
+        or not torch.finfo(torch.float32).tiny < spread < torch.inf
+    ):
         return None
     perplexity = min(30.0, (len(rows_MD) - 1) / 3)
     model = TSNE(perplexity=perplexity, init="pca", random_state=0)

@@ -59,8 +59,9 @@ def difference_table(rows: list[dict[str, Any]]) -> str:
         first, second = row["scores"]
         mark = "*" if low > 0 or high < 0 else " "
         kept_low, kept_high = row["retention_ci"]
+        spec = row["spec"] if row["spec"] == row["other_spec"] else f"{row['spec']} / {row['other_spec']}"
         lines.append(
-            f"{row['task'][:20]:<21}{row['spec']:<24}{first:8.4f}{second:8.4f}{row['difference']:+9.4f}{mark} "
+            f"{row['task'][:20]:<21}{spec:<24}{first:8.4f}{second:8.4f}{row['difference']:+9.4f}{mark} "
             f"{low:+.4f} .. {high:+.4f}  {row['retention_difference']:+9.3f} ({kept_low:+.3f} .. {kept_high:+.3f})"
         )
     return "\n".join(lines)

@@ -18,6 +18,7 @@ from tempembed.errors import UserError
 from tempembed.names import check_name
 from tempembed.redact import redact
 from tempembed.tracking.courier import RefusedError, UnreachableError
+from tempembed.tracking.uri import check_uri
 from tempembed.untrusted import require_file, require_inside
 
 PARENT, IDENTITY = "mlflow.parentRunId", "tempembed.identity"
@@ -169,6 +170,7 @@ def start_run(
     Raises:
         UserError: nothing answers at `uri`.
     """
+    uri = check_uri(uri)
     client = MlflowClient(uri)
     if identity:
         check_name(identity, "run's id")

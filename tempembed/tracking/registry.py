@@ -19,6 +19,7 @@ from tempembed.evaluation.compare import Measured, load_report
 from tempembed.evaluation.trained import REPORT
 from tempembed.names import check_name
 from tempembed.redact import redact
+from tempembed.tracking.uri import check_uri
 
 PREFIX, SETTINGS = "tempembed-", "settings.json"
 MODEL = "model/model.sentence_transformer"
@@ -58,6 +59,7 @@ class Registry:
     """Reads and writes one tracking server's registry."""
 
     def __init__(self, uri: str) -> None:
+        uri = check_uri(uri)
         if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists():
             raise UserError(
                 f"registry {uri}: expected MLflow's database, found no file; run a sweep first, or give --mlflow-uri"

@@ -1,0 +1,194 @@
+"""What people do to the commands: a place that is taken, a model of another, a pipe that closes."""
+
+import json
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from tempembed.commands.measure import check_new
+from tempembed.commands.plan import Plan, plan_command
+from tempembed.commands.search import MOST_BYTES, checked_query
+from tempembed.commands.train import check_output
+from tempembed.encoders.load import load_encoder
+from tempembed.encoders.static import static_encoder
+from tempembed.encoders.tokenizer import train_tokenizer
+from tempembed.encoders.transformer import transformer_encoder
+from tempembed.errors import UserError
+from tempembed.evaluation.pairs import STS
+from tempembed.evaluation.store import EmbeddingStore
+from tempembed.evaluation.trained import report_files
+from tempembed.geometry.tsne import tsne
+from tempembed.tracking.uri import check_uri
+from tempembed.untrusted import check_place
+
+TEXTS = [f"open the socket {i} and read a matrix" for i in range(60)]
+
+
+def tempembed(*arguments, **more):
+    command = [sys.executable, "-m", "tempembed.cli", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=200, check=False, **more)
+
+
+@pytest.fixture
+def encoder():
+    return static_encoder(train_tokenizer(TEXTS, 120), width=16, max_tokens=32, seed=0)
+
+
+def test_a_report_does_not_replace_the_data_nor_what_is_no_report(tmp_path):
+    data = tmp_path / "test.parquet"
+    data.write_text("data")
+
+    def check(name):
+        output = tmp_path / name
+        check_new("--output", output, report_files(output), str(data))
+
+    with pytest.raises(UserError, match=r"test\.parquet would be written over"):
+        check("test.json")
+    (tmp_path / "notes.json").write_text("{}")
+    with pytest.raises(UserError, match=r"a report of ours to replace, found .*notes\.json"):
+        check("notes.json")
+    (tmp_path / "table.parquet").write_text("mine")
+    with pytest.raises(UserError, match=r"found .*table\.parquet"):
+        check("table.json")
+    (tmp_path / "folder.json").mkdir()
+    with pytest.raises(UserError, match="is a folder"):
+        check("folder.json")
+    (tmp_path / "old.json").write_text(json.dumps({"scores": [], "data": {}, "geometry": {}}))
+    check("old.json")
+    check("new.json")
+
+
+def test_a_folder_with_something_is_not_trained_into(tmp_path):
+    check_output(tmp_path / "new", resume=False)
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(UserError, match=r"expected a new or empty folder, found config\.json"):
+        check_output(tmp_path, resume=False)
+
+
+def test_a_place_below_a_file_is_refused_before_the_work(tmp_path):
+    (tmp_path / "notes.txt").write_text("x")
+    with pytest.raises(UserError, match=r"expected a folder above it, .*notes\.txt is none"):
+        check_place(tmp_path / "notes.txt" / "a" / "b", "--output")
+
+
+def test_mlflows_address(tmp_path):
+    assert check_uri(str(tmp_path / "new.db")) == f"sqlite:///{tmp_path / 'new.db'}"
+    assert check_uri("postgresql+psycopg2://me@host/db").startswith("postgresql")
+    with pytest.raises(UserError, match="got ftp://"):
+        check_uri("ftp://host")
+    (tmp_path / "text.db").write_text("no database at all, but a long text" * 30)
+    with pytest.raises(UserError, match="could not read it as one"):
+        check_uri(str(tmp_path / "text.db"))
+    with sqlite3.connect(tmp_path / "other.db") as other:
+        other.execute("create table mine (x)")
+    before = (tmp_path / "other.db").read_bytes()
+    with pytest.raises(UserError, match=r"found one with other tables \(mine\)"):
+        check_uri(f"sqlite:///{tmp_path / 'other.db'}")
+    assert (tmp_path / "other.db").read_bytes() == before
+
+
+def test_a_damaged_part_of_the_cache_is_embedded_again(tmp_path, encoder):
+    want = EmbeddingStore(tmp_path, encoder).embed(TEXTS)
+    (keys,) = tmp_path.glob("*/*.keys.npy")
+    (rows,) = tmp_path.glob("*/*.rows.npy")
+    for path, content in ((rows, rows.read_bytes()[:-40]), (keys, b""), (rows, b"x" * 500)):
+        whole = path.read_bytes()
+        path.write_bytes(content)
+        said = []
+        assert torch.equal(EmbeddingStore(tmp_path, encoder, said.append).embed(TEXTS), want)
+        assert "is damaged: its texts are embedded again" in said[0]
+        for made in {*tmp_path.glob("*/*.npy")} - {keys, rows}:
+            made.unlink()
+        path.write_bytes(whole)
+    np.save(rows, np.zeros((3, 16), np.float32))
+    assert torch.equal(EmbeddingStore(tmp_path, encoder).embed(TEXTS), want)
+
+
+def test_a_model_without_its_tokenizer(tmp_path):
+    transformer_encoder(train_tokenizer(TEXTS, 120), width=16, layers=1, max_tokens=32, seed=0).save(
+        tmp_path / "m"
+    )
+    load_encoder(str(tmp_path / "m"))
+    for path in (tmp_path / "m").glob("**/*token*"):
+        path.unlink()
+    with pytest.raises(UserError, match=r"model .*(expected a tokenizer that knows words|could not load)"):
+        load_encoder(str(tmp_path / "m"))
+
+
+def test_queries():
+    assert checked_query(" where \n") == "where"
+    with pytest.raises(UserError, match="expected queries of at most"):
+        checked_query("x" * (MOST_BYTES + 1))
+    with pytest.raises(UserError, match="expected queries in UTF-8"):
+        checked_query("caf\udce9")
+
+
+@pytest.mark.parametrize(("encoder", "tokens"), [("transformer", 1500), ("static", 100_000)])
+def test_a_plan_for_long_texts(encoder, tokens, capsys):
+    plan_command(
+        Plan(encoder=encoder, width=16, layers=1, vocabulary=400, batch_size=2, num_workers=1, tokens=tokens)
+    )
+    assert "negatives" in capsys.readouterr().out
+
+
+def test_spaces_without_a_map():
+    assert tsne(torch.ones(30, 1)) is None
+    assert tsne(torch.full((30, 4), torch.nan)) is None
+    assert tsne(1e-42 * torch.randn(30, 4)) is None
+
+
+def test_scores_that_do_not_differ():
+    with pytest.raises(UserError, match="expected scores that differ"):
+        STS(name="t", queries=["a", "b"], documents=["c", "d"], left=[0, 1], right=[0, 1], scores=[1.0, 1.0])
+
+
+def test_a_reader_that_leaves(data_dir, tmp_path):
+    flags = ("train", "--data", data_dir / "train.parquet", "--width", 16, "--vocabulary", 400, "--batch-size", 32,
+             "--steps", 12, "--log-every", 1, "--output", tmp_path / "run")  # fmt: skip
+    command = [sys.executable, "-m", "tempembed.cli", *map(str, flags)]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL)
+    process.stderr.readline()
+    process.stderr.close()  # as `2>&1 | head -1` does
+    assert process.wait(120) == 0
+    assert (tmp_path / "run" / "modules.json").exists()
+    read, write = os.pipe()
+    os.close(read)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tempembed.cli", "train", "--help"], stdout=write, stderr=subprocess.PIPE
+    )
+    os.close(write)
+    assert b"Traceback" not in process.communicate(timeout=60)[1]
+
+
+def test_a_codec_of_another_model_of_the_same_name(data_dir, tmp_path):
+    data = ("--data", data_dir / "test.parquet")
+    for seed in (1, 2):
+        done = tempembed(
+            "train", "--data", data_dir / "train.parquet", "--width", 32, "--vocabulary", 400, "--batch-size", 32,
+            "--steps", 10, "--seed", seed, "--output", tmp_path / str(seed) / "best",
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+    codecs = tmp_path / "codecs"
+    done = tempembed("codecs", tmp_path / "1" / "best", *data, "--bytes", 24, "--output", codecs)
+    assert done.returncode == 0, done.stderr
+    rows = json.loads((codecs / "report.json").read_text())["scores"]
+    assert any(row["bytes_per_vector"] == 24 for row in rows)  # not only powers of two
+    done = tempembed(
+        "export", "--model", tmp_path / "2" / "best", "--codec", codecs, "--output", tmp_path / "out"
+    )
+    assert done.returncode == 2
+    assert "got one of another model of that name" in done.stderr
+    done = tempembed(
+        "export", "--model", tmp_path / "1" / "best", "--codec", codecs, "--output", tmp_path / "out"
+    )
+    assert done.returncode == 0, done.stderr
+    done = tempembed("codecs", tmp_path / "1" / "best", *data, "--bytes", 0, "--output", tmp_path / "none")
+    assert done.returncode == 2
+    assert "--bytes: expected >= 1, got 0" in done.stderr
+    shutil.rmtree(codecs)
