@@ -124,9 +124,9 @@ def test_codecs(trained, data_dir, tmp_path):
         r["score"] for r in report["scores"] if r["task"] == "retrieval" and r["bytes_per_vector"] <= 32
     )
     assert f"{best:.4f}" in done.stdout
-    refused = tempembed("codecs", trained[0], *source, "--bytes", "1", "--output", tmp_path / "out")
+    refused = tempembed("codecs", trained[0], *source, "--bytes", "0", "--output", tmp_path / "out")
     assert refused.returncode == 2
-    assert "expected a budget of at least" in refused.stderr
+    assert "--bytes: expected >= 1, got 0" in refused.stderr
 
 
 @pytest.mark.parametrize(
@@ -137,7 +137,10 @@ def test_codecs(trained, data_dir, tmp_path):
             ("train", "--objective", "infonce:hot", "--data", "{data}", *SMALL, "--output", "{}/x"),
             "expected numbers",
         ),
-        (("train", "--data", "{data}", *SMALL, "--output", "{run}"), "of an earlier run; add --resume"),
+        (
+            ("train", "--data", "{data}", *SMALL, "--output", "{run}"),
+            "add --resume to go on with an earlier run",
+        ),
         (("evaluate", "{}", "--data", "{data}"), "expected a folder with modules.json"),
         (("evaluate", "{run}", "--data", "{data}", "--output", "x.txt"), "ends in .json"),
         (("evaluate", "{run}", "--data", "{data}", "--codecs", "int7", "--cache", "{}"), "expected [prefix|"),

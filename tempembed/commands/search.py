@@ -1,5 +1,6 @@
 """`tempembed search`."""
 
+import io
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -77,8 +78,10 @@ def _queries(given: tuple[str, ...]) -> list[str]:
 
 
 def _piped() -> Iterator[str]:
-    while line := sys.stdin.buffer.readline(MOST_BYTES + 1):
-        yield checked_query(line.decode("utf-8", "surrogateescape"))
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        sys.stdin.reconfigure(encoding="utf-8", errors="surrogateescape")
+    while line := sys.stdin.readline(MOST_BYTES + 1):
+        yield checked_query(line)
 
 
 def checked_query(text: str) -> str:

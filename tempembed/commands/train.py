@@ -49,7 +49,7 @@ def check_output(output: Path, *, resume: bool) -> None:
     if left and not resume:
         raise UserError(
             f"--output {output}: expected a new or empty folder, found {', '.join(left[:5])}; "
-            "add --resume to go on with it, or choose another folder"
+            "add --resume to go on with an earlier run there, or choose another folder"
         )
 
 
