@@ -132,7 +132,7 @@ class Board(tune.Callback):
         name = trial.config["name"]
         path = self._ledger.trial_folder(name) / ERROR
         if not path.exists():
-            self.lose(name)
+            self._lose(name)
             return
         error = path.read_text()
         if name in self._open:
@@ -140,7 +140,7 @@ class Board(tune.Callback):
         self._end(name, "FAILED", "failed", error=error)
         self._say(name, f"FAILED: {error}")
 
-    def lose(self, name: str) -> None:
+    def _lose(self, name: str) -> None:
         """A trial's processes are gone."""
         if run := self._open.pop(name, None):
             run.finish("KILLED" if self.is_leaving else "FAILED")
@@ -174,9 +174,8 @@ class Board(tune.Callback):
     def _end(
         self, name: str, status: str, outcome: Any, values: Sequence[float] | None = None, **facts: Any
     ) -> None:
-        record = self._ledger.known(
-            name
-        )  # which is told last: whoever is killed before it does all of this again
+        # the ledger is told last: whoever is killed before that does all of this again
+        record = self._ledger.known(name)
         if run := self._open.pop(name, None):
             run.tag("tempembed.outcome", status)
             run.finish("FAILED" if status == "FAILED" else "FINISHED")

@@ -230,14 +230,18 @@ def _save_codecs(prepared: Path, output: Path, specs: dict[str, str]) -> None:
     save_codecs(output, test, specs)
 
 
+def _size(num_workers: int, cpus_per_worker: float, use_gpu: bool) -> dict[str, float]:
+    """Ray's resources that a run holds."""
+    return {"CPU": num_workers * cpus_per_worker, **({"GPU": num_workers} if use_gpu else {})}
+
+
 def check_capacity(num_workers: int, cpus_per_worker: float, use_gpu: bool) -> int:
     """How many runs of this size the cluster holds at once.
 
     Raises:
         UserError: none, with the arithmetic. (Ray itself would wait for ever.)
     """
-    have = ray.cluster_resources()
-    need = {"CPU": num_workers * cpus_per_worker, **({"GPU": num_workers} if use_gpu else {})}
+    have, need = ray.cluster_resources(), _size(num_workers, cpus_per_worker, use_gpu)
     fits = min(int(have.get(name, 0) / amount) for name, amount in need.items() if amount)
     if fits == 0:
         sums = "; ".join(
@@ -254,7 +258,7 @@ def check_capacity(num_workers: int, cpus_per_worker: float, use_gpu: bool) -> i
 
 def await_room(num_workers: int, cpus_per_worker: float, use_gpu: bool) -> None:
     """Wait until others have left room for a run of this size, and say so. (Ray Train would give up after a minute.)"""
-    need = {"CPU": num_workers * cpus_per_worker, **({"GPU": num_workers} if use_gpu else {})}
+    need = _size(num_workers, cpus_per_worker, use_gpu)
     said = -math.inf
     while missing := {
         name: free

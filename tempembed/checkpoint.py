@@ -11,17 +11,12 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from tempembed.checksums import check, checksums
+from tempembed.checksums import MANIFEST, check, checksums
 from tempembed.disk import room_for
 from tempembed.errors import UserError
 from tempembed.untrusted import read_json, read_tensors
 
-MODEL, OPTIMIZER, STATE, MANIFEST = (
-    "model.safetensors",
-    "optimizer.safetensors",
-    "state.json",
-    "manifest.json",
-)
+MODEL, OPTIMIZER, STATE = "model.safetensors", "optimizer.safetensors", "state.json"
 PARTIAL = ".partial-"
 
 

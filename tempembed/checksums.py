@@ -1,9 +1,23 @@
 """Whether files still are what was written: their sha256 beside them."""
 
 import hashlib
+import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
+
+MANIFEST = "manifest.json"
+"""Of a folder: `{"sha256": checksums(...)}`, and what else there is to say."""
+
+
+def is_whole(folder: Path) -> bool:
+    """Whether the folder has a manifest, and exactly the files that it has sums of, as they were written."""
+    try:
+        sums = json.loads((folder / MANIFEST).read_text())["sha256"]
+        check(folder, sums.keys() | {path.name for path in folder.iterdir()} - {MANIFEST}, sums)
+        return True
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return False
 
 
 def checksums(folder: Path, names: Iterable[str]) -> dict[str, str]:

@@ -25,7 +25,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tempembed.checksums import check, checksums
+from tempembed.checksums import MANIFEST, checksums, is_whole
 from tempembed.data.split import holdout, text_key
 from tempembed.errors import UserError
 
@@ -209,8 +209,8 @@ def installed_code(
     key = hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:16]
     folder = cache_dir / key
     train, test = (folder / name for name in PARTS)
-    code = InstalledCode(train=train, test=test, manifest=folder / "manifest.json")
-    if _is_whole(code):
+    code = InstalledCode(train=train, test=test, manifest=folder / MANIFEST)
+    if is_whole(folder):
         return code
     cache_dir.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(dir=cache_dir, prefix=".partial-"))
@@ -220,19 +220,11 @@ def installed_code(
         try:
             partial.rename(folder)
         except OSError:  # another process was first, with the same content
-            if not _is_whole(code):
+            if not is_whole(folder):
                 raise
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return code
-
-
-def _is_whole(code: InstalledCode) -> bool:
-    try:
-        check(code.manifest.parent, PARTS, json.loads(code.manifest.read_text())["sha256"])
-        return True
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
 
 
 def _build(
@@ -271,7 +263,7 @@ def _build(
         },
         "sha256": checksums(folder, PARTS),
     }
-    (folder / "manifest.json").write_text(json.dumps(manifest, indent=1))
+    (folder / MANIFEST).write_text(json.dumps(manifest, indent=1))
     say(f"installed code: {len(train)} training pairs, {len(test)} test pairs")
 
 

@@ -38,7 +38,7 @@ class Ledger(RunFolder):
         folder = self.trial_folder(name)
         with self._writing:
             folder.mkdir(parents=True, exist_ok=True)
-            known = {"name": name, **(read_object(folder / RECORD) or {}), **facts}
+            known = {"name": name, **self.known(name), **facts}
             write_json(folder / RECORD, known)
         return known
 

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tempembed.prepare import MANIFEST, Prepared, prepare
+from tempembed.checksums import MANIFEST
+from tempembed.prepare import Prepared, prepare
 from tempembed.settings import TrainSettings
 from tests.conftest import make_rows
 from tests.fuzz.harness import damaged, only_our_errors, profile
