@@ -47,7 +47,7 @@ class Demo:
 
 def main() -> None:
     """Entry point."""
-    demo = tyro.cli(Demo, description=__doc__)
+    demo = tyro.cli(Demo, prog="python -m ray_jobs.demo", description=__doc__)
     output = Path(demo.output).absolute()
     folder = output.parent / "stack"
     if demo.stop:

@@ -55,7 +55,7 @@ class Reproduce:
 
 def main() -> None:
     """Entry point."""
-    command = tyro.cli(Reproduce, description=__doc__)
+    command = tyro.cli(Reproduce, prog="python -m ray_jobs.reproduce", description=__doc__)
     preset, output = PRESETS[command.preset]().of(*command.encoders), Path(command.output).absolute()
     connect()
     folders, prepared = [], []

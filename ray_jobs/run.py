@@ -7,7 +7,7 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from multiprocessing import get_context
@@ -36,6 +36,8 @@ ERROR = "error.txt"
 """In a trial's folder: why it failed, if it did so itself."""
 HEARTBEATS = ".ranks"
 Result = TypeVar("Result")
+TELL_SECONDS = 0.5
+"""Between two reports that workers pass on. Ray Train takes one at each poll, and a worker that has another waits for the next."""
 NOTES = "notes"
 """In a report: what a worker has to say to the person who started the run."""
 
@@ -48,6 +50,24 @@ class Place:
     world_size: int = 1
     on_machine: int = 1
     """Processes of the run on this machine."""
+
+
+class Pace:
+    """Which reports are passed on: the first, the last, those of the steps in `always`, and of the others two a second.
+
+    Alike on all ranks, for Ray's report is a barrier: it goes by the time that they agreed on.
+    """
+
+    def __init__(self, always: Collection[int] = ()) -> None:
+        self._always, self._last = always, -math.inf
+
+    def is_due(self, metrics: Mapping[str, Any]) -> bool:
+        """Of a report of `train`."""
+        seconds, step = metrics["train/seconds"], metrics["step"]
+        due = seconds - self._last >= TELL_SECONDS or step == metrics["num_steps"] or step in self._always
+        if due:
+            self._last = seconds
+        return due
 
 
 class Work:
@@ -68,9 +88,10 @@ class Work:
         self._test = self._prepared.evaluation() if place.rank == 0 else None
         self._began, self._last = time.monotonic(), dict[str, Any]()
         self._is_trained = False
+        self._pace = Pace(config["probe_at"])
 
     def train(self, tell: Callable[[dict[str, Any]], None]) -> None:
-        """Train to the end, or until the run is asked to stop; `tell` takes the reports."""
+        """Train to the end, or until the run is asked to stop; `tell` takes the reports that are due."""
         from tempembed.evaluation.probe import Probe
         from tempembed.tracking.spool import Spool
         from tempembed.tracking.tracker import JsonlTracker
@@ -87,8 +108,9 @@ class Work:
             if file and spool:  # on disk before the next checkpoint is: whoever is killed, no step is missing
                 file.log(metrics)
                 spool.log(config["run"], metrics)
-            tell({**metrics, NOTES: list(notes)} if notes else metrics)
-            notes.clear()
+            if self._pace.is_due(metrics):
+                tell({**metrics, NOTES: list(notes)} if notes else metrics)
+                notes.clear()
 
         self._is_trained = train(
             self._settings, self._prepared, self.output, report,

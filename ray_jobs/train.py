@@ -67,7 +67,7 @@ class RayTrain(Run):
 
 def main() -> None:
     """Entry point."""
-    command = tyro.cli(RayTrain, description=__doc__)
+    command = tyro.cli(RayTrain, prog="python -m ray_jobs.train", description=__doc__)
     output = Path(command.output).absolute()
     least = command.num_workers if command.min_workers is None else command.min_workers
     for num in range(least, command.num_workers + 1):

@@ -1,7 +1,9 @@
 """Search objectives: each trial is a Ray Train run, measured in full and at byte budgets, tracked in MLflow, compared in a report.
 
 ray job submit -- python -m ray_jobs.tune --output results/sweep --objectives infonce:0.06 tempaggmrl
+
 ray job submit -- python -m ray_jobs.tune --output results/search --search tpe --num-trials 30 --early-stop
+
 ray job submit -- python -m ray_jobs.tune --resume results/search
 
 A sweep is its settings and its folder: the same command again goes on where the last one ended, however it ended.
@@ -295,7 +297,7 @@ def resumed(sweep: Sweep) -> Sweep:
 
 def main() -> None:
     """Entry point."""
-    sweep = tyro.cli(Sweep, description=__doc__)
+    sweep = tyro.cli(Sweep, prog="python -m ray_jobs.tune", description=__doc__)
     sweep_trials(resumed(sweep) if sweep.resume else sweep)
 
 

@@ -22,7 +22,7 @@ def is_whole(folder: Path) -> bool:
 
 def checksums(folder: Path, names: Iterable[str]) -> dict[str, str]:
     """The sha256 of each file, in hex."""
-    return {name: _sha256(folder / name) for name in names}
+    return {name: sha256(folder / name) for name in names}
 
 
 def check(folder: Path, names: Iterable[str], sums: Mapping[str, Any]) -> None:
@@ -34,10 +34,11 @@ def check(folder: Path, names: Iterable[str], sums: Mapping[str, Any]) -> None:
         ValueError: one with another sum; says which.
     """
     for name in names:
-        if (found := _sha256(folder / name)) != sums[name]:
+        if (found := sha256(folder / name)) != sums[name]:
             raise ValueError(f"{name} has sha256 {found[:12]}…, expected {str(sums[name])[:12]}…")
 
 
-def _sha256(path: Path) -> str:
+def sha256(path: Path) -> str:
+    """Of a file, in hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

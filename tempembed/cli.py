@@ -1,5 +1,7 @@
 """The command line without Ray: train, evaluate, check and plan on this machine."""
 
+import signal
+import sys
 from collections.abc import Callable
 from typing import Annotated, Any
 
@@ -35,6 +37,9 @@ def main() -> None:
     for name, (settings, _) in COMMANDS.items():
         member: Any = Annotated[settings, tyro.conf.subcommand(name)]
         union = member if union is None else union | member
+
+    # to end as Ctrl-C does: what is half written goes
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
 
     def parse_and_run() -> None:
         command = tyro.cli(union, prog="tempembed", description=__doc__, config=(tyro.conf.OmitArgPrefixes,))

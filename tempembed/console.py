@@ -1,5 +1,6 @@
 """What a command says to a person."""
 
+import io
 import os
 import signal
 import sys
@@ -55,6 +56,8 @@ def first_signal(line: str, then: Callable[[], None] | None = None) -> Iterator[
 
 def run(function: Callable[[], None]) -> None:
     """Call it; a user's error ends it with 2, Ctrl-C with 130, both without a traceback."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # of a terminal that has ASCII only
     try:
         try:
             function()
@@ -74,6 +77,23 @@ def run(function: Callable[[], None]) -> None:
         else:
             raise
         sys.exit(2)
+    except (MemoryError, RuntimeError) as error:
+        if not _is_out_of_memory(error):
+            raise
+        say(
+            f"error: the memory is full ({str(error).strip().splitlines()[-1][-200:]}); lower --width, "
+            "--batch-size or --micro-batch-tokens, add --gradient-cache, or take a larger machine"
+        )
+        sys.exit(2)
     except KeyboardInterrupt:
         say("interrupted")
         sys.exit(128 + signal.SIGINT)
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """Of Python, numpy, a GPU, or torch on the CPU, which has no class for it."""
+    return (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"
+        or "can't allocate memory" in str(error)
+    )

@@ -49,6 +49,10 @@ class Term:
         return f"dim_{self.dim}_temperature_{temperature}"
 
 
+MOST_BETA = 100.0
+"""Logits times it are rounded to 1e-3 nats at tau = 0.01; at 100 all but the hardest negatives count for nothing."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Hardness:
     """Robinson et al. 2021 (arXiv:2010.04592); both zero is InfoNCE, beta = 0 alone is Chuang et al. 2020."""
@@ -59,8 +63,8 @@ class Hardness:
     """Share of the negatives that are thought to be positives, taken off their sum."""
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.beta) and self.beta >= 0):
-            raise UserError(f"--beta: expected a finite number >= 0, got {self.beta}")
+        if not 0 <= self.beta <= MOST_BETA:
+            raise UserError(f"--beta: expected a number from 0 to {MOST_BETA:g}, got {self.beta}")
         if not 0 <= self.tau_plus < 1:
             raise UserError(f"--tau-plus: expected a share, 0 to below 1, got {self.tau_plus}")
 

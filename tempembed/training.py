@@ -256,8 +256,9 @@ def train(
                     f"step {done}: the gradient is zero, nothing is learned; does every text of the batch have the same partner, so "
                     "that no negative is left?"
                 )
-            seconds = time.monotonic() - began
-            global_T, masked_places, stopping = _over_ranks(loss, masked, stop())
+            global_T, masked_places, stopping, seconds = _over_ranks(
+                loss, masked, stop(), time.monotonic() - began
+            )
             probed = probe(encoder) if probe and at_probe and rank == 0 else {}
             report(
                 {
@@ -280,6 +281,7 @@ def train(
                     "train/repeats_per_epoch": data.repeats(step),
                     "train/learning_rate": settings.resolved_learning_rate * slope,
                     "train/grad_norm": norm.item(),
+                    "train/seconds": seconds,
                     "train/pairs_per_second": (done - start) * settings.batch_size / seconds,
                     "train/seconds_left": seconds / (done - start) * (num_steps - done),
                     **{f"time/{phase}": mean for phase, mean in stopwatch.seconds_per_lap().items()},
@@ -345,12 +347,14 @@ def _optimizer(
     return torch.optim.AdamW(groups, lr=0.0, fused=True)
 
 
-def _over_ranks(loss: Loss, masked: Tensor, stop: bool) -> tuple[Tensor, float, bool]:
-    """Mean of the losses, sum of the masked places, whether any rank is to stop."""
+def _over_ranks(loss: Loss, masked: Tensor, stop: bool, seconds: float) -> tuple[Tensor, float, bool, float]:
+    """Mean of the losses, sum of the masked places, whether any rank is to stop, mean of the seconds: alike on all ranks."""
     _, world_size = rank_and_world_size()
-    all_T = torch.cat([loss.terms_T, torch.stack([masked, torch.full_like(masked, stop)]).to(loss.terms_T)])
+    own = [torch.full_like(masked, value, dtype=torch.float64) for value in (masked.item(), stop, seconds)]
+    all_T = torch.cat([loss.terms_T.double(), torch.stack(own)])
     _sum_over_ranks(all_T)
-    return all_T[:-2] / world_size, all_T[-2].item(), bool(all_T[-1])
+    masked_places, stopping, seconds = all_T[-3:].tolist()
+    return all_T[:-3] / world_size, masked_places, stopping > 0, seconds / world_size
 
 
 def _agree_on(start: int) -> None:

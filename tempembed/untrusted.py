@@ -27,6 +27,10 @@ def check_place(path: Path, what: str) -> None:
             f"{what} {str(path)[:60]}…: expected names of at most 223 bytes in a path of at most 3,800, got "
             f"{max(map(len, parts))} and {len(os.fsencode(path))}; choose a shorter one"
         )
+    if "~" in path.parts:
+        raise UserError(
+            f"{what} {path}: expected a path, got ~, which a shell replaces only outside quotes; write your home folder out"
+        )
     above = next((place for place in path.absolute().parents if os.path.lexists(place)), None)
     if above and not is_folder(above):
         raise UserError(f"{what} {path}: expected a folder above it, {above} is none; choose another place")

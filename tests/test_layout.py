@@ -27,6 +27,7 @@ ALLOWED = {
         "atomic",
         "names",
         "untrusted",
+        "checksums",
     },
     "tempembed/handover": {
         "data",

@@ -3,18 +3,24 @@
 import json
 import os
 import shutil
+import signal
 import sqlite3
 import subprocess
 import sys
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from tempembed.commands.measure import check_new
 from tempembed.commands.plan import Plan, plan_command
 from tempembed.commands.search import MOST_BYTES, checked_query
 from tempembed.commands.train import check_output
+from tempembed.compression.codec import check_finite
+from tempembed.console import run
 from tempembed.encoders.load import load_encoder
 from tempembed.encoders.static import static_encoder
 from tempembed.encoders.tokenizer import train_tokenizer
@@ -75,6 +81,8 @@ def test_a_place_below_a_file_is_refused_before_the_work(tmp_path):
     (tmp_path / "notes.txt").write_text("x")
     with pytest.raises(UserError, match=r"expected a folder above it, .*notes\.txt is none"):
         check_place(tmp_path / "notes.txt" / "a" / "b", "--output")
+    with pytest.raises(UserError, match=r"got ~, which a shell replaces only outside quotes"):
+        check_place(Path("~/model"), "--output")
 
 
 def test_mlflows_address(tmp_path):
@@ -97,15 +105,18 @@ def test_a_damaged_part_of_the_cache_is_embedded_again(tmp_path, encoder):
     want = EmbeddingStore(tmp_path, encoder).embed(TEXTS)
     (keys,) = tmp_path.glob("*/*.keys.npy")
     (rows,) = tmp_path.glob("*/*.rows.npy")
-    for path, content in ((rows, rows.read_bytes()[:-40]), (keys, b""), (rows, b"x" * 500)):
-        whole = path.read_bytes()
+    whole = {path: path.read_bytes() for path in (keys, rows)}
+
+    def flipped(content):
+        return content[:-1] + bytes([content[-1] ^ 1])
+
+    damages = [(rows, whole[rows][:-40]), (keys, b""), (rows, b"x" * 500), (rows, flipped(whole[rows]))]
+    for path, content in [*damages, (keys, flipped(whole[keys]))]:
         path.write_bytes(content)
         said = []
         assert torch.equal(EmbeddingStore(tmp_path, encoder, said.append).embed(TEXTS), want)
         assert "is damaged: its texts are embedded again" in said[0]
-        for made in {*tmp_path.glob("*/*.npy")} - {keys, rows}:
-            made.unlink()
-        path.write_bytes(whole)
+        assert {path: path.read_bytes() for path in tmp_path.glob("*/*")} == whole
     np.save(rows, np.zeros((3, 16), np.float32))
     assert torch.equal(EmbeddingStore(tmp_path, encoder).embed(TEXTS), want)
 
@@ -119,6 +130,61 @@ def test_a_model_without_its_tokenizer(tmp_path):
         path.unlink()
     with pytest.raises(UserError, match=r"model .*(expected a tokenizer that knows words|could not load)"):
         load_encoder(str(tmp_path / "m"))
+
+
+def test_a_model_without_some_of_its_weights(tmp_path):
+    """Transformers would draw them at random."""
+    folder = tmp_path / "m"
+    transformer_encoder(train_tokenizer(TEXTS, 120), width=16, layers=2, max_tokens=32, seed=0).save(folder)
+    weights = load_file(folder / "model.safetensors")
+    left = {name: tensor for name, tensor in weights.items() if "layer.1" not in name}
+    save_file(left, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(
+        UserError, match=r"expected all weights of a BertModel, 16 are missing: encoder\.layer\.1"
+    ):
+        load_encoder(str(folder))
+    save_file(
+        {name: tensor for name, tensor in weights.items() if "pooler" not in name},
+        folder / "model.safetensors",
+        metadata={"format": "pt"},
+    )
+    load_encoder(str(folder))
+
+
+def test_embeddings_that_no_one_can_square():
+    for scale, shown in ((1e30, "1e[+]30"), (1e-30, "1e-30")):
+        rows = torch.ones(4, 8)
+        rows[2] *= scale
+        with pytest.raises(UserError, match=f"largest coordinate of {shown} in row 2 and 0 more"):
+            check_finite(rows)
+    check_finite(torch.eye(4, 8).index_fill_(0, torch.tensor([1]), 0.0))
+
+
+def test_no_memory(capsys):
+    with pytest.raises(SystemExit, match="2"):
+        run(lambda: torch.empty(2**50, dtype=torch.uint8))
+    assert "error: the memory is full" in capsys.readouterr().err
+
+
+def test_an_index_that_is_not_finished_leaves_nothing(tmp_path, encoder):
+    encoder.save(tmp_path / "m")
+    assert (
+        tempembed(
+            "export", "--model", tmp_path / "m", "--codec", "binary", "--output", tmp_path / "e"
+        ).returncode
+        == 0
+    )
+    (tmp_path / "many.txt").write_text("open the socket and read a matrix\n" * 3_000_000)
+    command = [sys.executable, "-m", "tempembed.cli", "search", tmp_path / "e", "q", "--texts", tmp_path / "many.txt",
+               "--index", tmp_path / "many.index"]  # fmt: skip
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as search:
+        assert search.stderr is not None
+        while not list(tmp_path.glob(".many.index.*")):
+            assert search.poll() is None
+            time.sleep(0.01)
+        search.terminate()
+        assert search.wait(60) == 128 + signal.SIGTERM
+    assert {path.name for path in tmp_path.iterdir()} == {"m", "e", "many.txt"}
 
 
 def test_queries():

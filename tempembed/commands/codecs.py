@@ -17,6 +17,7 @@ class Codecs(Measure):
     All codecs are measured on one task, the best of each budget on the others too.
 
     Example: tempembed codecs runs/one --data test.parquet --bytes 128 --output codecs
+
     Writes report.json (as evaluate does), pareto.html, and codec/: the recommended codec, fitted on the documents, as
     safetensors and JSON for tempembed.compression.codec.Codec.load.
     """

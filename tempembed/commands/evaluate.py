@@ -21,6 +21,7 @@ class Evaluate(Measure):
     """Measure a model: every task under every codec, with intervals, and its geometry.
 
     Example: tempembed evaluate runs/one --data test.parquet --output report.json
+
     Writes report.json, report.html (tables and pictures), report.parquet (the scores as a table) and
     report.replicates.safetensors (for tempembed compare); with --tasks or --task-folder also report.mteb/, mteb's own
     results at full precision.

@@ -40,7 +40,7 @@ class Export:
     name: str | None = None
     """The registered model; needed where there are several."""
     mlflow_uri: str | None = None
-    """The tracking server or store; default: $MLFLOW_TRACKING_URI."""
+    """MLflow's tracking server or database; default: MLFLOW_TRACKING_URI, or the database that `make demo` left."""
     model: str | None = None
     """Instead of the registry: the folder of a trained model."""
     codec: str | None = None

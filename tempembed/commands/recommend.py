@@ -10,7 +10,8 @@ class Recommend:
     For a budget that has an alias (512, 128, 32) the answer is who holds it; for others the best of all versions.
 
     Example: tempembed recommend --bytes 128
-    Then:    tempembed export --alias bytes-128 --output model-128
+
+    Then: tempembed export --alias bytes-128 --output model-128
     """
 
     bytes: int = 128

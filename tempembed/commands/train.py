@@ -32,7 +32,9 @@ class Train(Run):
     """Train an encoder on pairs and save it as a sentence-transformers model.
 
     Example: tempembed train --data pairs.parquet --objective tempaggmrl --output runs/one
-    Then:    tempembed evaluate runs/one --data test.parquet --output report.json
+
+    Then: tempembed evaluate runs/one --data test.parquet --output report.json
+
     Ctrl-C stops at the next report, with a checkpoint.
     """
 

@@ -34,6 +34,10 @@ def number_codec(spec: Spec) -> NumberCodec:
     return Floats(spec.width, getattr(torch, spec.numbers))
 
 
+LEAST_LENGTH = 1e-12
+"""Below it, nothing is scaled to unit length; squares would vanish."""
+
+
 class Codec:
     """Documents to codes of `spec.search_bytes` bytes each, and scores of float queries against them.
 
@@ -151,11 +155,16 @@ def _fits(name: str, tensor: Tensor, full: int) -> bool:
 
 
 def check_finite(embeddings_MD: Float[Tensor, "M D"]) -> None:
-    """Raise UserError that names the first row with NaN or infinity."""
-    # a sum is finite only if all is; summing rows costs one pass and no mask of the matrix
-    bad = (~embeddings_MD.sum(1).isfinite()).nonzero().flatten().tolist()
+    """Raise UserError that names the first row with NaN or infinity, or whose length float32 cannot square."""
+    lengths = torch.linalg.vector_norm(embeddings_MD, dim=1)
+    bad = (~lengths.isfinite()).nonzero().flatten().tolist()
+    if not bad:
+        short = (lengths < LEAST_LENGTH).nonzero().flatten()
+        bad = short[(embeddings_MD[short] != 0).any(1)].tolist()
     if bad:
+        row = embeddings_MD[bad[0]]
+        what = f"a largest coordinate of {row.abs().max():.2g}" if row.isfinite().all() else "NaN or infinity"
         raise UserError(
-            f"expected finite embeddings, got NaN or infinity in row {bad[0]} and {len(bad) - 1} more; "
-            "the model is damaged or diverged in training"
+            f"expected finite embeddings of length 0 or {LEAST_LENGTH:g} to 1e19, got {what} in row {bad[0]} and {len(bad) - 1} more "
+            "such rows; the model is damaged or diverged in training"
         )

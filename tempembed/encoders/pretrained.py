@@ -10,6 +10,7 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import StaticEmbedding
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from transformers import PreTrainedModel
 
 from tempembed.data.tokens import Tokens
 from tempembed.data.wording import first_line
@@ -23,6 +24,7 @@ from tempembed.encoders.static import (
     require_rows_for,
     static_token_lists,
 )
+from tempembed.encoders.transformers_log import silence, warnings
 from tempembed.errors import UserError
 
 MOST_TOKENS = 2**24
@@ -133,14 +135,38 @@ def _check_tokenizer(name: str, model: SentenceTransformer) -> None:
         )
 
 
+def _check_weights(name: str, model: SentenceTransformer) -> None:
+    """Transformers draws at random what a folder lacks, with a warning. Only then, as it costs a second loading."""
+    module = getattr(model[0], "auto_model", None)
+    if not isinstance(module, PreTrainedModel):
+        return
+    kind: Any = type(module)
+    with silence():
+        _, found = kind.from_pretrained(
+            module.name_or_path, config=module.config, output_loading_info=True, trust_remote_code=False
+        )
+    # a pooler is no part of an embedding
+    missing = sorted(key for key in found["missing_keys"] if not key.startswith("pooler."))
+    if missing:
+        raise UserError(
+            f"model {name!r}: expected all weights of a {kind.__name__}, {len(missing)} are missing: "
+            f"{', '.join(missing[:3])}{', …' * (len(missing) > 3)}; copy the whole model"
+        )
+
+
 def load_pretrained(name: str, max_tokens: int | None = None) -> Encoder:
     """A sentence-transformers or transformers model, from a local folder or by hub name. Runs no code of the model's author.
 
     Raises:
-        UserError: neither a model folder nor a model that the hub has.
+        UserError: neither a model folder nor a model that the hub has, weights that are missing, no tokenizer.
     """
     try:
-        model = SentenceTransformer(name, device="cpu", trust_remote_code=False)
+        with warnings() as warned:
+            model = SentenceTransformer(name, device="cpu", trust_remote_code=False)
+        if warned:
+            _check_weights(name, model)
+    except UserError:
+        raise
     except Exception as error:  # what its format layers raise has no common class
         raise UserError(
             f"model {name!r}: expected a local model folder or the name of a model on the hub, and could not "

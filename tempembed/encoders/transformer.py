@@ -1,8 +1,6 @@
 """A small bidirectional transformer from scratch, with mean pooling."""
 
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -11,10 +9,10 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
 from tokenizers import Tokenizer
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
-from transformers.utils import logging
 
 from tempembed.encoders import tokenizer as special
 from tempembed.encoders.pretrained import PretrainedEncoder
+from tempembed.encoders.transformers_log import silence
 
 
 def transformer_encoder(
@@ -40,7 +38,7 @@ def transformer_encoder(
         attention_probs_dropout_prob=0.0,  # with it, attention has no fused kernel on a CPU: a third of a forward
         pad_token_id=fast.pad_token_id,
     )
-    with torch.random.fork_rng(devices=[]), tempfile.TemporaryDirectory() as folder, _silence():
+    with torch.random.fork_rng(devices=[]), tempfile.TemporaryDirectory() as folder, silence():
         torch.manual_seed(seed)
         # sentence-transformers builds a Transformer module only from a folder, not from a model in memory
         bert = BertModel(config, add_pooling_layer=False)
@@ -53,17 +51,3 @@ def transformer_encoder(
             modules=[module, Pooling(width, "mean")], device="cpu", similarity_fn_name="cosine"
         )
     return PretrainedEncoder(model, max_tokens)
-
-
-@contextmanager
-def _silence() -> Iterator[None]:
-    """While its library would tell of the pooler, which mean pooling does not have, and draw a bar."""
-    level, had_bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(level)
-        if had_bar:
-            logging.enable_progress_bar()

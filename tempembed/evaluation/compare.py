@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
+from tempembed.checksums import sha256
 from tempembed.errors import UserError
 from tempembed.evaluation.statistics import interval
 from tempembed.untrusted import read_json, read_tensors
@@ -23,6 +24,11 @@ def load_report(path: Path) -> Measured:
     report = read_report(path)
     beside = path.with_suffix(".replicates.safetensors")
     replicates = read_tensors(beside)
+    if report.get("replicates", found := sha256(beside)) != found:  # of before, they have no sum
+        raise UserError(
+            f"{beside}: expected the replicates that were written with {path.name}, got others; copy both files, or measure "
+            "the model again"
+        )
     lacking = [f"{row['task']}|{row['spec']}" for row in report["scores"]]
     lacking = [key for key in lacking if key not in replicates]
     shapes = {(tensor.dtype.is_floating_point, tensor.shape) for tensor in replicates.values()}

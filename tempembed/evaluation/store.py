@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from tempembed.checksums import sha256
 from tempembed.encoders.encoder import Encoder
 
 PART_ROWS = 16_384
@@ -18,7 +19,8 @@ PART_ROWS = 16_384
 class EmbeddingStore:
     """A folder for each model; in it parts of (text hashes, float32 embeddings), each written whole or not at all.
 
-    Two processes may write at once: at worst both embed the same text.
+    A part's name is a sum of its content, and one that is not what its name says is embedded again. Two processes
+    may write at once: at worst both embed the same text.
     """
 
     def __init__(self, root: Path, encoder: Encoder, say: Callable[[str], None] = lambda _: None) -> None:
@@ -26,12 +28,15 @@ class EmbeddingStore:
         self.fingerprint = encoder.fingerprint()
         self.folder = root / self.fingerprint
         self._places: dict[bytes, tuple[Path, int]] = {}
+        self._unread: dict[Path, np.ndarray] = {}
+        """The keys of the parts whose content nobody has looked at."""
         for keys in sorted(self.folder.glob("*.keys.npy")):
             rows = keys.with_name(keys.name.replace(".keys.", ".rows."))
             if (found := self._read(keys, rows)) is None:
-                say(f"{keys} is damaged: its texts are embedded again")
+                self._drop(rows)
             else:
                 self._remember(rows, found)
+                self._unread[rows] = found
 
     @property
     def width(self) -> int:
@@ -56,6 +61,7 @@ class EmbeddingStore:
     def embed(self, texts: Sequence[str], prompt: str = "") -> Float[Tensor, "M D"]:
         """float32 embeddings of `prompt + text`; only texts that no earlier call saw go through the model."""
         keys = [hashlib.sha256((prompt + text).encode("utf-8", "surrogatepass")).digest() for text in texts]
+        self._drop_damaged({self._places[key][0] for key in keys if key in self._places})
         missing = {key: text for key, text in zip(keys, texts, strict=True) if key not in self._places}
         self._encode_missing(list(missing), [prompt + text for text in missing.values()])
         found = torch.empty(len(texts), self._encoder.width)
@@ -68,6 +74,18 @@ class EmbeddingStore:
             found[torch.from_numpy(rows)] = torch.from_numpy(np.load(part, mmap_mode="r")[places])
         return found
 
+    def _drop_damaged(self, parts: set[Path]) -> None:
+        for rows in parts & self._unread.keys():
+            keys = self._unread.pop(rows)
+            if f"{_name(keys, rows)}.rows.npy" != rows.name:
+                self._drop(rows)
+                self._places = {key: place for key, place in self._places.items() if place[0] != rows}
+
+    def _drop(self, rows: Path) -> None:
+        self._say(f"{rows} is damaged: its texts are embedded again")
+        rows.with_name(rows.name.replace(".rows.", ".keys.")).unlink(missing_ok=True)
+        rows.unlink(missing_ok=True)
+
     def _encode_missing(self, keys: list[bytes], texts: list[str]) -> None:
         for start in range(0, len(texts), PART_ROWS):
             part = slice(start, start + PART_ROWS)
@@ -75,11 +93,16 @@ class EmbeddingStore:
             if len(texts) > PART_ROWS:
                 self._say(f"embedded {min(start + PART_ROWS, len(texts)):,} of {len(texts):,} texts")
             self.folder.mkdir(parents=True, exist_ok=True)
-            name = uuid4().hex
-            rows = self.folder / f"{name}.rows.npy"
-            np.save(rows, embeddings.numpy())
+            partial = self.folder / f".{uuid4().hex}.npy"
+            np.save(partial, embeddings.numpy())
             array = np.frombuffer(b"".join(keys[part]), dtype=np.uint8).reshape(-1, 32)
-            partial = self.folder / f".{name}.npy"
+            name = _name(array, partial)
+            rows = partial.rename(self.folder / f"{name}.rows.npy")
             np.save(partial, array)  # the keys appear last: without them nobody reads the rows
             partial.rename(self.folder / f"{name}.keys.npy")
             self._remember(rows, array)
+
+
+def _name(keys: np.ndarray, rows: Path) -> str:
+    """Of a part, by its content."""
+    return hashlib.sha256(keys.tobytes() + sha256(rows).encode()).hexdigest()[:32]

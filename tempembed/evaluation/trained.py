@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from tempembed.atomic import write_json
+from tempembed.checksums import sha256
 from tempembed.compression.codec import Codec
 from tempembed.compression.spec import ALIAS_BUDGETS, clustering_specs, parse_spec, sweep_specs
 from tempembed.data.tokens import Tokens
@@ -81,11 +82,12 @@ def report_files(path: Path) -> list[Path]:
 
 
 def write_report(evaluation: Evaluation, path: Path) -> None:
-    """The report as JSON; beside it its scores as Parquet and its replicates. The JSON appears last and whole."""
+    """The report as JSON; beside it its scores as Parquet and its replicates. The JSON appears last and whole, with their sum."""
     path.parent.mkdir(parents=True, exist_ok=True)
     report = evaluation.report
     rows = [{"model": report["model"], **row} for row in report["scores"]]
     _, table, replicates = report_files(path)
     pq.write_table(pa.Table.from_pylist(rows), table)
     save_file(evaluation.replicates, replicates)
+    report["replicates"] = sha256(replicates)
     write_json(path, report)

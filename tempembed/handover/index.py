@@ -81,7 +81,7 @@ class Index:
 def build_index(exported: Exported, texts: Texts, output: Path, say: Say = lambda _: None) -> None:
     """Encode and compress all texts; the folder appears whole, in place of an index that was there.
 
-    Memory: 4,096 texts and their embeddings at a time.
+    Memory: 4,096 texts, or 4 million characters of them, and their embeddings at a time.
 
     Raises:
         UserError: the folder holds something else, or a text that cannot be read.

@@ -4,7 +4,6 @@ import csv
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 
 from tempembed.data.bounds import csv_lines, lines, open_parquet, parquet_batches
@@ -20,6 +19,7 @@ from tempembed.untrusted import is_file
 COLUMNS = ("text", "document")
 SUFFIXES = (".txt", ".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")
 CHUNK_TEXTS = 4096
+CHUNK_CHARACTERS = 4_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +33,7 @@ class Texts:
     """16 hex digits of the file's bytes."""
 
     def chunks(self) -> Iterator[list[str]]:
-        """All texts in order, 4,096 at a time.
+        """All texts in order, 4,096 or 4 million characters at a time.
 
         Raises:
             UserError: a row without text, by file and row; no column of texts; no texts at all.
@@ -45,9 +45,16 @@ class Texts:
             rows = _csv_rows(self.path, "\t" if suffix == ".tsv" else ",")
         else:
             rows = _line_rows(self.path, as_json=suffix != ".txt")
-        num = 0
-        while chunk := list(islice(rows, CHUNK_TEXTS)):
-            num += len(chunk)
+        chunk: list[str] = []
+        characters = num = 0
+        for text in rows:
+            num += 1
+            chunk.append(text)
+            characters += len(text)
+            if len(chunk) == CHUNK_TEXTS or characters >= CHUNK_CHARACTERS:
+                yield chunk
+                chunk, characters = [], 0
+        if chunk:
             yield chunk
         if not num:
             raise UserError(f"{self.path}: expected texts, got none; give a file with at least one")

@@ -1,4 +1,5 @@
 import random
+import shutil
 
 import numpy as np
 import pytest
@@ -10,11 +11,13 @@ from tempembed.compression.lab import Documents
 from tempembed.compression.spec import Spec, lab_specs, parse_spec
 from tempembed.data.pairs import Pairs
 from tempembed.errors import UserError
+from tempembed.evaluation.compare import load_report
 from tempembed.evaluation.corpus import Corpus, corpus_from_pairs
 from tempembed.evaluation.evaluate import evaluate
 from tempembed.evaluation.reranking import Reranking
 from tempembed.evaluation.retrieval import Retrieval
 from tempembed.evaluation.task import Task
+from tempembed.evaluation.trained import report_files, write_report
 
 M, D = 300, 64
 
@@ -210,6 +213,16 @@ def test_report_is_tidy():
         "pair_classification",
     }
     assert set(found.replicates) == {f"{task}|{spec}" for task, spec in rows}
+
+
+def test_replicates_of_another_report_are_refused(tmp_path):
+    first, second = tmp_path / "first.json", tmp_path / "second.json"
+    write_report(run()[0], first)
+    write_report(run(embed=lambda texts, prompt: torch.eye(len(texts), D))[0], second)
+    load_report(first)
+    shutil.copy(report_files(second)[2], report_files(first)[2])
+    with pytest.raises(UserError, match=r"expected the replicates that were written with first\.json"):
+        load_report(first)
 
 
 def test_the_same_run_gives_the_same_numbers():

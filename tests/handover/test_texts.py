@@ -39,6 +39,12 @@ def test_every_kind_of_file(name, tmp_path, monkeypatch):
     assert read(path) == [TEXTS[:3], TEXTS[3:]]
 
 
+def test_long_texts_come_fewer_at_a_time(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempembed.handover.texts.CHUNK_CHARACTERS", 25)
+    (tmp_path / "a.txt").write_text("\n".join(["x" * 10] * 4 + ["y" * 60]))
+    assert [list(map(len, chunk)) for chunk in read(tmp_path / "a.txt")] == [[10, 10, 10], [10, 60]]
+
+
 def test_a_column_document_will_do(tmp_path):
     assert read(write(tmp_path / "a.parquet", TEXTS, "document")) == [TEXTS]
 

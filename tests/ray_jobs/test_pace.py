@@ -1,0 +1,25 @@
+"""Ray Train takes a report at each of its polls: more of them would hold a run up."""
+
+from itertools import pairwise
+
+from ray_jobs.run import TELL_SECONDS, Pace
+
+
+def due(steps, seconds_a_step, always=()):
+    pace = Pace(always)
+    reports = [
+        {"step": step, "num_steps": steps, "train/seconds": step * seconds_a_step}
+        for step in range(1, steps + 1)
+    ]
+    return [report["step"] for report in reports if pace.is_due(report)]
+
+
+def test_slow_steps_are_all_passed_on():
+    assert due(5, TELL_SECONDS) == [1, 2, 3, 4, 5]
+
+
+def test_of_fast_ones_the_first_the_last_the_probes_and_two_a_second():
+    found = due(1000, 0.01, always=(77, 78))
+    assert {1, 77, 78, 1000} <= set(found)
+    assert len(found) <= 10 / TELL_SECONDS + 5
+    assert max(b - a for a, b in pairwise(found)) <= TELL_SECONDS / 0.01 + 1
