@@ -11,7 +11,7 @@ from ray import tune
 
 from ray_jobs.metrics import Reading, measured, tell
 from ray_jobs.queue import is_unfinished
-from ray_jobs.run import ERROR, NOTES, STOP
+from ray_jobs.run import ERROR, LOST, NOTES, STOP
 from tempembed.console import progress_line
 from tempembed.evaluation.trained import REPORT
 from tempembed.objective import parse_objective, parse_terms
@@ -141,16 +141,20 @@ class Board(tune.Callback):
         self._say(name, f"FAILED: {error}")
 
     def _lose(self, name: str) -> None:
-        """A trial's processes are gone."""
+        """A trial could not go on, through no fault of its own."""
         if run := self._open.pop(name, None):
             run.finish("KILLED" if self.is_leaving else "FAILED")
-        self._say(name, "its processes died (the Ray dashboard has their logs); it is not finished")
+        self._say(name, f"{self._why_lost(name)}; it is not finished")
         self._tell_progress()
 
+    def _why_lost(self, name: str) -> str:
+        path = self._ledger.trial_folder(name) / LOST
+        return path.read_text() if path.exists() else "its processes died; the Ray dashboard has their logs"
+
     def give_up(self) -> None:
-        """Trials whose processes died again and again failed; the same command tries them once more."""
+        """Trials that could not go on again and again failed; the same command tries them once more."""
         for record in filter(is_unfinished, self._ledger.records()):
-            name, error = record["name"], "its processes died each time; the Ray dashboard has their logs"
+            name, error = record["name"], self._why_lost(record["name"])
             self._ledger.record(name, status="FAILED", lost=True, error=error)
             self._outcomes["FAILED"] += 1
             self._say(name, f"FAILED: {error}; the same command again goes on with it")

@@ -23,6 +23,7 @@ from ray_jobs.local_stack import environment, start, stop
 from tempembed.console import run, say
 from tempembed.errors import UserError
 from tempembed.redact import redact, redact_flag
+from tempembed.run_folder import hold
 from tempembed.settings import INSTALLED_CODE
 
 BYTES = 128
@@ -57,6 +58,7 @@ def main() -> None:
     def interrupted(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
+    held = hold(folder, "stack")
     for number in (signal.SIGTERM, signal.SIGHUP):  # SIGHUP: the terminal is gone; nohup ignores it
         if signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, interrupted)
@@ -92,6 +94,7 @@ def main() -> None:
         if not keep:
             stop(stack.processes)
             (folder / "stack.json").unlink(missing_ok=True)
+        held.close()
 
 
 def submit(ray_url: str, mlflow_url: str, output: Path, flags: tuple[str, ...], env: dict[str, str]) -> None:

@@ -82,11 +82,21 @@ def start(folder: Path, *, need_ray: bool = True, need_mlflow: bool = True, num_
     token = new_token(token_path)
     env, taken, started = environment(token_path), set[int](), list[tuple[int, float]]()
     ray_url = mlflow_url = ""
+
+    def note() -> Stack:
+        """So that somebody can stop what is up, whatever happens to us."""
+        stack = Stack(
+            ray_url=ray_url, mlflow_url=mlflow_url, token_path=str(token_path), processes=tuple(started)
+        )
+        write_json(folder / "stack.json", asdict(stack))
+        return stack
+
     try:
         if need_mlflow:
             port = free_port(5000, taken)
             mlflow_url = f"http://{LOOPBACK}:{port}"
             started.append(_spawn(mlflow_server(folder, port), env, folder / "mlflow.log"))
+            note()
         if need_ray:
             gcs, dashboard = free_port(6379, taken), free_port(8265, taken)
             ray_url = f"http://{LOOPBACK}:{dashboard}"
@@ -111,18 +121,16 @@ def start(folder: Path, *, need_ray: bool = True, need_mlflow: bool = True, num_
                 f"{whose}_METRIC_PORT": str(free_port(0, taken)) for whose in ("AUTOSCALER", "DASHBOARD")
             }
             started.append(_spawn(command, env | metrics, folder / "ray.log"))
-        stack = Stack(
-            ray_url=ray_url, mlflow_url=mlflow_url, token_path=str(token_path), processes=tuple(started)
-        )
+        stack = note()
         if need_mlflow:
             _wait(f"{mlflow_url}/health", {}, started[0], folder / "mlflow.log")
         if need_ray:
             _wait(
                 f"{ray_url}/api/jobs/", {"Authorization": f"Bearer {token}"}, started[-1], folder / "ray.log"
             )
-        write_json(folder / "stack.json", asdict(stack))
     except BaseException:
         stop(tuple(started))
+        (folder / "stack.json").unlink(missing_ok=True)
         raise
     return stack
 

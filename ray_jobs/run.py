@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
@@ -21,6 +22,7 @@ from ray.train.torch import TorchTrainer
 
 from ray_jobs.process_group import NodeTorchConfig
 from tempembed.compression.spec import ALIAS_BUDGETS
+from tempembed.disk import is_full
 from tempembed.errors import LostError, SilentRankError, UserError
 from tempembed.names import check_name
 from tempembed.settings import TrainSettings
@@ -32,8 +34,8 @@ COLLECTIVE_TIMEOUT_SECONDS = 300
 STOP = "stop"
 """A file of this name in a run's folder asks its workers to stop at their next report, with a checkpoint."""
 SAY_SECONDS = 60.0
-ERROR = "error.txt"
-"""In a trial's folder: why it failed, if it did so itself."""
+ERROR, LOST = "error.txt", "lost.txt"
+"""In a trial's folder: why it failed, if it did so itself; why it could not go on, if that was no fault of its own."""
 HEARTBEATS = ".ranks"
 Result = TypeVar("Result")
 TELL_SECONDS = 0.5
@@ -53,7 +55,7 @@ class Place:
 
 
 class Pace:
-    """Which reports are passed on: the first, the last, those of the steps in `always`, and of the others two a second.
+    """Which reports are passed on: the first, the last, one that stops, those of `always`, and of the others two a second.
 
     Alike on all ranks, for Ray's report is a barrier: it goes by the time that they agreed on.
     """
@@ -64,8 +66,8 @@ class Pace:
     def is_due(self, metrics: Mapping[str, Any]) -> bool:
         """Of a report of `train`."""
         seconds, step = metrics["train/seconds"], metrics["step"]
-        due = seconds - self._last >= TELL_SECONDS or step == metrics["num_steps"] or step in self._always
-        if due:
+        always = step == metrics["num_steps"] or step in self._always or "stopping" in metrics
+        if due := always or seconds - self._last >= TELL_SECONDS:
             self._last = seconds
         return due
 
@@ -196,9 +198,19 @@ class PreparedData:
 
 
 def apart(function: Callable[..., Result], *arguments: Any) -> Result:
-    """Call it in a process of its own: a driver lives as long as the sweep, and would keep its gigabytes that long."""
+    """Call it in a process of its own: a driver lives as long as the sweep, and would keep its gigabytes that long.
+
+    Raises:
+        LostError: that process died.
+    """
     with ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=_end_with_parent) as pool:
-        return pool.submit(function, *arguments).result()
+        try:
+            return pool.submit(function, *arguments).result()
+        except BrokenProcessPool as error:
+            raise LostError(
+                f"{function.__name__.strip('_')}: expected its process to end well, it was killed, perhaps for its memory; give the "
+                "same command again, on a machine with more"
+            ) from error
 
 
 def _end_with_parent() -> None:
@@ -278,15 +290,16 @@ def check_capacity(num_workers: int, cpus_per_worker: float, use_gpu: bool) -> i
     return fits
 
 
-def await_room(num_workers: int, cpus_per_worker: float, use_gpu: bool) -> None:
-    """Wait until others have left room for a run of this size, and say so. (Ray Train would give up after a minute.)"""
+def await_room(num_workers: int, cpus_per_worker: float, use_gpu: bool, stop: Callable[[], object]) -> bool:
+    """Wait until others have left room for a run of this size, and say so; false if it is to stop before that.
+
+    Ray Train would give up after a minute.
+    """
     need = _size(num_workers, cpus_per_worker, use_gpu)
     said = -math.inf
-    while missing := {
-        name: free
-        for name, amount in need.items()
-        if (free := ray.available_resources().get(name, 0.0)) < amount - 1e-6
-    }:
+    while missing := _short(ray.available_resources(), need):
+        if stop():
+            return False
         if time.monotonic() - said > SAY_SECONDS:
             said = time.monotonic()
             sums = "; ".join(
@@ -294,6 +307,12 @@ def await_room(num_workers: int, cpus_per_worker: float, use_gpu: bool) -> None:
             )
             print(f"waiting for others to end ({sums})", flush=True)
         time.sleep(0.5)
+    return not stop()
+
+
+def _short(have: Mapping[str, float], need: Mapping[str, float]) -> dict[str, float]:
+    """What there is of the resources of which there is too little."""
+    return {name: have.get(name, 0.0) for name, amount in need.items() if have.get(name, 0.0) < amount - 1e-6}
 
 
 def check_batch(settings: TrainSettings, num_workers: int) -> None:
@@ -324,69 +343,76 @@ def fit(
     probe_at: Sequence[int] = (),
     callbacks: Sequence[Any] = (),
 ) -> None:
-    """Run it to the end.
+    """Run it to the end, or until it is asked to stop; first wait for room.
 
     Rank 0 writes its reports to `output`/metrics.jsonl and, as the run of that name, to the spool.
     Our own checkpoints in `output` are what a restarted worker goes on from; Ray is given none.
 
     Raises:
-        LostError: workers died, fell silent, or could not be started; their checkpoints are there.
+        LostError: workers died, fell silent, found the disk full, or could not be started; their checkpoints are there.
         UserError: what else went wrong on a worker, as one line.
     """
     check_name(output.name, "run")
     storage = output.parent / ".ray"
-    shutil.rmtree(
-        storage / output.name, ignore_errors=True
-    )  # what Ray keeps of an earlier attempt is not needed
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", REPORT_POLL_SECONDS)
     os.environ.setdefault(
         "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0"
     )  # a process that watches for what we do not use
-    trainer = TorchTrainer(
-        worker,
-        train_loop_config=_config(
-            settings,
-            prepared,
-            output,
-            spool,
-            run,
-            resume=resume or max_failures != 0,
-            use_gpu=use_gpu,
-            num_workers=num_workers,
-            collective_timeout=collective_timeout,
-            budgets=list(budgets),
-            probe_at=list(probe_at),
-        ),
-        torch_config=NodeTorchConfig(timeout_s=collective_timeout),
-        scaling_config=ScalingConfig(
-            num_workers=num_workers if min_workers in (None, num_workers) else (min_workers, num_workers),  # type: ignore[arg-type]
-            elastic_resize_monitor_interval_s=resize_seconds,  # type: ignore[call-arg]
-            use_gpu=use_gpu,
-            resources_per_worker={"CPU": cpus_per_worker},
-        ),
-        run_config=RunConfig(
-            name=output.name,
-            storage_path=str(storage),
-            failure_config=FailureConfig(  # mypy reads the V1 class
-                max_failures=max_failures,
-                controller_failure_limit=CONTROLLER_FAILURES,  # type: ignore[call-arg]
-            ),
-            callbacks=list(callbacks),
-        ),
+    config = _config(
+        settings, prepared, output, spool, run,
+        resume=resume or max_failures != 0, use_gpu=use_gpu, num_workers=num_workers, collective_timeout=collective_timeout,
+        budgets=list(budgets), probe_at=list(probe_at),
+    )  # fmt: skip
+    scaling = ScalingConfig(
+        num_workers=num_workers if min_workers in (None, num_workers) else (min_workers, num_workers),  # type: ignore[arg-type]
+        elastic_resize_monitor_interval_s=resize_seconds,  # type: ignore[call-arg]
+        use_gpu=use_gpu,
+        resources_per_worker={"CPU": cpus_per_worker},
     )
-    try:
-        if threading.current_thread() is threading.main_thread():
-            with ThreadPoolExecutor(1) as beside:  # Train would take SIGINT from its caller
-                training = beside.submit(trainer.fit)
-                while not wait(
-                    [training], timeout=0.2
-                ).done:  # awake for signals: MLflow has SIGINT restart what it interrupts
-                    pass
-                training.result()
-        else:
-            trainer.fit()
-    except ray.train.TrainingFailedError as error:
-        raise (LostError if is_lost(error) else UserError)(reason(error)) from error
+    run_config = RunConfig(
+        name=output.name,
+        storage_path=str(storage),
+        failure_config=FailureConfig(  # mypy reads the V1 class
+            max_failures=max_failures,
+            controller_failure_limit=CONTROLLER_FAILURES,  # type: ignore[call-arg]
+        ),
+        callbacks=list(callbacks),
+    )
+    torch_config = NodeTorchConfig(timeout_s=collective_timeout)
+    size = num_workers if min_workers is None else min_workers, cpus_per_worker, use_gpu
+    while await_room(*size, (output / STOP).exists):
+        shutil.rmtree(storage / output.name, ignore_errors=True)  # what Ray keeps of an attempt is not needed
+        try:
+            _wait_for(
+                TorchTrainer(
+                    worker,
+                    train_loop_config=config,
+                    torch_config=torch_config,
+                    scaling_config=scaling,
+                    run_config=run_config,
+                )
+            )
+            return
+        except ray.train.TrainingFailedError as error:
+            if _had_no_room(error) and not _short(ray.cluster_resources(), _size(*size)):
+                continue  # another one was faster: there is room for both, one after the other
+            raise (LostError if is_lost(error) else UserError)(reason(error)) from error
+        except ray.exceptions.RayActorError as error:
+            raise LostError(
+                f"Ray Train's controller died ({type(error).__name__}); the dashboard has its log"
+            ) from error
+
+
+def _wait_for(trainer: TorchTrainer) -> None:
+    """Awake for signals: Train would take SIGINT from its caller, and MLflow has SIGINT restart what it interrupts."""
+    if threading.current_thread() is not threading.main_thread():
+        trainer.fit()
+        return
+    with ThreadPoolExecutor(1) as beside:
+        training = beside.submit(trainer.fit)
+        while not wait([training], timeout=0.2).done:
+            pass
+        training.result()
 
 
 def fit_here(
@@ -405,6 +431,7 @@ def fit_here(
     """`fit` in this process, with no other: nothing has to start for it. `tell` takes the reports.
 
     Raises:
+        LostError: the disk is full.
         UserError: what went wrong; its cause is the error itself.
     """
     from tempembed.memory import forget_peak
@@ -420,7 +447,8 @@ def fit_here(
         work.train(tell)
         work.measure()
     except Exception as error:
-        raise UserError(f"{type(error).__name__}: {str(error).strip()}") from error
+        kind = LostError if isinstance(error, LostError) or is_full(error) else UserError
+        raise kind(f"{type(error).__name__}: {str(error).strip()}") from error
 
 
 def _config(
@@ -432,11 +460,17 @@ def _config(
 
 
 def is_lost(error: ray.train.TrainingFailedError) -> bool:
-    """Whether workers are gone, as opposed to an error that they met."""
+    """Whether workers are gone or had no room on the disk, as opposed to an error that is the run's own."""
     failures = getattr(error, "worker_failures", None)
     if failures is None:  # the controller's: no start in time, a node that is taken away
         return True
-    return any(_is_loss(_cause(failure)) for failure in failures.values())
+    causes = [_cause(failure) for failure in failures.values()]
+    return any(_is_loss(cause) or isinstance(cause, LostError) or is_full(cause) for cause in causes)
+
+
+def _had_no_room(error: ray.train.TrainingFailedError) -> bool:
+    """Whether Ray Train gave up waiting for its workers' places."""
+    return type(getattr(error, "controller_failure", None)).__name__ == "WorkerGroupStartupTimeoutError"
 
 
 def _cause(failure: Exception) -> Exception:

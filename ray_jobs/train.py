@@ -18,7 +18,7 @@ import tyro
 from ray_jobs.connect import connect
 from ray_jobs.metrics import RunMetrics, measured, tell, tell_depth
 from ray_jobs.progress import Progress, followed
-from ray_jobs.run import STOP, await_room, check_batch, check_capacity, fit, prepare_apart
+from ray_jobs.run import STOP, check_batch, check_capacity, fit, prepare_apart
 from tempembed.commands.train import Run
 from tempembed.console import first_signal, run
 from tempembed.errors import UserError
@@ -94,6 +94,7 @@ def main() -> None:
         print(f"going on with {output}", flush=True)
     spool = Spool(output / SPOOL)
     tracked, status = spool.run(), "FAILED"
+    tracked.go_on()
 
     def stop_in_order() -> None:
         (output / STOP).touch()  # the workers stop at their next report, with a checkpoint
@@ -115,7 +116,6 @@ def main() -> None:
         at_the_end.enter_context(followed(output / PROGRESS))
         try:
             if not (output / REPORT).exists() and not asked():
-                await_room(least, command.cpus_per_worker, command.use_gpu)
                 fit(
                     command.settings,
                     prepared=prepared.folder,

@@ -18,6 +18,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
@@ -37,6 +38,7 @@ from ray_jobs.queue import Queue, grid, is_unfinished, unfinished
 from ray_jobs.queue import asked as proposed
 from ray_jobs.run import (
     ERROR,
+    LOST,
     PreparedData,
     await_room,
     check_batch,
@@ -249,13 +251,16 @@ def trial(
         metrics.after_report(None, [report], None)
         tune.report(report)
 
-    (folder / ERROR).unlink(missing_ok=True)  # of an earlier attempt
+    for file in (ERROR, LOST):  # of an earlier attempt
+        (folder / file).unlink(missing_ok=True)
     try:
         if workers:
             fit(settings, **what, **workers, use_gpu=use_gpu, callbacks=[TuneReportCallback(), metrics])
         else:
             fit_here(settings, **what, use_gpu=use_gpu, tell=tell)
-    except LostError:  # nothing that the trial did: the board has it trained again
+    except LostError as error:  # nothing that the trial did: the board has it trained again
+        with suppress(OSError):  # a full disk
+            (folder / LOST).write_text(str(error))
         raise
     except UserError as error:
         (folder / ERROR).write_text(str(error))
@@ -362,15 +367,9 @@ def sweep_trials(sweep: Sweep, settings: dict[str, TrainSettings] | None = None)
         "num_workers": sweep.num_workers,
         "search": sweep.search,
     }
-    root = start_run(uri, sweep.experiment, f"sweep {output.name}", params, identity)
     spool = Spool(output / SPOOL)
-
-    def started(name: str, run_id: str) -> None:
-        ledger.record(name, mlflow_run_id=run_id)
-
-    courier = Courier(spool, Delivery(root, output, started), uri, partial(print, flush=True))
-    tell_depth(courier, sweep=output.name)
     parent = spool.run()
+    parent.go_on()
     board = Board(
         parent,
         ledger,
@@ -380,6 +379,13 @@ def sweep_trials(sweep: Sweep, settings: dict[str, TrainSettings] | None = None)
         goals=goals,
         study=study,
     )
+    root = start_run(uri, sweep.experiment, f"sweep {output.name}", params, identity)
+
+    def started(name: str, run_id: str) -> None:
+        ledger.record(name, mlflow_run_id=run_id)
+
+    courier = Courier(spool, Delivery(root, output, started), uri, partial(print, flush=True))
+    tell_depth(courier, sweep=output.name)
     ended = sum(not is_unfinished(record) for record in ledger.records())
     print(
         f"{num_trials} trials on {prepared.meta['num_pairs']} pairs, {concurrent} at a time"
@@ -408,7 +414,7 @@ def sweep_trials(sweep: Sweep, settings: dict[str, TrainSettings] | None = None)
                 todo = chain(unfinished(ledger), trials) if attempt == 0 else unfinished(ledger)
                 count = num_trials - sum(not is_unfinished(record) for record in ledger.records())
                 if count and not asked():
-                    await_room(sweep.num_processes, sweep.cpus_per_worker, sweep.use_gpu)
+                    await_room(sweep.num_processes, sweep.cpus_per_worker, sweep.use_gpu, asked)
                     queue = Queue(todo, lambda: board.is_leaving)
                     _tune(sweep, queue, count, prepared, output, board, concurrent, rung_steps)
             leave_if_asked()
@@ -506,6 +512,10 @@ def _report(
                 f"family {family}: expected at least one trial to finish, all {len(members)} failed, the first with: "
                 f"{members[0]['error']}"
             )
+    if not done:
+        raise UserError(
+            f"expected at least one trial to finish, got none of {len(found)}; lower --reduction-factor or --rungs, or add trials"
+        )
 
 
 def _name_of(trial: Any) -> str:

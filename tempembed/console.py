@@ -69,25 +69,29 @@ def run(function: Callable[[], None]) -> None:
     except UserError as error:
         say(f"error: {error}")
         sys.exit(2)
-    except OSError as error:
-        if is_full(error):
-            say(f"error: the disk is full ({error}); make room, and give the same command again")
-        elif error.filename is not None:
-            say(f"error: {error}; check the path, and who may write there")
-        else:
-            raise
-        sys.exit(2)
-    except (MemoryError, RuntimeError) as error:
-        if not _is_out_of_memory(error):
-            raise
-        say(
-            f"error: the memory is full ({str(error).strip().splitlines()[-1][-200:]}); lower --width, "
-            "--batch-size or --micro-batch-tokens, add --gradient-cache, or take a larger machine"
-        )
-        sys.exit(2)
     except KeyboardInterrupt:
         say("interrupted")
         sys.exit(128 + signal.SIGINT)
+    except Exception as error:
+        if (answer := _answer(error)) is None:
+            raise
+        say(f"error: {answer}")
+        sys.exit(2)
+
+
+def _answer(error: Exception) -> str | None:
+    """What to say of an error that the machine is the cause of, not our code."""
+    if is_full(error):
+        return f"the disk is full ({error}); make room, and give the same command again"
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error}; check the path, and who may write there"
+    if _is_out_of_memory(error):
+        detail = (str(error).strip().splitlines() or ["no more to be had"])[-1][-200:]
+        return (
+            f"the memory is full ({detail}); lower --width, --batch-size or --micro-batch-tokens, add --gradient-cache, or take a "
+            "larger machine"
+        )
+    return None
 
 
 def _is_out_of_memory(error: Exception) -> bool:

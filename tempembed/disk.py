@@ -1,6 +1,7 @@
 """A full disk, as an error that says what to do."""
 
 import errno
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,14 +9,16 @@ from pathlib import Path
 
 from safetensors import SafetensorError
 
-from tempembed.errors import UserError
+from tempembed.errors import LostError
 
 NUMBERS = (errno.ENOSPC, errno.EDQUOT)
-WORDS = ("No space left", "os error 28", "quota exceeded", f"os error {errno.EDQUOT}")
-"""What libraries say that keep no number."""
+WORDS = re.compile(
+    rf"No space left|os error 28|quota exceeded|os error {errno.EDQUOT}|Not enough free space|\d+ requested and \d+ written"
+)
+"""What libraries say that keep no number; the last two are numpy's."""
 
 
-class DiskFullError(UserError):
+class DiskFullError(LostError):
     """There is no room on the disk; what was there before is untouched."""
 
 
@@ -23,7 +26,7 @@ def is_full(error: BaseException) -> bool:
     """Whether it came of a full disk, or of a quota that is used up."""
     if getattr(error, "errno", None) in NUMBERS:
         return True
-    return isinstance(error, OSError | SafetensorError) and any(words in str(error) for words in WORDS)
+    return isinstance(error, OSError | SafetensorError) and WORDS.search(str(error)) is not None
 
 
 @contextmanager

@@ -18,4 +18,4 @@ class SilentRankError(RuntimeError):
 
 
 class LostError(UserError):
-    """A process, a machine or the network is gone, through no fault of the run's: the same again may do."""
+    """A process, a machine, the network or the room on a disk is gone, through no fault of the run's: the same again may do."""

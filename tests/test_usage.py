@@ -115,7 +115,7 @@ def test_a_damaged_part_of_the_cache_is_embedded_again(tmp_path, encoder):
         path.write_bytes(content)
         said = []
         assert torch.equal(EmbeddingStore(tmp_path, encoder, said.append).embed(TEXTS), want)
-        assert "is damaged: its texts are embedded again" in said[0]
+        assert "its texts are embedded again" in said[0]
         assert {path: path.read_bytes() for path in tmp_path.glob("*/*")} == whole
     np.save(rows, np.zeros((3, 16), np.float32))
     assert torch.equal(EmbeddingStore(tmp_path, encoder).embed(TEXTS), want)
@@ -149,6 +149,19 @@ def test_a_model_without_some_of_its_weights(tmp_path):
         metadata={"format": "pt"},
     )
     load_encoder(str(folder))
+    save_file(weights | {"cls.bias": torch.zeros(3)}, folder / "model.safetensors", metadata={"format": "pt"})
+    modules = json.loads((folder / "modules.json").read_text())
+    modules[0]["path"] = "0_Transformer"
+    (folder / "0_Transformer").mkdir()
+    for file in [path for path in folder.iterdir() if path.is_file() and path.name != "modules.json"]:
+        shutil.copy(file, folder / "0_Transformer")
+        if file.name != "config_sentence_transformers.json":
+            file.unlink()
+    (folder / "modules.json").write_text(json.dumps(modules))
+    load_encoder(str(folder))  # a head that no embedding needs
+    save_file(left, folder / "0_Transformer" / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(UserError, match="16 are missing"):
+        load_encoder(str(folder))
 
 
 def test_embeddings_that_no_one_can_square():
@@ -164,6 +177,44 @@ def test_no_memory(capsys):
     with pytest.raises(SystemExit, match="2"):
         run(lambda: torch.empty(2**50, dtype=torch.uint8))
     assert "error: the memory is full" in capsys.readouterr().err
+    with pytest.raises(SystemExit, match="2"):
+        run(lambda: bytearray(2**62))
+    assert "error: the memory is full" in capsys.readouterr().err
+
+
+def test_a_disk_that_is_full_for_numpy_and_for_safetensors(tmp_path, capsys):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=100k", "tmpfs", str(disk)], check=False
+    ).returncode:
+        pytest.skip("needs the right to mount a small file system")
+    try:
+        for write in (
+            lambda: np.save(disk / "a.npy", np.zeros(10**6)),
+            lambda: save_file({"a": torch.zeros(10**6)}, disk / "a.safetensors"),
+            lambda: (disk / "a.txt").write_text("x" * 10**6),
+        ):
+            with pytest.raises(SystemExit, match="2"):
+                run(write)
+            assert "error: the disk is full" in capsys.readouterr().err
+            for file in disk.iterdir():
+                file.unlink()
+        encoder = static_encoder(train_tokenizer(TEXTS, 120), width=1024, max_tokens=32, seed=0)
+        with pytest.raises(OSError, match=r"written|No space|free space"):
+            EmbeddingStore(disk, encoder).embed(TEXTS)
+        assert not list(disk.glob("*/*"))
+    finally:
+        subprocess.run(["umount", "-l", str(disk)], check=True)
+
+
+def test_two_processes_find_the_same_damage(tmp_path, encoder):
+    want = EmbeddingStore(tmp_path, encoder).embed(TEXTS)
+    (rows,) = tmp_path.glob("*/*.rows.npy")
+    rows.write_bytes(rows.read_bytes()[:-1] + b"?")
+    first, second = EmbeddingStore(tmp_path, encoder), EmbeddingStore(tmp_path, encoder)
+    assert torch.equal(first.embed(TEXTS), want)
+    assert torch.equal(second.embed(TEXTS), want)
 
 
 def test_an_index_that_is_not_finished_leaves_nothing(tmp_path, encoder):

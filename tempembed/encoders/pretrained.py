@@ -1,5 +1,6 @@
 """Any SentenceTransformer as an encoder."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import torch
 from jaxtyping import Float
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import StaticEmbedding
+from sentence_transformers.util import load_file_path
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import PreTrainedModel
@@ -135,16 +137,29 @@ def _check_tokenizer(name: str, model: SentenceTransformer) -> None:
         )
 
 
+def _first_path(name: str) -> str:
+    """Where a model's first module is: a folder in its own, or its own."""
+    modules = load_file_path(name, "modules.json")
+    return json.loads(Path(modules).read_text())[0]["path"] if modules else ""
+
+
 def _check_weights(name: str, model: SentenceTransformer) -> None:
     """Transformers draws at random what a folder lacks, with a warning. Only then, as it costs a second loading."""
     module = getattr(model[0], "auto_model", None)
     if not isinstance(module, PreTrainedModel):
         return
     kind: Any = type(module)
-    with silence():
-        _, found = kind.from_pretrained(
-            module.name_or_path, config=module.config, output_loading_info=True, trust_remote_code=False
-        )
+    try:
+        with silence():
+            _, found = kind.from_pretrained(
+                name,
+                subfolder=_first_path(name),
+                config=module.config,
+                output_loading_info=True,
+                trust_remote_code=False,
+            )
+    except (OSError, ValueError, RuntimeError):  # a layout that only its own class can load
+        return
     # a pooler is no part of an embedding
     missing = sorted(key for key in found["missing_keys"] if not key.startswith("pooler."))
     if missing:

@@ -77,12 +77,12 @@ class EmbeddingStore:
     def _drop_damaged(self, parts: set[Path]) -> None:
         for rows in parts & self._unread.keys():
             keys = self._unread.pop(rows)
-            if f"{_name(keys, rows)}.rows.npy" != rows.name:
+            if not _is_whole(keys, rows):
                 self._drop(rows)
                 self._places = {key: place for key, place in self._places.items() if place[0] != rows}
 
     def _drop(self, rows: Path) -> None:
-        self._say(f"{rows} is damaged: its texts are embedded again")
+        self._say(f"{rows} is damaged, or of an earlier version: its texts are embedded again")
         rows.with_name(rows.name.replace(".rows.", ".keys.")).unlink(missing_ok=True)
         rows.unlink(missing_ok=True)
 
@@ -94,13 +94,23 @@ class EmbeddingStore:
                 self._say(f"embedded {min(start + PART_ROWS, len(texts)):,} of {len(texts):,} texts")
             self.folder.mkdir(parents=True, exist_ok=True)
             partial = self.folder / f".{uuid4().hex}.npy"
-            np.save(partial, embeddings.numpy())
             array = np.frombuffer(b"".join(keys[part]), dtype=np.uint8).reshape(-1, 32)
-            name = _name(array, partial)
-            rows = partial.rename(self.folder / f"{name}.rows.npy")
-            np.save(partial, array)  # the keys appear last: without them nobody reads the rows
-            partial.rename(self.folder / f"{name}.keys.npy")
+            try:
+                np.save(partial, embeddings.numpy())
+                name = _name(array, partial)
+                rows = partial.rename(self.folder / f"{name}.rows.npy")
+                np.save(partial, array)  # the keys appear last: without them nobody reads the rows
+                partial.rename(self.folder / f"{name}.keys.npy")
+            finally:
+                partial.unlink(missing_ok=True)
             self._remember(rows, array)
+
+
+def _is_whole(keys: np.ndarray, rows: Path) -> bool:
+    try:
+        return f"{_name(keys, rows)}.rows.npy" == rows.name
+    except OSError:  # another process has found it damaged and removed it
+        return False
 
 
 def _name(keys: np.ndarray, rows: Path) -> str:

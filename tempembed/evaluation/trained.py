@@ -87,7 +87,14 @@ def write_report(evaluation: Evaluation, path: Path) -> None:
     report = evaluation.report
     rows = [{"model": report["model"], **row} for row in report["scores"]]
     _, table, replicates = report_files(path)
-    pq.write_table(pa.Table.from_pylist(rows), table)
-    save_file(evaluation.replicates, replicates)
-    report["replicates"] = sha256(replicates)
-    write_json(path, report)
+    partial = {file: file.with_name(f".{file.name}.part") for file in (table, replicates, path)}
+    try:
+        pq.write_table(pa.Table.from_pylist(rows), partial[table])
+        save_file(evaluation.replicates, partial[replicates])
+        report["replicates"] = sha256(partial[replicates])
+        write_json(partial[path], report)
+        for file, written in partial.items():
+            written.replace(file)
+    finally:
+        for written in partial.values():
+            written.unlink(missing_ok=True)

@@ -42,7 +42,7 @@ class MlflowRun:
         """The nested run of this name: the one that is there, running again, or a new one."""
         child = self.find(name)
         if child:
-            self._client.update_run(child.run_id, "RUNNING")
+            child.go_on()
         else:
             run = self._client.create_run(
                 self._experiment_id, run_name=name, tags={PARENT: self.run_id, **(tags or {})}
@@ -82,6 +82,10 @@ class MlflowRun:
     def file(self, path: Path, folder: str | None = None) -> None:
         """A file as an artifact."""
         self._client.log_artifact(self.run_id, str(path), folder)
+
+    def go_on(self) -> None:
+        """It is running again."""
+        self._client.update_run(self.run_id, "RUNNING")
 
     def finish(self, status: str = "FINISHED") -> None:
         """FINISHED, FAILED or KILLED."""
@@ -131,7 +135,9 @@ class Delivery:
 
     def _tell(self, record: dict[str, Any]) -> None:
         name, kind = record["run"], record["kind"]
-        if kind == "start":
+        if kind == "start" and not name:
+            self._root.go_on()
+        elif kind == "start":
             self._runs[name] = self._root.child(name, record["params"], record["tags"])
             self._started(name, self._runs[name].run_id)
         elif name not in self._runs:  # another process has started it
@@ -181,11 +187,13 @@ def start_run(
         )
         same = f"tags.`{IDENTITY}` = '{identity}'"
         if identity and (there := client.search_runs([experiment_id], same, max_results=1)):
-            client.update_run(there[0].info.run_id, "RUNNING")
-            return MlflowRun(client, there[0].info.run_id, experiment_id)
-        run = client.create_run(experiment_id, run_name=name, tags={IDENTITY: identity} if identity else {})
-        started = MlflowRun(client, run.info.run_id, experiment_id)
-        started.params(params)
+            started = MlflowRun(client, there[0].info.run_id, experiment_id)
+            started.go_on()
+        else:
+            tags = {IDENTITY: identity} if identity else {}
+            run = client.create_run(experiment_id, run_name=name, tags=tags)
+            started = MlflowRun(client, run.info.run_id, experiment_id)
+        started.params(params)  # again: who made the run may have died before
         return started
     except MlflowException as error:
         raise UserError(

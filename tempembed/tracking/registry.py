@@ -134,7 +134,7 @@ class Registry:
             return load_report(Path(folder) / REPORT)
 
     def register(self, run_id: str, model: Path, name: str, tags: dict[str, str]) -> str:
-        """The model in MLflow's sentence-transformers flavour, which `mlflow models serve` serves, as a new version.
+        """The model in MLflow's sentence-transformers flavour, which `mlflow models serve` serves, as the run's version.
 
         Args:
             run_id: the run whose artifact it becomes.
@@ -163,6 +163,9 @@ class Registry:
             except MlflowException as error:
                 if error.error_code != "RESOURCE_ALREADY_EXISTS":
                     raise
+            if there := [version for version in self.versions(name) if version.run_id == run_id]:
+                self.tag(there[-1], tags)  # whoever registered it died before its aliases pointed at it
+                return there[-1].number
             version = self._client.create_model_version(
                 name, source=f"runs:/{run_id}/model", run_id=run_id, tags=tags, await_creation_for=0
             )

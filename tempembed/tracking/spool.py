@@ -71,6 +71,10 @@ class SpooledRun:
         self._spool.write(name, "start", params=params, tags=tags or {})
         return SpooledRun(self._spool, name)
 
+    def go_on(self) -> None:
+        """It is running again, whatever an earlier driver had to say of its end."""
+        self._spool.write(self._name, "start", params={}, tags={})
+
     def points(self, points: Sequence[tuple[str, float, int]]) -> None:
         """(key, value, step), each once."""
         self._spool.points(self._name, points)

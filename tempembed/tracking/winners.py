@@ -57,12 +57,8 @@ def promote(
     for candidate in candidates:
         if won := taken.get(candidate.name):
             save_codecs(candidate.folder, {alias: new.row["spec"] for alias, new in won.items()})
-            number = registry.register(
-                candidate.run_id,
-                candidate.folder,
-                name,
-                _tags(candidate, reached[candidate.name], data, fingerprint, training_fingerprint),
-            )
+            tags = _tags(candidate, reached[candidate.name], data, fingerprint, training_fingerprint)
+            number = registry.register(candidate.run_id, candidate.folder, name, tags)
             for alias in won:
                 registry.point(name, alias, number)
     return name, decisions

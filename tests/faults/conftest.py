@@ -7,7 +7,8 @@ import pytest
 from ray_jobs.local_stack import start, stop
 from tests.faults.harness import Job
 
-NUM_STEPS = 24
+NUM_STEPS, EVERY = 480, 5  # of some 20 ms
+ALL = list(range(EVERY, NUM_STEPS + 1, EVERY))
 ROWS: list[tuple[str, str]] = []
 
 
@@ -20,9 +21,9 @@ def stack(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def flags(data_dir):
-    """A run that reports every step, so that a fault can be timed, and that has a checkpoint every five."""
+    """A run that reports ten times a second, so that a fault can be timed, and has a checkpoint every second."""
     return ("--data", data_dir / "train.parquet", "--eval-data", data_dir / "test.parquet", "--width", 64,
-            "--vocabulary", 400, "--batch-size", 32, "--steps", NUM_STEPS, "--log-every", 1, "--checkpoint-every", 5,
+            "--vocabulary", 400, "--batch-size", 32, "--steps", NUM_STEPS, "--log-every", EVERY, "--checkpoint-every", 50,
             "--objective", "tempaggmrl", "--num-workers", 2)  # fmt: skip
 
 
@@ -36,7 +37,7 @@ def undisturbed(stack, flags, tmp_path_factory):
     """The same run with no fault."""
     job = Job(stack, tmp_path_factory.mktemp("undisturbed") / "whole", flags).submit()
     assert job.end() == 0, job.said[-4000:]
-    assert job.steps == list(range(1, NUM_STEPS + 1))
+    assert job.steps == ALL
     return job
 
 

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import signal
+import subprocess
 
 import psutil
 import pytest
@@ -55,7 +56,7 @@ def test_a_sweep_loses_a_process_and_is_stopped(stack, data_dir, tmp_path, holds
 
     wait_for(lambda: steps(FIRST)[-1:] >= [60], 240, 0.05)
     kill(trial_process(folders[FIRST], num_workers))
-    wait_for(lambda: "its processes died" in sweep.said, 120)
+    wait_for(lambda: re.search("its process(es)? died", sweep.said), 120)
     wait_for(lambda: steps(SECOND)[-1:] >= [60], 240, 0.05)
     assert status(FIRST) == "RUNNING"
     os.kill(sweep.driver().pid, signal.SIGINT)
@@ -80,3 +81,36 @@ def test_a_sweep_loses_a_process_and_is_stopped(stack, data_dir, tmp_path, holds
         f"the trial is taken up at the end; the other stopped with {newest}; KILLED in MLflow; the same command ends with "
         f"each report once",
     )
+
+
+def test_a_sweep_whose_disk_is_full_goes_on_when_there_is_room(stack, data_dir, tmp_path, holds):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=700k", "tmpfs", str(disk)], check=False
+    ).returncode:
+        pytest.skip("needs the right to mount a small file system")
+    try:
+        flags = ("--data", data_dir / "train.parquet", "--eval-data", data_dir / "test.parquet", "--width", 64,
+                 "--vocabulary", 400, "--batch-size", 32, "--steps", STEPS, "--log-every", EVERY, "--checkpoint-every", 20,
+                 "--objectives", *OBJECTIVES, "--num-workers", 0, "--cpus-per-worker", 2, "--experiment", "full",
+                 "--no-register", "--max-failures", 1, "--mlflow-uri", stack.mlflow_url)  # fmt: skip
+        sweep = Job(stack, disk / "sweep", flags, module="ray_jobs.tune", logs=tmp_path).submit()
+        assert sweep.end(300) != 0
+        assert "DiskFullError: checkpoint of step" in sweep.said, sweep.said[-4000:]
+        records = [json.loads(path.read_text()) for path in (disk / "sweep").glob("trials/*/trial.json")]
+        lost = [record["name"] for record in records if record["status"] == "FAILED" and record["lost"]]
+        assert len(lost) == len(records)
+        subprocess.run(["mount", "-o", "remount,size=64m", str(disk)], check=True)
+        assert sweep.submit().end(400) == 0, sweep.said[-4000:]
+        for trial in (FIRST, SECOND):
+            folder = disk / "sweep" / "trials" / trial
+            assert json.loads((folder / "trial.json").read_text())["status"] == "FINISHED"
+            reports = [row["step"] for row in read_jsonl(folder / "metrics.jsonl")]
+            assert reports == list(range(EVERY, STEPS + 1, EVERY))
+        holds(
+            "disk full in a sweep",
+            f"{len(lost)} trials unfinished, not lost; with room the same command ends with each report once",
+        )
+    finally:
+        subprocess.run(["umount", "-l", str(disk)], check=True)

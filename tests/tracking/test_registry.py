@@ -21,7 +21,7 @@ from tempembed.errors import UserError
 from tempembed.evaluation.corpus import Corpus
 from tempembed.evaluation.trained import evaluate_trained, save_codecs
 from tempembed.settings import TrainSettings
-from tempembed.tracking.mlflow import start_run
+from tempembed.tracking.mlflow import MlflowRun, start_run
 from tempembed.tracking.registry import Registry, default_uri, fetch_version
 from tempembed.tracking.winners import Candidate, promote
 
@@ -108,6 +108,30 @@ def test_what_is_not_there(store, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match="expected --mlflow-uri or MLFLOW_TRACKING_URI"):
         default_uri(None)
+
+
+def test_a_run_that_is_registered_again_is_the_same_version(store):
+    """Whoever registered it may have died before its aliases pointed at it."""
+    uri, candidates, _ = store
+    registry, good = Registry(uri), candidates["good"]
+    number = registry.register(good.run_id, good.folder, "tempembed.again", {"seed": "1"})
+    assert registry.register(good.run_id, good.folder, "tempembed.again", {"seed": "2"}) == number
+    (version,) = registry.versions("tempembed.again")
+    assert version.tags["seed"] == "2"
+
+
+def test_the_settings_of_a_run_arrive_whoever_made_it_died(tmp_path, monkeypatch):
+    uri = f"sqlite:///{tmp_path / 'other.db'}"
+
+    def dies(self, params):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MlflowRun, "params", dies)
+        with pytest.raises(KeyboardInterrupt):
+            start_run(uri, "tests", "sweep", {"a": 1}, "id-1")
+    run = start_run(uri, "tests", "sweep", {"a": 1}, "id-1")
+    assert run._client.get_run(run.run_id).data.params == {"a": "1"}
 
 
 def test_a_run_with_the_same_identity_goes_on(store, tmp_path):

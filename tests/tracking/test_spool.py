@@ -2,6 +2,7 @@ import json
 import subprocess
 import sys
 import time
+from contextlib import suppress
 
 import pytest
 from mlflow import MlflowClient
@@ -211,6 +212,11 @@ def test_mlflow_keeps_what_it_is_told_twice_once(spool, tmp_path):
     assert (run.info.status, run.data.params, run.data.tags["t"]) == ("FINISHED", {"a": "1"}, "v")
     assert [f.path for f in client.list_artifacts(run.info.run_id)] == ["file.txt"]
     assert client.get_run(root.run_id).info.status == "KILLED"
+    spool.run().go_on()
+    for record, _ in read_records(spool.path, 0):
+        with suppress(RefusedError):
+            Delivery(root, tmp_path)(record)
+    assert client.get_run(root.run_id).info.status == "RUNNING"
 
 
 def test_a_line_that_had_no_room_does_not_mix_with_anothers(tmp_path):

@@ -1,0 +1,47 @@
+"""What runs share that needs no Ray: which reports are passed on, and work apart."""
+
+import os
+import signal
+from itertools import pairwise
+
+import pytest
+
+from ray_jobs.run import TELL_SECONDS, Pace, apart
+from tempembed.errors import LostError
+
+
+def due(steps, seconds_a_step, always=()):
+    pace = Pace(always)
+    reports = [
+        {"step": step, "num_steps": steps, "train/seconds": step * seconds_a_step}
+        for step in range(1, steps + 1)
+    ]
+    return [report["step"] for report in reports if pace.is_due(report)]
+
+
+def test_slow_steps_are_all_passed_on():
+    assert due(5, TELL_SECONDS) == [1, 2, 3, 4, 5]
+
+
+def test_of_fast_ones_the_first_the_last_the_probes_and_two_a_second():
+    found = due(1000, 0.01, always=(77, 78))
+    assert {1, 77, 78, 1000} <= set(found)
+    assert len(found) <= 10 / TELL_SECONDS + 5
+    assert max(b - a for a, b in pairwise(found)) <= TELL_SECONDS / 0.01 + 1
+
+
+def test_the_report_that_stops_is_passed_on():
+    pace = Pace()
+    report = {"step": 1, "num_steps": 9, "train/seconds": 0.1}
+    assert pace.is_due(report)
+    assert not pace.is_due(report | {"step": 2})
+    assert pace.is_due(report | {"step": 3, "stopping": True})
+
+
+def _dies():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_process_that_is_killed_for_its_memory():
+    with pytest.raises(LostError, match="expected its process to end well, it was killed"):
+        apart(_dies)
