@@ -14,7 +14,7 @@ from ray_jobs.local_stack import environment, free_port, start, stop
 from tests.faults.harness import Job, wait_for
 
 pytestmark = [pytest.mark.faults, pytest.mark.ray]
-STEPS, EVERY = 1500, 5  # of some 25 ms
+STEPS, EVERY = 1500, 5  # of some 40 ms
 
 
 def second_node(stack, folder):
@@ -46,7 +46,7 @@ def losses(job):
 
 def test_two_workers_then_one_then_two(data_dir, tmp_path, holds, monkeypatch):
     monkeypatch.setitem(ALONE, "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "1")  # for once there is a second node
-    flags = ("--data", data_dir / "train.parquet", "--width", 512, "--vocabulary", 400, "--batch-size", 256,
+    flags = ("--data", data_dir / "train.parquet", "--width", 2048, "--vocabulary", 400, "--batch-size", 320,
              "--steps", STEPS, "--log-every", EVERY, "--checkpoint-every", 25, "--objective", "tempaggmrl")  # fmt: skip
     folder = tmp_path / "stack"
     stack = start(folder, need_mlflow=False, num_cpus=1)
