@@ -12,15 +12,14 @@ from tests.cluster.conftest import START_SECONDS
 from tests.cluster.network import FIGURES, why_not
 
 pytestmark = [pytest.mark.cluster, pytest.mark.skipif(why_not() is not None, reason=str(why_not()))]
-STEPS, KILL_AT = 400, 120
+STEPS, KILL_AT, EVERY = 1200, 300, 10  # steps of some 20 ms
 WORKER, RAYLET = "ray::RayTrainWorker", "/raylet --raylet_socket_name"
 
 
 @pytest.fixture(scope="module")
 def flags(data_dir):
-    # each report costs a fifth of a second: the run is long enough to be hit, and cheap
     return ("--data", data_dir / "train.parquet", "--width", 64, "--vocabulary", 400, "--batch-size", 32, "--steps", STEPS,
-            "--log-every", 5, "--checkpoint-every", 20)  # fmt: skip
+            "--log-every", EVERY, "--checkpoint-every", 50)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +42,7 @@ def undisturbed(cluster, flags):
 
 
 def test_a_run_takes_both_nodes(undisturbed):
-    assert undisturbed.steps() == list(range(5, STEPS + 1, 5))
+    assert undisturbed.steps() == list(range(EVERY, STEPS + 1, EVERY))
     assert undisturbed.weights()
 
 

@@ -24,7 +24,7 @@ from tests.conftest import make_rows
 from tests.faults.harness import Job, kill, mlflow_again, wait_for
 
 SETTLE_SECONDS = 4  # after a change: connections time out, a server that came back is told what it missed
-EVERY = 20  # steps between reports: Ray Train takes no more than five reports a second
+EVERY = 20  # steps between reports: twice a second
 STATES = ("up", "killed", "hung")
 
 
