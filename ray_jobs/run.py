@@ -275,13 +275,14 @@ def check_capacity(num_workers: int, cpus_per_worker: float, use_gpu: bool) -> i
     Raises:
         UserError: none, with the arithmetic. (Ray itself would wait for ever.)
     """
-    have, need = ray.cluster_resources(), _size(num_workers, cpus_per_worker, use_gpu)
-    fits = min(int(have.get(name, 0) / amount) for name, amount in need.items() if amount)
-    if fits == 0:
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    worker = _size(1, cpus_per_worker, use_gpu)
+    places = sum(min(int(node.get(name, 0) / of) for name, of in worker.items() if of) for node in nodes)
+    if (fits := places // num_workers) == 0:
         sums = "; ".join(
-            f"{name}: {num_workers} workers x {amount / num_workers:g} = {amount:g} needed, "
-            f"{have.get(name, 0):g} in the cluster"
-            for name, amount in need.items()
+            f"{name}: {num_workers} workers x {of:g} = {of * num_workers:g} needed, "
+            f"{sum(node.get(name, 0) for node in nodes):g} in the cluster, at most {max(node.get(name, 0) for node in nodes):g} on a node"
+            for name, of in worker.items()
         )
         raise UserError(
             f"expected a cluster that holds one run, got {sums}; lower --num-workers or --cpus-per-worker, "
@@ -313,6 +314,12 @@ def await_room(num_workers: int, cpus_per_worker: float, use_gpu: bool, stop: Ca
 def _short(have: Mapping[str, float], need: Mapping[str, float]) -> dict[str, float]:
     """What there is of the resources of which there is too little."""
     return {name: have.get(name, 0.0) for name, amount in need.items() if have.get(name, 0.0) < amount - 1e-6}
+
+
+def check_cpus(cpus_per_worker: float) -> None:
+    """A worker that takes no CPU of Ray's would run beside any number of others."""
+    if not 0 < cpus_per_worker < math.inf:
+        raise UserError(f"--cpus-per-worker: expected > 0, got {cpus_per_worker}")
 
 
 def check_batch(settings: TrainSettings, num_workers: int) -> None:
@@ -394,7 +401,9 @@ def fit(
             )
             return
         except ray.train.TrainingFailedError as error:
-            if _had_no_room(error) and not _short(ray.cluster_resources(), _size(*size)):
+            need = _size(*size)
+            others = _short(ray.available_resources(), need) and not _short(ray.cluster_resources(), need)
+            if _had_no_room(error) and others:
                 continue  # another one was faster: there is room for both, one after the other
             raise (LostError if is_lost(error) else UserError)(reason(error)) from error
         except ray.exceptions.RayActorError as error:

@@ -43,6 +43,7 @@ from ray_jobs.run import (
     await_room,
     check_batch,
     check_capacity,
+    check_cpus,
     fit,
     fit_here,
     prepare_apart,
@@ -142,6 +143,7 @@ class Sweep(TrainSettings):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_name(self.experiment, "--experiment")
+        check_cpus(self.cpus_per_worker)
         check_goals(self.goals)
         check_families(self.families)
         for name, least in (

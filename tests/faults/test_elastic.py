@@ -47,7 +47,7 @@ def losses(job):
 def test_two_workers_then_one_then_two(data_dir, tmp_path, holds, monkeypatch):
     monkeypatch.setitem(ALONE, "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "1")  # for once there is a second node
     flags = ("--data", data_dir / "train.parquet", "--width", 2048, "--vocabulary", 400, "--batch-size", 320,
-             "--steps", STEPS, "--log-every", EVERY, "--checkpoint-every", 25, "--objective", "tempaggmrl")  # fmt: skip
+             "--steps", STEPS, "--log-every", EVERY, "--checkpoint-every", 25, "--learning-rate", 1e-4, "--objective", "tempaggmrl")  # fmt: skip
     folder = tmp_path / "stack"
     stack = start(folder, need_mlflow=False, num_cpus=1)
     nodes = []

@@ -6,8 +6,9 @@ from itertools import pairwise
 
 import pytest
 
-from ray_jobs.run import TELL_SECONDS, Pace, apart
-from tempembed.errors import LostError
+from ray_jobs.run import TELL_SECONDS, Pace, apart, check_capacity
+from ray_jobs.train import RayTrain
+from tempembed.errors import LostError, UserError
 
 
 def due(steps, seconds_a_step, always=()):
@@ -45,3 +46,25 @@ def _dies():
 def test_a_process_that_is_killed_for_its_memory():
     with pytest.raises(LostError, match="expected its process to end well, it was killed"):
         apart(_dies)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"cpus_per_worker": 0.0}, {"num_workers": 0}, {"max_failures": -1}, {"collective_timeout": 0}]
+)
+def test_sizes_that_cannot_be(wrong):
+    with pytest.raises(UserError, match=f"--{next(iter(wrong)).replace('_', '-')}: expected >"):
+        RayTrain(output="runs/one", **wrong)
+
+
+def test_capacity_counts_places_on_nodes(monkeypatch):
+    """Two nodes of two CPUs hold no worker that wants three."""
+    nodes = [{"Alive": True, "Resources": {"CPU": 2.0}}] * 2 + [{"Alive": False, "Resources": {"CPU": 8.0}}]
+    monkeypatch.setattr("ray.nodes", lambda: nodes)
+    assert check_capacity(1, 2, use_gpu=False) == 2
+    assert check_capacity(3, 1, use_gpu=False) == 1
+    with pytest.raises(
+        UserError, match="CPU: 1 workers x 3 = 3 needed, 4 in the cluster, at most 2 on a node"
+    ):
+        check_capacity(1, 3, use_gpu=False)
+    with pytest.raises(UserError, match="GPU: 1 workers x 1 = 1 needed, 0 in the cluster"):
+        check_capacity(1, 1, use_gpu=True)
