@@ -265,7 +265,7 @@ def train(
                     "step": done,
                     "num_steps": num_steps,
                     "epoch": done / plan.steps_per_epoch,
-                    **({"stopping": True} if stopping else {}),
+                    **({"stopping": True} if stopping and done < num_steps else {}),
                     "train/loss": (global_T * weights).sum().item(),
                     **{
                         f"train/loss/{term.label}": value
