@@ -74,8 +74,9 @@ def soak(stack, folder: Path, kills: int, seconds: float, rng: random.Random) ->
         )
     while time.monotonic() - began < seconds:
         time.sleep(0.2)
-    total, done = time.monotonic() - began, job.steps[-1] - first
-    assert job.steps == list(range(EVERY, job.steps[-1] + 1, EVERY)), "a report is missing or twice"
+    total, steps = time.monotonic() - began, job.steps
+    done = steps[-1] - first
+    assert steps == list(range(EVERY, steps[-1] + 1, EVERY)), "a report is missing or twice"
     useful = total - restart - repeated_seconds
     return [
         ("kills", f"{kills} in {total / 60:.1f} min"),
