@@ -40,6 +40,8 @@ class Board(tune.Callback):
         self._parent, self._ledger, self._num_trials, self._width = parent, ledger, num_trials, width
         self._goals, self._study, self._at_once = goals, study, at_once
         self._open: dict[str, SpooledRun] = {}
+        self._reasons: dict[str, str] = {}
+        """Why the end of a trial was not taken down."""
         self._since: dict[str, float] = {}
         self._steps: dict[str, int] = {}
         """The newest step of an open trial."""
@@ -58,6 +60,7 @@ class Board(tune.Callback):
         """A trial's process starts, for the first time or again."""
         name, settings = trial.config["name"], TrainSettings.from_dict(trial.config["settings"])
         self._since[name] = time.monotonic()
+        self._reasons.pop(name, None)
         run = self._parent.child(
             name,
             settings.to_dict(),
@@ -131,10 +134,10 @@ class Board(tune.Callback):
         """A trial failed: the others go on. One whose processes died is unfinished, and trained again at the end."""
         name = trial.config["name"]
         path = self._ledger.trial_folder(name) / ERROR
-        if not path.exists():
+        error = path.read_text() if path.exists() else ""
+        if not error or name in self._reasons:
             self._lose(name)
             return
-        error = path.read_text()
         if name in self._open:
             self._open[name].tag("tempembed.error", error[:4000])
         self._end(name, "FAILED", "failed", error=error)
@@ -149,7 +152,8 @@ class Board(tune.Callback):
 
     def _why_lost(self, name: str) -> str:
         path = self._ledger.trial_folder(name) / LOST
-        return path.read_text() if path.exists() else "its processes died; the Ray dashboard has their logs"
+        said = path.read_text() if path.exists() else ""  # empty: it met a full disk too
+        return said or self._reasons.get(name) or "its processes died; the Ray dashboard has their logs"
 
     def give_up(self) -> None:
         """Trials that could not go on again and again failed; the same command tries them once more."""
@@ -180,12 +184,17 @@ class Board(tune.Callback):
     ) -> None:
         # the ledger is told last: whoever is killed before that does all of this again
         record = self._ledger.known(name)
-        if run := self._open.pop(name, None):
-            run.tag("tempembed.outcome", status)
-            run.finish("FAILED" if status == "FAILED" else "FINISHED")
-        if self._study and "family" in record:
-            self._study.tell(record["number"], outcome, values)
-        self._ledger.record(name, status=status, **({"lost": False} if "lost" in record else {}), **facts)
+        try:
+            if run := self._open.get(name):
+                run.tag("tempembed.outcome", status)
+                run.finish("FAILED" if status == "FAILED" else "FINISHED")
+            if self._study and "family" in record:
+                self._study.tell(record["number"], outcome, values)
+            self._ledger.record(name, status=status, **({"lost": False} if "lost" in record else {}), **facts)
+        except Exception as error:  # Tune goes on, and tells on_trial_error
+            self._reasons[name] = f"its end could not be written down ({type(error).__name__}: {error})"
+            raise
+        self._open.pop(name, None)
         self._outcomes[status] += 1
         self._tell_progress()
 

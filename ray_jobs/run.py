@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 
 import ray
 import ray.train
+from ray._private.state import available_resources_per_node
 from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer
 
@@ -33,7 +34,9 @@ CONTROLLER_FAILURES = 2  # Ray's default is to retry for ever
 COLLECTIVE_TIMEOUT_SECONDS = 300
 STOP = "stop"
 """A file of this name in a run's folder asks its workers to stop at their next report, with a checkpoint."""
-SAY_SECONDS = 60.0
+SAY_SECONDS, SHRUNK_SECONDS = 60.0, 180.0
+START_TRIES = 10
+"""How often a run may find room and lose it to another that is faster; each takes Ray Train three minutes."""
 ERROR, LOST = "error.txt", "lost.txt"
 """In a trial's folder: why it failed, if it did so itself; why it could not go on, if that was no fault of its own."""
 HEARTBEATS = ".ranks"
@@ -275,18 +278,11 @@ def check_capacity(num_workers: int, cpus_per_worker: float, use_gpu: bool) -> i
     Raises:
         UserError: none, with the arithmetic. (Ray itself would wait for ever.)
     """
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    worker = _size(1, cpus_per_worker, use_gpu)
-    places = sum(min(int(node.get(name, 0) / of) for name, of in worker.items() if of) for node in nodes)
-    if (fits := places // num_workers) == 0:
-        sums = "; ".join(
-            f"{name}: {num_workers} workers x {of:g} = {of * num_workers:g} needed, "
-            f"{sum(node.get(name, 0) for node in nodes):g} in the cluster, at most {max(node.get(name, 0) for node in nodes):g} on a node"
-            for name, of in worker.items()
-        )
+    nodes = _nodes()
+    if (fits := _places(nodes, cpus_per_worker, use_gpu) // num_workers) == 0:
         raise UserError(
-            f"expected a cluster that holds one run, got {sums}; lower --num-workers or --cpus-per-worker, "
-            "or add nodes"
+            f"expected a cluster that holds one run, got {_sums(nodes, num_workers, cpus_per_worker, use_gpu)}; lower "
+            "--num-workers or --cpus-per-worker, or add nodes"
         )
     return fits
 
@@ -295,25 +291,54 @@ def await_room(num_workers: int, cpus_per_worker: float, use_gpu: bool, stop: Ca
     """Wait until others have left room for a run of this size, and say so; false if it is to stop before that.
 
     Ray Train would give up after a minute.
+
+    Raises:
+        LostError: the cluster has shrunk, and the nodes do not come back.
     """
-    need = _size(num_workers, cpus_per_worker, use_gpu)
-    said = -math.inf
-    while missing := _short(ray.available_resources(), need):
+    size = cpus_per_worker, use_gpu
+    said, enough = -math.inf, time.monotonic()
+    while _places(free := list(available_resources_per_node().values()), *size) < num_workers:
         if stop():
             return False
-        if time.monotonic() - said > SAY_SECONDS:
-            said = time.monotonic()
-            sums = "; ".join(
-                f"{name}: {need[name]:g} needed, {free:g} free" for name, free in missing.items()
+        now, nodes = time.monotonic(), _nodes()
+        is_held = _places(nodes, *size) >= num_workers
+        enough = now if is_held else enough
+        if now - enough > SHRUNK_SECONDS:
+            raise LostError(
+                f"expected the nodes to come back within {SHRUNK_SECONDS:.0f} s, got {_sums(nodes, num_workers, *size)}"
             )
-            print(f"waiting for others to end ({sums})", flush=True)
+        if now - said > SAY_SECONDS:
+            said = now
+            need = _size(num_workers, *size)
+            sums = "; ".join(
+                f"{name}: {of:g} needed, {sum(node.get(name, 0) for node in free):g} free"
+                for name, of in need.items()
+            )
+            print(f"waiting for {'others to end' if is_held else 'nodes to come back'} ({sums})", flush=True)
         time.sleep(0.5)
     return not stop()
 
 
-def _short(have: Mapping[str, float], need: Mapping[str, float]) -> dict[str, float]:
-    """What there is of the resources of which there is too little."""
-    return {name: have.get(name, 0.0) for name, amount in need.items() if have.get(name, 0.0) < amount - 1e-6}
+def _nodes() -> list[Mapping[str, float]]:
+    """Resources of each live node."""
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
+
+
+def _places(nodes: Sequence[Mapping[str, float]], cpus_per_worker: float, use_gpu: bool) -> int:
+    """Workers of this size that nodes with these resources hold: none stands on two of them."""
+    worker = _size(1, cpus_per_worker, use_gpu)
+    return sum(min(int(node.get(name, 0) / of + 1e-6) for name, of in worker.items()) for node in nodes)
+
+
+def _sums(
+    nodes: Sequence[Mapping[str, float]], num_workers: int, cpus_per_worker: float, use_gpu: bool
+) -> str:
+    """What a run needs, and what the nodes have."""
+    return "; ".join(
+        f"{name}: {num_workers} workers x {of:g} = {of * num_workers:g} needed, {sum(node.get(name, 0) for node in nodes):g} in the "
+        f"cluster, at most {max((node.get(name, 0) for node in nodes), default=0):g} on a node"
+        for name, of in _size(1, cpus_per_worker, use_gpu).items()
+    )
 
 
 def check_cpus(cpus_per_worker: float) -> None:
@@ -387,24 +412,24 @@ def fit(
     )
     torch_config = NodeTorchConfig(timeout_s=collective_timeout)
     size = num_workers if min_workers is None else min_workers, cpus_per_worker, use_gpu
-    while await_room(*size, (output / STOP).exists):
+    for tries_left in reversed(range(START_TRIES)):
+        if not await_room(*size, (output / STOP).exists):
+            return
         shutil.rmtree(storage / output.name, ignore_errors=True)  # what Ray keeps of an attempt is not needed
+        trainer = TorchTrainer(
+            worker,
+            train_loop_config=config,
+            torch_config=torch_config,
+            scaling_config=scaling,
+            run_config=run_config,
+        )
         try:
-            _wait_for(
-                TorchTrainer(
-                    worker,
-                    train_loop_config=config,
-                    torch_config=torch_config,
-                    scaling_config=scaling,
-                    run_config=run_config,
-                )
-            )
+            _wait_for(trainer)
             return
         except ray.train.TrainingFailedError as error:
-            need = _size(*size)
-            others = _short(ray.available_resources(), need) and not _short(ray.cluster_resources(), need)
-            if _had_no_room(error) and others:
-                continue  # another one was faster: there is room for both, one after the other
+            # another one was faster: there is room for both, one after the other
+            if _had_no_room(error) and tries_left and _places(_nodes(), *size[1:]) >= size[0]:
+                continue
             raise (LostError if is_lost(error) else UserError)(reason(error)) from error
         except ray.exceptions.RayActorError as error:
             raise LostError(

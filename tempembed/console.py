@@ -82,16 +82,19 @@ def run(function: Callable[[], None]) -> None:
 def _answer(error: Exception) -> str | None:
     """What to say of an error that the machine is the cause of, not our code."""
     if is_full(error):
-        return f"the disk is full ({error}); make room, and give the same command again"
+        return f"the disk is full ({_last_line(error)}); make room, and give the same command again"
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error}; check the path, and who may write there"
     if _is_out_of_memory(error):
-        detail = (str(error).strip().splitlines() or ["no more to be had"])[-1][-200:]
         return (
-            f"the memory is full ({detail}); lower --width, --batch-size or --micro-batch-tokens, add --gradient-cache, or take a "
+            f"the memory is full ({_last_line(error)}); lower --width, --batch-size or --micro-batch-tokens, add --gradient-cache, or take a "
             "larger machine"
         )
     return None
+
+
+def _last_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or ["no more to be had"])[-1][-300:]
 
 
 def _is_out_of_memory(error: Exception) -> bool:

@@ -7,15 +7,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from safetensors import SafetensorError
-
-from tempembed.errors import LostError
+from tempembed.errors import LostError, UserError
 
 NUMBERS = (errno.ENOSPC, errno.EDQUOT)
 WORDS = re.compile(
     rf"No space left|os error 28|quota exceeded|os error {errno.EDQUOT}|Not enough free space|\d+ requested and \d+ written"
+    "|database or disk is full"
 )
-"""What libraries say that keep no number; the last two are numpy's."""
+"""What libraries say that keep no number: safetensors and tokenizers, numpy, SQLite."""
 
 
 class DiskFullError(LostError):
@@ -23,10 +22,16 @@ class DiskFullError(LostError):
 
 
 def is_full(error: BaseException) -> bool:
-    """Whether it came of a full disk, or of a quota that is used up."""
-    if getattr(error, "errno", None) in NUMBERS:
-        return True
-    return isinstance(error, OSError | SafetensorError) and WORDS.search(str(error)) is not None
+    """Whether it came, at whatever distance, of a full disk, or of a quota that is used up."""
+    seen: set[int] = set()
+    while id(error) not in seen:
+        seen.add(id(error))
+        if isinstance(error, DiskFullError) or getattr(error, "errno", None) in NUMBERS:
+            return True
+        if not isinstance(error, UserError) and WORDS.search(str(error)):  # ours may quote anything
+            return True
+        error = error.__cause__ or error.__context__ or error
+    return False
 
 
 @contextmanager

@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +31,7 @@ from tempembed.evaluation.pairs import STS
 from tempembed.evaluation.store import EmbeddingStore
 from tempembed.evaluation.trained import report_files
 from tempembed.geometry.tsne import tsne
+from tempembed.search.study import Study
 from tempembed.tracking.uri import check_uri
 from tempembed.untrusted import check_place
 
@@ -200,6 +202,20 @@ def test_a_disk_that_is_full_for_numpy_and_for_safetensors(tmp_path, capsys):
             assert "error: the disk is full" in capsys.readouterr().err
             for file in disk.iterdir():
                 file.unlink()
+        with suppress(OSError), (disk / "filler").open("wb", buffering=0) as file:
+            while file.write(b"x" * 4096):
+                pass
+        for write in (
+            lambda: train_tokenizer(TEXTS, 120).save(str(disk / "tokenizer.json")),
+            lambda: Study(
+                disk / "study.db", num_goals=1, families=("infonce",), width=64, sampler="tpe", seed=0
+            ),
+        ):
+            with pytest.raises(SystemExit, match="2"):
+                run(write)
+            assert "error: the disk is full" in capsys.readouterr().err
+        for file in disk.iterdir():
+            file.unlink()
         encoder = static_encoder(train_tokenizer(TEXTS, 120), width=1024, max_tokens=32, seed=0)
         with pytest.raises(OSError, match=r"written|No space|free space"):
             EmbeddingStore(disk, encoder).embed(TEXTS)
@@ -210,11 +226,10 @@ def test_a_disk_that_is_full_for_numpy_and_for_safetensors(tmp_path, capsys):
 
 def test_two_processes_find_the_same_damage(tmp_path, encoder):
     want = EmbeddingStore(tmp_path, encoder).embed(TEXTS)
-    (rows,) = tmp_path.glob("*/*.rows.npy")
-    rows.write_bytes(rows.read_bytes()[:-1] + b"?")
-    first, second = EmbeddingStore(tmp_path, encoder), EmbeddingStore(tmp_path, encoder)
-    assert torch.equal(first.embed(TEXTS), want)
-    assert torch.equal(second.embed(TEXTS), want)
+    store = EmbeddingStore(tmp_path, encoder)
+    for file in tmp_path.glob("*/*.npy"):  # what another one does with a damaged part
+        file.unlink()
+    assert torch.equal(store.embed(TEXTS), want)
 
 
 def test_an_index_that_is_not_finished_leaves_nothing(tmp_path, encoder):

@@ -211,11 +211,13 @@ def _readable(batches: Iterator[pa.RecordBatch], path: Path) -> Iterator[pa.Tabl
         # Only the reading is inside `try`: an error of ours must not be reported as damage of the file.
         try:
             batch = next(batches, None)
+            if batch is not None and batch.num_rows < 0:  # as its pages say
+                raise pa.ArrowInvalid(f"a batch of {batch.num_rows} rows")
         except (pa.ArrowException, OSError) as error:
             raise _damaged(path, row, error) from error
         if batch is None:
             return
-        row += len(batch)
+        row += batch.num_rows
         yield pa.Table.from_batches([batch])
 
 

@@ -137,7 +137,7 @@ class Courier(threading.Thread):
             same = known["address"] == self._address and known.get("run_id", self._run_id) == self._run_id
             offset = int(known["offset"])
             return offset if same and 0 <= offset <= self._path.stat().st_size else 0
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError):
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
             return 0
 
     def _save(self) -> None:

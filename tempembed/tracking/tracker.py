@@ -27,7 +27,7 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
     for line in path.read_bytes().splitlines() if path.exists() else ():
         try:
             rows.append({"step": 0, **json.loads(line)})
-        except ValueError:
+        except (ValueError, TypeError, RecursionError):
             continue
     return rows
 

@@ -84,7 +84,8 @@ def test_a_sweep_loses_a_process_and_is_stopped(stack, data_dir, tmp_path, holds
     )
 
 
-def test_a_sweep_whose_disk_is_full_goes_on_when_there_is_room(stack, data_dir, tmp_path, holds):
+@pytest.mark.parametrize("num_workers", [2, 0])
+def test_a_sweep_whose_disk_is_full_goes_on_when_there_is_room(stack, data_dir, tmp_path, holds, num_workers):
     disk = tmp_path / "disk"
     disk.mkdir()
     if subprocess.run(
@@ -94,7 +95,8 @@ def test_a_sweep_whose_disk_is_full_goes_on_when_there_is_room(stack, data_dir, 
     try:
         flags = ("--data", data_dir / "train.parquet", "--eval-data", data_dir / "test.parquet", "--width", 64,
                  "--vocabulary", 400, "--batch-size", 32, "--steps", STEPS, "--log-every", EVERY, "--checkpoint-every", 20,
-                 "--objectives", *OBJECTIVES, "--num-workers", 0, "--cpus-per-worker", 2, "--experiment", "full",
+                 "--objectives", *OBJECTIVES, "--num-workers", num_workers, "--cpus-per-worker", 1 if num_workers else 2,
+                 "--experiment", f"full-{num_workers}",
                  "--no-register", "--max-failures", 1, "--mlflow-uri", stack.mlflow_url)  # fmt: skip
         sweep = Job(stack, disk / "sweep", flags, module="ray_jobs.tune", logs=tmp_path).submit()
         assert sweep.end(300) != 0
@@ -112,7 +114,7 @@ def test_a_sweep_whose_disk_is_full_goes_on_when_there_is_room(stack, data_dir, 
             reports = [row["step"] for row in read_jsonl(folder / "metrics.jsonl")]
             assert reports == list(range(EVERY, STEPS + 1, EVERY))
         holds(
-            "disk full in a sweep",
+            f"disk full in a sweep ({num_workers} Train workers a trial)",
             f"an error that says so; {len(lost)} of 2 trials unfinished, none failed for good; with room the same command ends with "
             "each report once",
         )

@@ -7,11 +7,22 @@ import time
 
 import pytest
 
+from ray_jobs.local_stack import start, stop
 from ray_jobs.tune import Sweep
 from tests.faults.harness import Job, wait_for
 
 pytestmark = [pytest.mark.faults, pytest.mark.ray, pytest.mark.mlflow]
 OBJECTIVES = ("infonce:0.1", "mrl:0.1")
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory):
+    """Ray Train gives up waiting for places after six seconds, not three minutes."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", "2")
+        stack = start(tmp_path_factory.mktemp("stack"))
+    yield stack
+    stop(stack.processes)
 
 
 def test_a_run_waits_and_can_be_stopped_and_a_sweep_loses_no_trial(stack, flags, tmp_path, holds):
