@@ -341,6 +341,13 @@ def _sums(
     )
 
 
+def check_least(flags: Any, **least: int) -> None:
+    """Raise UserError unless each of these flags is at least that."""
+    for name, bound in least.items():
+        if getattr(flags, name) < bound:
+            raise UserError(f"--{name.replace('_', '-')}: expected >= {bound}, got {getattr(flags, name)}")
+
+
 def check_cpus(cpus_per_worker: float) -> None:
     """A worker that takes no CPU of Ray's would run beside any number of others."""
     if not 0 < cpus_per_worker < math.inf:

@@ -18,7 +18,7 @@ import tyro
 from ray_jobs.connect import connect
 from ray_jobs.metrics import RunMetrics, measured, tell, tell_depth
 from ray_jobs.progress import Progress, followed
-from ray_jobs.run import STOP, check_batch, check_capacity, check_cpus, fit, prepare_apart
+from ray_jobs.run import STOP, check_batch, check_capacity, check_cpus, check_least, fit, prepare_apart
 from tempembed.commands.train import Run
 from tempembed.console import first_signal, run
 from tempembed.errors import UserError
@@ -64,14 +64,7 @@ class RayTrain(Run):
         super().__post_init__()
         check_name(self.experiment, "--experiment")
         check_cpus(self.cpus_per_worker)
-        for name, least in (
-            ("num_workers", 1),
-            ("resize_seconds", 1),
-            ("max_failures", 0),
-            ("collective_timeout", 1),
-        ):
-            if getattr(self, name) < least:
-                raise UserError(f"--{name.replace('_', '-')}: expected >= {least}, got {getattr(self, name)}")
+        check_least(self, num_workers=1, resize_seconds=1, max_failures=0, collective_timeout=1)
 
 
 def main() -> None:

@@ -44,6 +44,7 @@ from ray_jobs.run import (
     check_batch,
     check_capacity,
     check_cpus,
+    check_least,
     fit,
     fit_here,
     prepare_apart,
@@ -146,16 +147,9 @@ class Sweep(TrainSettings):
         check_cpus(self.cpus_per_worker)
         check_goals(self.goals)
         check_families(self.families)
-        for name, least in (
-            ("num_trials", 1),
-            ("rungs", 1),
-            ("reduction_factor", 2),
-            ("stop_bytes", 1),
-            ("num_workers", 0),
-            ("max_failures", 0),
-        ):
-            if getattr(self, name) < least:
-                raise UserError(f"--{name.replace('_', '-')}: expected >= {least}, got {getattr(self, name)}")
+        check_least(
+            self, num_trials=1, rungs=1, reduction_factor=2, stop_bytes=1, num_workers=0, max_failures=0
+        )
 
     @property
     def num_processes(self) -> int:

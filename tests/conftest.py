@@ -1,6 +1,9 @@
 """Small data made here, and a cache of the test run's own."""
 
 import os
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -51,3 +54,22 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory):
     os.environ.pop("TEMPEMBED_CACHE")
     if before:
         os.environ["TEMPEMBED_CACHE"] = before
+
+
+@contextmanager
+def small_disk(folder: Path, size: str) -> Iterator[Path]:
+    """A file system of its own, so small that it is soon full."""
+    disk = folder / "disk"
+    disk.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(disk)]
+    if subprocess.run(command, capture_output=True, check=False).returncode:
+        pytest.skip("needs the right to mount a small file system")
+    try:
+        yield disk
+    finally:
+        subprocess.run(["umount", "-l", str(disk)], check=True)
+
+
+def make_room(disk: Path, size: str) -> None:
+    """Let a small disk have so much."""
+    subprocess.run(["mount", "-o", f"remount,size={size}", str(disk)], check=True)

@@ -1,6 +1,5 @@
 import errno
 import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -17,6 +16,7 @@ from tempembed.checkpoint import (
 )
 from tempembed.disk import DiskFullError, is_full
 from tempembed.errors import UserError
+from tests.conftest import make_room, small_disk
 
 FILES = ("model.safetensors", "optimizer.safetensors", "state.json", "manifest.json")
 
@@ -113,14 +113,7 @@ def test_the_warning_of_a_small_disk(tmp_path, monkeypatch):
 
 
 def test_a_full_disk_leaves_the_last_checkpoint_and_nothing_of_the_next(tmp_path):
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    made = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(disk)], capture_output=True, check=False
-    )
-    if made.returncode:
-        pytest.skip("needs the right to mount a small file system")
-    try:
+    with small_disk(tmp_path, "2m") as disk:
         large = trained(1, size=300)  # 1.1 MB of checkpoint
         first = save_checkpoint(disk, 1, *large, {"seed": 3})
         with pytest.raises(DiskFullError, match=r"step 2 .*expected 1.1 MB of disk, got .* make room"):
@@ -128,11 +121,9 @@ def test_a_full_disk_leaves_the_last_checkpoint_and_nothing_of_the_next(tmp_path
         assert sorted(disk.iterdir()) == [first]
         model, optimizer = trained(0, size=300)
         assert load_checkpoint(disk, model, optimizer, {"seed": 3}) == 1
-        subprocess.run(["mount", "-o", "remount,size=4m", str(disk)], check=True)
+        make_room(disk, "4m")
         save_checkpoint(disk, 2, *large, {"seed": 3})
         assert len(checkpoints(disk)) == 2
-    finally:
-        subprocess.run(["umount", "-l", str(disk)], check=True)
 
 
 def test_a_used_up_quota_is_a_full_disk():

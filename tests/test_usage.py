@@ -34,6 +34,7 @@ from tempembed.geometry.tsne import tsne
 from tempembed.search.study import Study
 from tempembed.tracking.uri import check_uri
 from tempembed.untrusted import check_place
+from tests.conftest import small_disk
 
 TEXTS = [f"open the socket {i} and read a matrix" for i in range(60)]
 
@@ -185,13 +186,7 @@ def test_no_memory(capsys):
 
 
 def test_a_disk_that_is_full_for_numpy_and_for_safetensors(tmp_path, capsys):
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    if subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=100k", "tmpfs", str(disk)], check=False
-    ).returncode:
-        pytest.skip("needs the right to mount a small file system")
-    try:
+    with small_disk(tmp_path, "100k") as disk:
         for write in (
             lambda: np.save(disk / "a.npy", np.zeros(10**6)),
             lambda: save_file({"a": torch.zeros(10**6)}, disk / "a.safetensors"),
@@ -220,8 +215,6 @@ def test_a_disk_that_is_full_for_numpy_and_for_safetensors(tmp_path, capsys):
         with pytest.raises(OSError, match=r"written|No space|free space"):
             EmbeddingStore(disk, encoder).embed(TEXTS)
         assert not list(disk.glob("*/*"))
-    finally:
-        subprocess.run(["umount", "-l", str(disk)], check=True)
 
 
 def test_two_processes_find_the_same_damage(tmp_path, encoder):

@@ -178,15 +178,13 @@ def load_pretrained(name: str, max_tokens: int | None = None) -> Encoder:
     try:
         with warnings() as warned:
             model = SentenceTransformer(name, device="cpu", trust_remote_code=False)
-        if warned:
-            _check_weights(name, model)
-    except UserError:
-        raise
     except Exception as error:  # what its format layers raise has no common class
         raise UserError(
             f"model {name!r}: expected a local model folder or the name of a model on the hub, and could not "
             f"load it as either ({type(error).__name__}: {first_line(error)})"
         ) from error
+    if warned:
+        _check_weights(name, model)
     _check_tokenizer(name, model)
     model.truncate_dim = None  # the full embeddings are what is measured, whatever an export cuts
     first: Any = model[0]

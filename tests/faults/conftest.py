@@ -7,7 +7,7 @@ import pytest
 from ray_jobs.local_stack import start, stop
 from tests.faults.harness import Job
 
-NUM_STEPS, EVERY = 480, 5  # of some 20 ms
+NUM_STEPS, EVERY = 480, 5  # of some 10 ms
 ALL = list(range(EVERY, NUM_STEPS + 1, EVERY))
 ROWS: list[tuple[str, str]] = []
 
@@ -21,7 +21,7 @@ def stack(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def flags(data_dir):
-    """A run that reports ten times a second, so that a fault can be timed, and has a checkpoint every second."""
+    """A run that reports twenty times a second, so that a fault can be timed, and has a checkpoint twice a second."""
     return ("--data", data_dir / "train.parquet", "--eval-data", data_dir / "test.parquet", "--width", 64,
             "--vocabulary", 400, "--batch-size", 32, "--steps", NUM_STEPS, "--log-every", EVERY, "--checkpoint-every", 50,
             "--objective", "tempaggmrl", "--num-workers", 2)  # fmt: skip

@@ -15,7 +15,7 @@ from ray_jobs.local_stack import start, stop
 from tests.conftest import make_rows
 from tests.faults.harness import Job, kill, wait_for
 
-EVERY, CHECKPOINT_EVERY = 10, 100  # steps of some 20 ms
+EVERY, CHECKPOINT_EVERY = 10, 100  # steps of some 8 ms
 
 
 def main() -> None:

@@ -17,6 +17,7 @@ import pytest
 from mlflow import MlflowClient
 
 from ray_jobs.local_stack import environment, start, stop
+from tests.conftest import make_room, small_disk
 from tests.faults.conftest import ALL, NUM_STEPS
 from tests.faults.harness import Job, kill, mlflow_again, wait_for
 
@@ -188,13 +189,7 @@ def _kill_mlflow(processes):
 
 
 def test_a_full_disk(stack, flags, undisturbed, tmp_path, holds):
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    if subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", str(disk)], check=False
-    ).returncode:
-        pytest.skip("needs the right to mount a small file system")
-    try:
+    with small_disk(tmp_path, "300k") as disk:
         job = Job(stack, disk / "run", (*flags, "--max-failures", 0), logs=tmp_path).submit()
         assert job.end() != 0
         said = job.said
@@ -202,7 +197,7 @@ def test_a_full_disk(stack, flags, undisturbed, tmp_path, holds):
         assert "may need" in said  # the warning before
         whole = sorted((job.output / "checkpoints").glob("step_*"))
         assert not list((job.output / "checkpoints").glob(".partial*"))
-        subprocess.run(["mount", "-o", "remount,size=64m", str(disk)], check=True)
+        make_room(disk, "64m")
         job.submit()
         assert job.end() == 0, job.said[-4000:]
         assert job.equals(undisturbed)
@@ -211,8 +206,6 @@ def test_a_full_disk(stack, flags, undisturbed, tmp_path, holds):
             "disk full during a checkpoint",
             f"DiskFullError with the sum; {len(whole)} checkpoints whole; with room the same command ends bit-equal",
         )
-    finally:
-        subprocess.run(["umount", "-l", str(disk)], check=True)
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "manifest.json"])

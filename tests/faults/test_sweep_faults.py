@@ -4,7 +4,6 @@ import json
 import os
 import re
 import signal
-import subprocess
 
 import psutil
 import pytest
@@ -13,6 +12,7 @@ from mlflow import MlflowClient
 from ray_jobs.queue import is_unfinished
 from ray_jobs.tune import Sweep
 from tempembed.tracking.tracker import read_jsonl
+from tests.conftest import make_room, small_disk
 from tests.faults.harness import Job, kill, wait_for
 
 pytestmark = [pytest.mark.faults, pytest.mark.ray, pytest.mark.mlflow]
@@ -86,13 +86,7 @@ def test_a_sweep_loses_a_process_and_is_stopped(stack, data_dir, tmp_path, holds
 
 @pytest.mark.parametrize("num_workers", [2, 0])
 def test_a_sweep_whose_disk_is_full_goes_on_when_there_is_room(stack, data_dir, tmp_path, holds, num_workers):
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    if subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=700k", "tmpfs", str(disk)], check=False
-    ).returncode:
-        pytest.skip("needs the right to mount a small file system")
-    try:
+    with small_disk(tmp_path, "700k") as disk:
         flags = ("--data", data_dir / "train.parquet", "--eval-data", data_dir / "test.parquet", "--width", 64,
                  "--vocabulary", 400, "--batch-size", 32, "--steps", STEPS, "--log-every", EVERY, "--checkpoint-every", 20,
                  "--objectives", *OBJECTIVES, "--num-workers", num_workers, "--cpus-per-worker", 1 if num_workers else 2,
@@ -108,7 +102,7 @@ def test_a_sweep_whose_disk_is_full_goes_on_when_there_is_room(stack, data_dir, 
         assert lost
         assert all(record["status"] == "FINISHED" for record in records if record not in lost)
         assert re.search(r"^error: .*the disk is full|^error: .*DiskFullError", sweep.said, re.MULTILINE)
-        subprocess.run(["mount", "-o", "remount,size=64m", str(disk)], check=True)
+        make_room(disk, "64m")
         assert sweep.submit().end(400) == 0, sweep.said[-4000:]
         for trial in (FIRST, SECOND):
             folder = disk / "sweep" / "trials" / trial
@@ -120,5 +114,3 @@ def test_a_sweep_whose_disk_is_full_goes_on_when_there_is_room(stack, data_dir, 
             f"an error that says so; {len(lost)} of 2 trials unfinished, none failed for good; with room the same command ends with "
             "each report once",
         )
-    finally:
-        subprocess.run(["umount", "-l", str(disk)], check=True)
