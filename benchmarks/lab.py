@@ -58,7 +58,7 @@ def measure(name: str) -> dict[str, float]:
     folder = tempfile.mkdtemp()
     build_encoder(settings, tokenizer).save(folder)
     encoder = load_encoder(folder)
-    encoder.embed(encoder.tokenize(documents[:64]))
+    encoder.embed(encoder.tokenize(documents[:64], encoder.role("document")))
     specs = random.Random(0).sample(lab_specs(encoder.width), NUM_CODECS)
     from tempembed.compression.hamming import hamming_top_k  # compiled once for a machine, not once for a run
 
@@ -66,7 +66,8 @@ def measure(name: str) -> dict[str, float]:
     # encoded once, for both: the noise of the encoding is not the codecs'
     began = time.perf_counter()
     embeddings = {
-        id(texts): encoder.embed(encoder.tokenize(texts)) for texts in (task.queries, task.documents)
+        id(texts): encoder.embed(encoder.tokenize(texts, encoder.role(role)))
+        for role, texts in (("query", task.queries), ("document", task.documents))
     }
     encoding = time.perf_counter() - began
     found = {}

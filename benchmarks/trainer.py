@@ -133,7 +133,7 @@ def peer(settings: TrainSettings, folder: Path, device: str, tuned: bool) -> dic
     table = pq.read_table(settings.data)
     arguments = SentenceTransformerTrainingArguments(
         output_dir=str(folder), per_device_train_batch_size=settings.batch_size, max_steps=settings.steps,
-        learning_rate=settings.resolved_learning_rate, optim="adamw_torch_fused", report_to="none",
+        learning_rate=settings.peak_learning_rate(is_table=settings.encoder == "static"), optim="adamw_torch_fused", report_to="none",
         use_cpu=device == "cpu", bf16=device == "cuda", save_strategy="no",
         dataloader_num_workers=NUM_WORKERS if tuned else 0,
         logging_strategy="steps", logging_steps=settings.log_every, disable_tqdm=True, seed=0,

@@ -2,11 +2,12 @@
 
 import dataclasses
 import json
+import math
 import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,12 +24,13 @@ from tempembed.data.tokens import Tokens
 from tempembed.disk import room_for
 from tempembed.encoders.encoder import Encoder
 from tempembed.encoders.load import load_encoder
+from tempembed.encoders.role import ROLES, Role, RoleName
 from tempembed.encoders.static import static_encoder
 from tempembed.encoders.tokenizer import train_tokenizer
 from tempembed.evaluation.corpus import Corpus, corpus_from_pairs
-from tempembed.settings import DEFAULT_WIDTH, INSTALLED_CODE, TrainSettings, fingerprint
+from tempembed.settings import DEFAULT_MAX_TOKENS, DEFAULT_WIDTH, INSTALLED_CODE, TrainSettings, fingerprint
 
-FORMAT = 5  # raise when what is prepared from the same input changes
+FORMAT = 6  # raise when what is prepared from the same input changes
 FORGOTTEN_SECONDS = 24 * 3600
 DEFAULT_MAX_QUERIES = 5_000  # of the embedded test split: +-0.012 on nDCG at 95 %, half the time of all of it
 
@@ -127,18 +129,40 @@ def evaluation_task(
 def build_encoder(settings: TrainSettings, tokenizer: Tokenizer | None) -> Encoder:
     """The encoder before training; `tokenizer` is needed by those from scratch."""
     if not settings.own_encoder:
-        return load_encoder(settings.encoder, settings.max_tokens)
+        encoder = load_encoder(settings.encoder, prompts=settings.prompts, pooling=settings.pooling)
+        if settings.save_max_tokens and settings.max_tokens:
+            encoder.limit_to(settings.max_tokens)
+        return encoder
     assert tokenizer is not None
     width = settings.width or DEFAULT_WIDTH[settings.encoder]
+    most = settings.max_tokens or DEFAULT_MAX_TOKENS
     if settings.encoder == "static":
-        return static_encoder(tokenizer, width=width, max_tokens=settings.max_tokens, seed=settings.seed)
-    from tempembed.encoders.transformer import (
-        transformer_encoder,  # imports the library, which a table does not need
-    )
+        encoder = static_encoder(tokenizer, width=width, max_tokens=most, seed=settings.seed)
+    else:
+        from tempembed.encoders.transformer import (
+            transformer_encoder,  # imports the library, which a table does not need
+        )
 
-    return transformer_encoder(
-        tokenizer, width=width, layers=settings.layers, max_tokens=settings.max_tokens, seed=settings.seed
-    )
+        encoder = transformer_encoder(
+            tokenizer, width=width, layers=settings.layers, max_tokens=most, seed=settings.seed
+        )
+    encoder.prompts = dataclasses.replace(encoder.prompts, asked=settings.prompts)
+    return encoder
+
+
+def training_role(settings: TrainSettings, encoder: Encoder, name: RoleName) -> Role:
+    """How the training texts of a role are embedded: as all are, but cut where the settings say."""
+    return dataclasses.replace(encoder.role(name), max_tokens=settings.limits.get(name))
+
+
+def describe_roles(settings: TrainSettings, encoder: Encoder) -> Iterator[str]:
+    """Lines for a log: what was decided for the user, prompts, limits, and the type of the saved weights."""
+    yield from encoder.notes
+    yield encoder.prompts.describe()
+    own = encoder.max_tokens
+    limits = {name: min(settings.limits.get(name) or math.inf, own or math.inf) for name in ROLES}
+    said = ", ".join(f"{name} {'nowhere' if limit == math.inf else limit}" for name, limit in limits.items())
+    yield f"texts are cut after tokens: {said}; the saved model's limit: {own or 'none'}, its weights: {settings.save_dtype}"
 
 
 def initial_encoder(settings: TrainSettings, prepared: Prepared) -> Encoder:
@@ -164,10 +188,10 @@ def prepare(settings: TrainSettings, say: Callable[[str], None] = lambda _: None
         task = corpus_from_pairs(Pairs(table=test, source=pairs.source), max_queries=DEFAULT_MAX_QUERIES)
         pairs = dataclasses.replace(pairs, table=train)
     require_rows(pairs, settings.batch_size, f"one batch (--batch-size {settings.batch_size})")
-    key = fingerprint(
-        [FORMAT, pairs.fingerprint, task and task.fingerprint, settings.encoder, settings.max_tokens]
-        + ([settings.vocabulary] if settings.own_encoder else [])
-    )
+    encoder = None if settings.own_encoder else build_encoder(settings, None)
+    tokens = encoder.input_fingerprint() if encoder else [settings.encoder, settings.vocabulary]
+    limits = [settings.limits, settings.max_tokens if settings.own_encoder else None]
+    key = fingerprint([FORMAT, pairs.fingerprint, task and task.fingerprint, settings.prompts, limits, tokens])
     folder = cache_dir() / "prepared" / key
     prepared = Prepared(folder=folder)
     if not is_whole(folder):
@@ -175,8 +199,11 @@ def prepare(settings: TrainSettings, say: Callable[[str], None] = lambda _: None
             say(f"{folder} is damaged: prepared anew")
             shutil.rmtree(folder)
         with room_for("prepared data", cache_dir()):
-            _write(settings, pairs, task, folder, say)
-    settings.resolved_terms(initial_encoder(settings, prepared).width)  # an objective that does not fit: now
+            _write(settings, encoder, pairs, task, folder, say)
+    encoder = encoder or initial_encoder(settings, prepared)
+    settings.resolved_terms(encoder.width)  # an objective that does not fit: now
+    for line in describe_roles(settings, encoder):
+        say(line)
     if pairs.num_skipped:
         say(f"left out {pairs.num_skipped} rows of {pairs.source}: {dict(pairs.skip_reasons)}")
     return prepared
@@ -184,6 +211,7 @@ def prepare(settings: TrainSettings, say: Callable[[str], None] = lambda _: None
 
 def _write(
     settings: TrainSettings,
+    encoder: Encoder | None,
     pairs: Pairs,
     task: Corpus | None,
     folder: Path,
@@ -193,29 +221,30 @@ def _write(
     _remove_forgotten(folder.parent)
     partial = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".partial-"))
     try:
-        tokenizer = None
-        if settings.own_encoder:
+        if encoder is None:
             say(f"training a tokenizer of {settings.vocabulary} tokens on {len(pairs)} pairs")
             tokenizer = train_tokenizer(
                 (t for c in (pairs.queries, pairs.documents) for t in c), settings.vocabulary
             )
             tokenizer.save(str(partial / "tokenizer.json"))
-        encoder = build_encoder(settings, tokenizer)
+            encoder = build_encoder(settings, tokenizer)
         say(f"tokenising {len(pairs)} pairs")
-        encoder.tokenize(pairs.queries).save(partial, "query")
-        encoder.tokenize(pairs.documents).save(partial, "document")
+        as_document = training_role(settings, encoder, "document")
+        encoder.tokenize(pairs.queries, training_role(settings, encoder, "query")).save(partial, "query")
+        encoder.tokenize(pairs.documents, as_document).save(partial, "document")
         for name, texts in (("query", pairs.queries), ("document", pairs.documents)):
             np.save(partial / f"{name}.text_ids.npy", text_ids(texts))
         if pairs.sources is not None:
             np.save(partial / "sources.npy", pairs.sources)
-        num_negatives = _write_negatives(encoder, pairs.hard_negatives, partial)
+        num_negatives = _write_negatives(encoder, as_document, pairs.hard_negatives, partial)
         if task:
-            encoder.tokenize(task.queries).save(partial, "test_query")
-            encoder.tokenize(task.documents).save(partial, "test_document")
+            encoder.tokenize(task.queries, encoder.role("query")).save(partial, "test_query")
+            encoder.tokenize(task.documents, encoder.role("document")).save(partial, "test_document")
             task.save(partial / "task.json")
         meta = {
             "source": pairs.source,
             "fingerprint": pairs.fingerprint,
+            "input_fingerprint": encoder.input_fingerprint(),
             "num_pairs": len(pairs),
             "num_hard_negatives": num_negatives,
             "num_skipped": pairs.num_skipped,
@@ -241,7 +270,9 @@ def _remove_forgotten(folder: Path) -> None:
                 shutil.rmtree(path, ignore_errors=True)
 
 
-def _write_negatives(encoder: Encoder, negatives: Sequence[Sequence[str]] | None, folder: Path) -> int:
+def _write_negatives(
+    encoder: Encoder, role: Role, negatives: Sequence[Sequence[str]] | None, folder: Path
+) -> int:
     num = max(map(len, negatives), default=0) if negatives else 0
     if not num:
         return 0
@@ -249,7 +280,7 @@ def _write_negatives(encoder: Encoder, negatives: Sequence[Sequence[str]] | None
     ids = []
     for k in range(num):
         column = [row[k] if k < len(row) else "" for row in negatives]
-        encoder.tokenize(column).save(folder, f"negative_{k}")
+        encoder.tokenize(column, role).save(folder, f"negative_{k}")
         ids.append(text_ids(column))
     np.save(folder / "hard_negatives.text_ids.npy", np.stack(ids))
     np.save(folder / "has_negative.npy", np.array([[k < len(row) for row in negatives] for k in range(num)]))

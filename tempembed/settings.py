@@ -9,6 +9,7 @@ import typing
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from tempembed.encoders.role import RoleName
 from tempembed.errors import UserError
 from tempembed.objective import Direction, Hardness, Terms, parse_objective, parse_terms
 
@@ -16,8 +17,10 @@ INSTALLED_CODE = "installed-code"
 """The data source that is always at hand: see data/installed_code.py."""
 
 DEFAULT_WIDTH = {"static": 1024, "transformer": 384}
-DEFAULT_LEARNING_RATE = {"static": 0.01, "transformer": 5e-4}
-PRETRAINED_LEARNING_RATE = 2e-5
+DEFAULT_MAX_TOKENS = 256
+"""Limit of the encoders that are made here."""
+TABLE_LEARNING_RATE, SCRATCH_LEARNING_RATE, PRETRAINED_LEARNING_RATE = 0.01, 5e-4, 2e-5
+"""Peaks for a static table (new or loaded), a transformer from scratch, a loaded one."""
 MOST = 2**32 - 1
 """Of a whole number: random generators are seeded with 64 bits that are made of the seed, the step and the rank."""
 
@@ -52,8 +55,24 @@ class TrainSettings:
     """Layers of the transformer from scratch."""
     vocabulary: int = 8192
     """Tokens of the tokenizer that is trained on the data, for static and transformer."""
-    max_tokens: int = 256
-    """Texts are cut after so many tokens."""
+    pooling: Literal["mean", "cls", "last"] | None = None
+    """Of a plain transformers model, which has none; default mean. sentence-transformers models have their own."""
+    query_prompt: str | None = None
+    """Put before each query, in training, in every measurement, and by encode_query of the saved model; default: the model's
+    own, by sentence-transformers' rules."""
+    document_prompt: str | None = None
+    """The same for documents and encode_document."""
+    max_tokens: int | None = None
+    """In training, texts are cut after so many tokens, prompt included; default: the model's own limit. For static and
+    transformer it is the model's limit, 256 by default."""
+    max_query_tokens: int | None = None
+    """The same for queries only; default --max-tokens."""
+    max_document_tokens: int | None = None
+    """The same for documents only; default --max-tokens."""
+    save_max_tokens: bool = False
+    """Make --max-tokens the limit of a loaded model; without it the saved model keeps its own."""
+    save_dtype: Literal["float32", "float16", "bfloat16"] = "float32"
+    """Type of the saved weights. Training is in float32, whatever the model was stored in."""
     epochs: float = 2.0
     """Passes over the data, unless --steps is given."""
     steps: int | None = None
@@ -70,7 +89,7 @@ class TrainSettings:
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Of the encoder's products; auto: bfloat16 on a GPU that has it, else float32."""
     learning_rate: float | None = None
-    """Peak of the schedule; default 0.01 (static), 5e-4 (transformer), 2e-5 (pretrained)."""
+    """Peak of the schedule; default 0.01 for a static table, new or loaded, 5e-4 for transformer, 2e-5 for a loaded one."""
     warmup: float = 0.1
     """Share of the steps with a rising learning rate; it then falls linearly to zero."""
     weight_decay: float = 0.01
@@ -93,13 +112,14 @@ class TrainSettings:
             if isinstance(value, int) and value > MOST:
                 raise UserError(f"--{name.replace('_', '-')}: expected at most {MOST}, got {value}")
         positive = (
-            "layers", "vocabulary", "max_tokens", "epochs", "batch_size", "log_every",
+            "layers", "vocabulary", "epochs", "batch_size", "log_every",
             "temperature_learning_rate",
         )  # fmt: skip
         for name in positive:
             if not getattr(self, name) > 0:
                 raise UserError(f"--{name.replace('_', '-')}: expected > 0, got {getattr(self, name)}")
-        for name in ("steps", "width", "learning_rate"):
+        limits = ("max_tokens", "max_query_tokens", "max_document_tokens")
+        for name in ("steps", "width", "learning_rate", *limits):
             if getattr(self, name) is not None and not getattr(self, name) > 0:
                 raise UserError(f"--{name.replace('_', '-')}: expected > 0, got {getattr(self, name)}")
         for name in ("weight_decay", "max_grad_norm", "checkpoint_every", "seed", "micro_batch_tokens"):
@@ -117,16 +137,37 @@ class TrainSettings:
                 f"--width: {self.encoder} has a width of its own; leave --width out, "
                 "or train on a prefix with --terms"
             )
+        if self.own_encoder and self.pooling:
+            raise UserError(f"--pooling: {self.encoder} has a pooling of its own; leave --pooling out")
+        if self.save_max_tokens and self.max_tokens is None:
+            raise UserError(
+                "--save-max-tokens: expected --max-tokens, the limit that is saved, got none; add it"
+            )
 
     @property
     def own_encoder(self) -> bool:
         """Whether the encoder is made here (static, transformer), not loaded."""
         return self.encoder in DEFAULT_WIDTH
 
+    def peak_learning_rate(self, *, is_table: bool) -> float:
+        """The peak learning rate, of an encoder that is a static table or a transformer."""
+        usual = SCRATCH_LEARNING_RATE if self.own_encoder else PRETRAINED_LEARNING_RATE
+        return self.learning_rate or (TABLE_LEARNING_RATE if is_table else usual)
+
     @property
-    def resolved_learning_rate(self) -> float:
-        """The peak learning rate."""
-        return self.learning_rate or DEFAULT_LEARNING_RATE.get(self.encoder, PRETRAINED_LEARNING_RATE)
+    def prompts(self) -> dict[RoleName, str]:
+        """Prompts that are asked for, by role."""
+        asked: dict[RoleName, str | None] = {"query": self.query_prompt, "document": self.document_prompt}
+        return {role: prompt for role, prompt in asked.items() if prompt is not None}
+
+    @property
+    def limits(self) -> dict[RoleName, int]:
+        """Where texts of a role are cut in training, if not at the model's own limit."""
+        asked: dict[RoleName, int | None] = {
+            "query": self.max_query_tokens or self.max_tokens,
+            "document": self.max_document_tokens or self.max_tokens,
+        }
+        return {role: limit for role, limit in asked.items() if limit is not None}
 
     def resolved_terms(self, width: int) -> Terms:
         """The objective as terms for an encoder of this width."""
@@ -169,7 +210,7 @@ def _is_a(value: Any, hint: Any) -> bool:
         return isinstance(value, tuple) and all(isinstance(item, str) for item in value)
     if typing.get_origin(hint) is Literal:
         return isinstance(value, str) and value in typing.get_args(hint)
-    if typing.get_origin(hint) is types.UnionType:
+    if typing.get_origin(hint) in (types.UnionType, typing.Union):  # the second where a Literal is in it
         return any(_is_a(value, each) for each in typing.get_args(hint))
     return isinstance(value, hint)
 

@@ -17,6 +17,7 @@ from tempembed.data.batches import BatchPlan
 from tempembed.data.tokens import Tokens
 from tempembed.disk import room_for
 from tempembed.encoders.encoder import Encoder
+from tempembed.encoders.saved import save_checked
 from tempembed.errors import UserError
 from tempembed.geometry.negatives import training_influence
 from tempembed.geometry.streaming import SpectrumWatch
@@ -164,6 +165,11 @@ def train(
     device = torch.device(device) if device else _device()
     encoder.to(device)
     encoder.use_bfloat16 = _bfloat16(settings, device)
+    if encoder.input_fingerprint() != prepared.meta["input_fingerprint"]:
+        raise UserError(
+            f"--encoder {settings.encoder}: expected the tokenizer, prompts and limits that the data was prepared with, got others: "
+            "the model was changed meanwhile; give the same command again"
+        )
     terms = settings.resolved_terms(encoder.width)
     temperatures = Temperatures(terms).to(device)
     weights = torch.tensor([term.weight for term in terms], device=device)
@@ -280,7 +286,7 @@ def train(
                     **probed,
                     "train/masked_negatives_per_step": masked_places / (done - start),
                     "train/repeats_per_epoch": data.repeats(step),
-                    "train/learning_rate": settings.resolved_learning_rate * slope,
+                    "train/learning_rate": optimizer.param_groups[0]["lr"],
                     "train/grad_norm": norm.item(),
                     "train/seconds": seconds,
                     "train/pairs_per_second": (done - start) * settings.batch_size / seconds,
@@ -295,7 +301,7 @@ def train(
             break
     if rank == 0 and done == num_steps:
         with room_for("model", output, sum(p.nbytes for p in encoder.parameters())):
-            encoder.save(output)
+            save_checked(encoder, output, getattr(torch, settings.save_dtype))
             write_json(output / "settings.json", settings.to_dict())
             write_json(output / TRAINED, identity)
     if world_size > 1:
@@ -338,7 +344,7 @@ def _optimizer(
     groups: list[dict[str, Any]] = [
         {
             "params": [p for p in encoder.parameters() if p.requires_grad],
-            "peak": settings.resolved_learning_rate,
+            "peak": settings.peak_learning_rate(is_table=encoder.takes_bags),
             "weight_decay": settings.weight_decay,
         }
     ]

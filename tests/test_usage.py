@@ -105,7 +105,7 @@ def test_mlflows_address(tmp_path):
 
 
 def test_a_damaged_part_of_the_cache_is_embedded_again(tmp_path, encoder):
-    want = EmbeddingStore(tmp_path, encoder).embed(TEXTS)
+    want = EmbeddingStore(tmp_path, encoder).embed(TEXTS, "document")
     (keys,) = tmp_path.glob("*/*.keys.npy")
     (rows,) = tmp_path.glob("*/*.rows.npy")
     whole = {path: path.read_bytes() for path in (keys, rows)}
@@ -117,11 +117,11 @@ def test_a_damaged_part_of_the_cache_is_embedded_again(tmp_path, encoder):
     for path, content in [*damages, (keys, flipped(whole[keys]))]:
         path.write_bytes(content)
         said = []
-        assert torch.equal(EmbeddingStore(tmp_path, encoder, said.append).embed(TEXTS), want)
+        assert torch.equal(EmbeddingStore(tmp_path, encoder, said.append).embed(TEXTS, "document"), want)
         assert "its texts are embedded again" in said[0]
         assert {path: path.read_bytes() for path in tmp_path.glob("*/*")} == whole
     np.save(rows, np.zeros((3, 16), np.float32))
-    assert torch.equal(EmbeddingStore(tmp_path, encoder).embed(TEXTS), want)
+    assert torch.equal(EmbeddingStore(tmp_path, encoder).embed(TEXTS, "document"), want)
 
 
 def test_a_model_without_its_tokenizer(tmp_path):
@@ -213,16 +213,16 @@ def test_a_disk_that_is_full_for_numpy_and_for_safetensors(tmp_path, capsys):
             file.unlink()
         encoder = static_encoder(train_tokenizer(TEXTS, 120), width=1024, max_tokens=32, seed=0)
         with pytest.raises(OSError, match=r"written|No space|free space"):
-            EmbeddingStore(disk, encoder).embed(TEXTS)
+            EmbeddingStore(disk, encoder).embed(TEXTS, "document")
         assert not list(disk.glob("*/*"))
 
 
 def test_two_processes_find_the_same_damage(tmp_path, encoder):
-    want = EmbeddingStore(tmp_path, encoder).embed(TEXTS)
+    want = EmbeddingStore(tmp_path, encoder).embed(TEXTS, "document")
     store = EmbeddingStore(tmp_path, encoder)
     for file in tmp_path.glob("*/*.npy"):  # what another one does with a damaged part
         file.unlink()
-    assert torch.equal(store.embed(TEXTS), want)
+    assert torch.equal(store.embed(TEXTS, "document"), want)
 
 
 def test_an_index_that_is_not_finished_leaves_nothing(tmp_path, encoder):

@@ -72,12 +72,11 @@ def codecs_command(command: Codecs) -> None:
         evaluation = merged(evaluation, evaluate(rest, it.store.embed, specs=lambda full: winners, **common))
     evaluation.report["mteb"] = it.full_precision(output / "mteb")
     evaluation.report["model_fingerprint"] = it.store.fingerprint
-    evaluation.report["max_tokens"] = command.max_tokens
     evaluation.report["codec"] = chosen.best["spec"]
     write_report(evaluation, output / "report.json")
     write_pareto(evaluation.report, rows, pareto(rows), found, output / "pareto.html")
     spec = parse_spec(chosen.best["spec"], evaluation.report["width"])
-    Codec.fit(spec, it.store.embed(first.documents, first.document_prompt)).save(output / "codec")
+    Codec.fit(spec, it.store.embed(first.documents, "document", first.document_prompt)).save(output / "codec")
     print(codec_table(found, rows))
     if rest:
         print(other_tasks(evaluation.report["scores"], first.name))

@@ -74,7 +74,7 @@ def document_map(it: Subject) -> "tuple[Tensor, list[str]] | None":
     task, labels = labelled_documents(it)
     rows = frequent_rows(labels)
     texts = [task.documents[row] for row in rows]
-    points = tsne(unit(it.store.embed(texts, task.document_prompt)))
+    points = tsne(unit(it.store.embed(texts, "document", task.document_prompt)))
     return None if points is None else (points, [str(labels[row]) for row in rows])
 
 

@@ -122,8 +122,7 @@ def _check_codec(given: str, folder: Path, report: dict[str, Any], codec: str) -
             f"--codec {given}: expected the codec of its report, {report['codec']}, got {codec}; run tempembed codecs again"
         )
     if "model_fingerprint" in report:
-        limit = report.get("max_tokens")
-        found = load_encoder(str(folder), limit if isinstance(limit, int) else None).fingerprint()
+        found = load_encoder(str(folder)).fingerprint()
         if found != report["model_fingerprint"]:
             raise UserError(
                 f"--codec {given}: expected one that was fitted on {folder}, got one of another model of that name; run tempembed "

@@ -4,11 +4,12 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
 from tempembed.console import say
+from tempembed.encoders.role import Prompts, RoleName
 from tempembed.errors import UserError
 from tempembed.names import file_name
 from tempembed.untrusted import check_place, is_file, is_folder, read_json
@@ -33,19 +34,44 @@ class Measure:
     """Instead of --data: a folder of local files in mteb's layout, or a folder of such folders."""
     max_queries: int | None = None
     """Of --data: take a random choice of so many queries (installed-code: 5,000)."""
+    pooling: Literal["mean", "cls", "last"] | None = None
+    """Of a plain transformers model, which has none; default mean."""
+    query_prompt: str | None = None
+    """Put before each query; default: the model's own, as encode_query has it."""
+    document_prompt: str | None = None
+    """Put before each document; default: the model's own, as encode_document has it."""
     max_tokens: int | None = None
-    """Cut texts after so many tokens; default: the model's own limit."""
+    """Cut texts after so many tokens, prompt included; default: the model's own limit."""
+    max_query_tokens: int | None = None
+    """The same for queries only; default --max-tokens."""
+    max_document_tokens: int | None = None
+    """The same for documents only; default --max-tokens."""
     skip_bad_rows: bool = False
     """Leave bad rows of --data out and count them, instead of stopping at the first."""
     cache: str | None = None
     """Folder for embeddings, so that a text is encoded once per model; default: embeddings/ in tempembed's cache."""
 
     def __post_init__(self) -> None:
-        for name in ("max_queries", "max_tokens"):
+        for name in ("max_queries", "max_tokens", "max_query_tokens", "max_document_tokens"):
             if (value := getattr(self, name)) is not None and value < 1:
                 raise UserError(f"--{name.replace('_', '-')}: expected >= 1, got {value}")
         if self.cache is not None:
             check_place(Path(self.cache), "--cache")
+
+    @property
+    def prompts(self) -> dict[RoleName, str]:
+        """Prompts that are asked for, by role."""
+        asked: dict[RoleName, str | None] = {"query": self.query_prompt, "document": self.document_prompt}
+        return {role: prompt for role, prompt in asked.items() if prompt is not None}
+
+    @property
+    def limits(self) -> dict[RoleName, int]:
+        """Where texts of a role are cut, if not at the model's own limit."""
+        asked: dict[RoleName, int | None] = {
+            "query": self.max_query_tokens or self.max_tokens,
+            "document": self.max_document_tokens or self.max_tokens,
+        }
+        return {role: limit for role, limit in asked.items() if limit is not None}
 
 
 @dataclass(frozen=True)
@@ -102,12 +128,15 @@ def subject(command: Measure) -> Subject:
     from tempembed.evaluation.mteb_results import mteb_scores
     from tempembed.evaluation.mteb_tasks import corpus_tasks, folder_task, named_tasks, to_ours
 
-    encoder = load_encoder(command.model, command.max_tokens)
+    encoder = load_encoder(
+        command.model, prompts=command.prompts, limits=command.limits, pooling=command.pooling
+    )
+    for line in (*encoder.notes, encoder.prompts.describe()):
+        say(line)
     store = EmbeddingStore(Path(command.cache or cache_dir() / "embeddings"), encoder, say)
-    prompts = {name: prompt for name, prompt in encoder.prompts.items() if prompt}
     name = file_name(Path(command.model).name)
 
-    def full_precision(theirs: Sequence[Any], prompts: dict[str, str]) -> Callable[[Path], dict[str, float]]:
+    def full_precision(theirs: Sequence[Any], prompts: Prompts) -> Callable[[Path], dict[str, float]]:
         def run(folder: Path) -> dict[str, float]:
             say("mteb's own evaluation at full precision")
             return mteb_scores(theirs, store, name=name, prompts=prompts, output=folder)
@@ -118,7 +147,11 @@ def subject(command: Measure) -> Subject:
         corpus = evaluation_task(
             command.data, max_queries=command.max_queries, skip_bad_rows=command.skip_bad_rows, say=say
         )
-        return Subject(corpus.tasks(), corpus.labels, store, full_precision(corpus_tasks(corpus), {}))
+        by_role = encoder.prompts.by_role
+        # mteb knows no roles in pair classification
+        alike = by_role.of_role("query") == by_role.of_role("document")
+        theirs = [t for t in corpus_tasks(corpus) if alike or t.metadata.type != "PairClassification"]
+        return Subject(corpus.tasks(), corpus.labels, store, full_precision(theirs, by_role))
     if command.task_folder:
         theirs = [folder_task(task) for task in read_folder(Path(command.task_folder))]
     else:
@@ -127,7 +160,7 @@ def subject(command: Measure) -> Subject:
     had = []
     for task in theirs:
         try:
-            tasks += to_ours(task, prompts)
+            tasks += to_ours(task, encoder.prompts)
             had.append(task)
         except UserError as error:
             if len(theirs) == 1:
@@ -135,4 +168,4 @@ def subject(command: Measure) -> Subject:
             say(f"left out: {error}")  # a benchmark goes on without the tasks whose data cannot be had
     if not tasks:
         raise UserError("expected at least one task whose data can be had, got none of those above")
-    return Subject(tasks, (), store, full_precision(had, prompts))
+    return Subject(tasks, (), store, full_precision(had, encoder.prompts))

@@ -16,6 +16,8 @@ class Tokens:
     """int64, one more than there are texts."""
     counts: np.ndarray | None = None
     """int32 beside `ids`, where the order of a text's tokens does not matter (`as_bags`): how often each occurs."""
+    unpooled: np.ndarray | None = None
+    """int32 for each text: its first tokens that pooling leaves out, a prompt's; None: none of any text."""
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -27,7 +29,8 @@ class Tokens:
         offsets = np.concatenate([[0], np.cumsum(lengths)])
         places = np.repeat(starts - offsets[:-1], lengths) + np.arange(offsets[-1])
         counts = None if self.counts is None else self.counts[places]
-        return Tokens(ids=self.ids[places], offsets=offsets, counts=counts)
+        unpooled = None if self.unpooled is None else self.unpooled[rows]
+        return Tokens(ids=self.ids[places], offsets=offsets, counts=counts, unpooled=unpooled)
 
     def as_bags(self) -> "Tokens":
         """Each text's distinct tokens, ascending, with their counts: for an encoder that ignores order."""
@@ -53,21 +56,28 @@ class Tokens:
         ids = np.concatenate([np.empty(0, np.int32), *(part.ids for part in parts)])
         counted = [part.counts for part in parts if part.counts is not None]
         assert len(counted) in (0, len(parts)), "bags and sequences do not mix"
-        return Tokens(ids=ids, offsets=offsets, counts=np.concatenate(counted) if counted else None)
+        unpooled = None
+        if any(part.unpooled is not None for part in parts):
+            each = [np.zeros(len(p), np.int32) if p.unpooled is None else p.unpooled for p in parts]
+            unpooled = np.concatenate(each)
+        counts = np.concatenate(counted) if counted else None
+        return Tokens(ids=ids, offsets=offsets, counts=counts, unpooled=unpooled)
 
     def save(self, folder: Path, name: str) -> None:
-        """Write `<name>.ids.npy`, `<name>.offsets.npy` and, for bags, `<name>.counts.npy`."""
+        """Write `<name>.ids.npy`, `<name>.offsets.npy` and, where there are any, `.counts.npy` and `.unpooled.npy`."""
         np.save(folder / f"{name}.ids.npy", self.ids)
         np.save(folder / f"{name}.offsets.npy", self.offsets)
-        if self.counts is not None:
-            np.save(folder / f"{name}.counts.npy", self.counts)
+        for what, array in (("counts", self.counts), ("unpooled", self.unpooled)):
+            if array is not None:
+                np.save(folder / f"{name}.{what}.npy", array)
 
     @staticmethod
     def load(folder: Path, name: str) -> "Tokens":
         """Memory-map what `save` wrote."""
-        counts = folder / f"{name}.counts.npy"
+        counts, unpooled = folder / f"{name}.counts.npy", folder / f"{name}.unpooled.npy"
         return Tokens(
             ids=np.load(folder / f"{name}.ids.npy", mmap_mode="r"),
             offsets=np.load(folder / f"{name}.offsets.npy"),
             counts=np.load(counts, mmap_mode="r") if counts.exists() else None,
+            unpooled=np.load(unpooled) if unpooled.exists() else None,
         )

@@ -2,7 +2,8 @@
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 
 from tempembed.data.chunks import length_sorted_chunks
 from tempembed.data.tokens import Tokens
+from tempembed.encoders.role import ROLES, Prompts, Role, RoleName
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -27,8 +29,12 @@ class Encoder(nn.Module, ABC):
     """Whether a text is its distinct tokens and how often each comes (`Tokens.as_bags`)."""
     use_bfloat16 = False
     """Products in bfloat16."""
-    prompts: dict[str, str]
-    """By name: what sentence-transformers puts before a text."""
+    prompts: Prompts
+    """What is put before a text of a role."""
+    limits: Mapping[RoleName, int] = {}
+    """Where the texts of a role are cut, if not at the model's own limit."""
+    notes: tuple[str, ...] = ()
+    """What was decided for the user when the model was loaded, a line each."""
 
     @property
     @abstractmethod
@@ -43,7 +49,11 @@ class Encoder(nn.Module, ABC):
     @property
     @abstractmethod
     def max_tokens(self) -> int | None:
-        """Where texts are cut; None: nowhere."""
+        """The model's own limit, at which texts are cut, in tokens; None: it has none."""
+
+    @abstractmethod
+    def limit_to(self, max_tokens: int) -> None:
+        """Make this the model's own limit, if it is lower."""
 
     @property
     @abstractmethod
@@ -51,8 +61,12 @@ class Encoder(nn.Module, ABC):
         """Padded tokens that are best taken at once, measured."""
 
     @abstractmethod
-    def token_lists(self, texts: list[str]) -> list[list[int]]:
-        """Ids of each text, cut at the encoder's maximal length, special tokens included."""
+    def token_lists(self, texts: list[str], limit: int | None) -> list[list[int]]:
+        """Ids of each text, cut after `limit` tokens or at the model's own limit, special tokens included."""
+
+    @abstractmethod
+    def unpooled(self, prompt: str) -> int:
+        """How many tokens pooling leaves out of a text that begins with this prompt."""
 
     @abstractmethod
     def embed_chunk(self, tokens: Tokens) -> Float[Tensor, "B D"]:
@@ -67,20 +81,30 @@ class Encoder(nn.Module, ABC):
         """The same model for the library; it shares the weights."""
 
     @abstractmethod
-    def save(self, folder: Path) -> None:
-        """A folder that `SentenceTransformer(folder)` loads."""
+    def save(self, folder: Path, dtype: torch.dtype = torch.float32) -> None:
+        """A folder that `SentenceTransformer(folder)` loads, with weights of this type; its roles have their prompts."""
 
     @property
     def device(self) -> torch.device:
         """Of the weights."""
         return next(self.parameters()).device
 
-    def tokenize(self, texts: Sequence[str]) -> Tokens:
-        """Ids of each text, cut at the encoder's maximal length, special tokens included."""
+    def role(self, name: RoleName, prompt: str | None = None) -> Role:
+        """How the texts of a role are embedded; with another prompt, if one is given."""
+        own = self.prompts.of_role(name) if prompt is None else prompt
+        return Role(name=name, prompt=own, max_tokens=self.limits.get(name))
+
+    def tokenize(self, texts: Sequence[str], role: Role) -> Tokens:
+        """Ids of each text of a role: prompt and text, cut, special tokens included."""
         # a part at a time: the tokenizer's own objects take far more memory than the ids that are kept
         parts = [texts[start : start + TOKENIZE_ROWS] for start in range(0, len(texts), TOKENIZE_ROWS)]
-        tokens = [Tokens.from_lists(self.token_lists(list(part))) for part in parts]
-        return Tokens.concatenate([part.as_bags() for part in tokens] if self.takes_bags else tokens)
+        lists = (self.token_lists([role.prompt + text for text in part], role.max_tokens) for part in parts)
+        each = [Tokens.from_lists(ids) for ids in lists]
+        tokens = Tokens.concatenate([part.as_bags() for part in each] if self.takes_bags else each)
+        unpooled = self.unpooled(role.prompt) if role.prompt else 0
+        if unpooled:
+            tokens = replace(tokens, unpooled=np.full(len(tokens), unpooled, np.int32))
+        return tokens
 
     def chunks(self, tokens: Tokens, budget: int, *, split: bool = False) -> list[np.ndarray]:
         """The rows of the texts that go through the encoder together.
@@ -112,11 +136,23 @@ class Encoder(nn.Module, ABC):
         return embeddings
 
     def fingerprint(self) -> str:
-        """16 hex digits of all that decides an embedding: weights, modules, tokenizer and the maximal length."""
+        """16 hex digits of all that decides an embedding of a token sequence, and the tokens of a text: weights, modules,
+        tokenizer and the model's own limit.
+        """
         digest = hashlib.sha256(f"{self} {self.max_tokens}".encode("utf-8", "surrogatepass"))
         for name, tensor in sorted(self.state_dict().items()):
             digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode("utf-8", "surrogatepass"))
             digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy())
+        digest.update(self.tokenizer_text().encode("utf-8", "surrogatepass"))
+        return digest.hexdigest()[:16]
+
+    def input_fingerprint(self) -> str:
+        """16 hex digits of all that decides which tokens a text of a role becomes: not the weights."""
+        roles = [self.role(name) for name in ROLES]
+        rules = [(role, self.unpooled(role.prompt) if role.prompt else 0) for role in roles]
+        digest = hashlib.sha256(
+            f"{self.takes_bags} {self.max_tokens} {rules}".encode("utf-8", "surrogatepass")
+        )
         digest.update(self.tokenizer_text().encode("utf-8", "surrogatepass"))
         return digest.hexdigest()[:16]
 

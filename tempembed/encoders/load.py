@@ -1,32 +1,58 @@
 """Encoders by folder or hub name; the library is imported only for those that need it."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 from tempembed.encoders.encoder import Encoder
+from tempembed.encoders.kinds import require_dense
+from tempembed.encoders.role import RoleName
 from tempembed.encoders.static import load_static
 from tempembed.errors import UserError
-from tempembed.untrusted import is_folder
+from tempembed.untrusted import is_file, is_folder, read_json
+
+NONE: Mapping[RoleName, Any] = MappingProxyType({})
 
 
-def load_encoder(name: str, max_tokens: int | None = None) -> Encoder:
+def load_encoder(
+    name: str,
+    *,
+    prompts: Mapping[RoleName, str] = NONE,
+    limits: Mapping[RoleName, int] = NONE,
+    pooling: str | None = None,
+) -> Encoder:
     """A sentence-transformers or transformers model, from a local folder or by hub name. Runs no code of the model's author.
+
+    Weights are float32 whatever they were stored in; a float16 or bfloat16 model is trained and measured in float32.
 
     Args:
         name: of the folder or on the hub.
-        max_tokens: where texts are cut, if the model does not cut them earlier.
+        prompts: of the roles, in place of the model's own.
+        limits: where texts of a role are cut, in tokens, if the model does not cut them earlier.
+        pooling: mean, cls or last, of a plain transformer, which has none; default mean.
 
     Raises:
-        UserError: neither a model folder nor a model that the hub has, or damaged files.
+        UserError: neither a model folder nor a model that the hub has, another kind of model than a dense encoder, or
+            damaged files, in one line.
     """
     folder = Path(name)
+    encoder: Encoder | None = None
     if is_folder(folder):
         if not any((folder / file).exists() for file in ("modules.json", "config.json")):
             raise UserError(
                 f"model {name!r}: expected a folder with modules.json (sentence-transformers) or config.json "
                 f"(transformers), found {sorted(p.name for p in folder.iterdir())[:8]}"
             )
-        if static := load_static(folder, max_tokens):
-            return static
-    from tempembed.encoders.pretrained import load_pretrained
+        require_dense(name, lambda file: read_json(folder / file) if is_file(folder / file) else None)
+        encoder = load_static(folder, prompts)
+        if encoder and pooling:
+            raise UserError(
+                f"--pooling {pooling}: expected a plain transformer, got a static model; leave --pooling out"
+            )
+    if encoder is None:
+        from tempembed.encoders.load_pretrained import load_pretrained
 
-    return load_pretrained(name, max_tokens)
+        encoder = load_pretrained(name, prompts, pooling)
+    encoder.limits = dict(limits)
+    return encoder

@@ -1,5 +1,6 @@
 """Any SentenceTransformer as an encoder."""
 
+import copy
 import json
 from pathlib import Path
 from typing import Any
@@ -8,53 +9,44 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from sentence_transformers import SentenceTransformer
-from sentence_transformers.sentence_transformer.modules import StaticEmbedding
-from sentence_transformers.util import load_file_path
+from sentence_transformers.sentence_transformer.modules import Pooling, StaticEmbedding
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from transformers import PreTrainedModel
 
 from tempembed.data.tokens import Tokens
-from tempembed.data.wording import first_line
 from tempembed.encoders.encoder import Encoder, moved
+from tempembed.encoders.role import Prompts
 from tempembed.encoders.static import (
+    NO_PROMPTS,
     TABLE_TOKENS,
-    StaticEncoder,
-    cut,
     cut_after,
     mean_of_tokens,
     require_rows_for,
     static_token_lists,
 )
-from tempembed.encoders.transformers_log import silence, warnings
-from tempembed.errors import UserError
 
 MOST_TOKENS = 2**24
 ATTENTION = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
 """Without cuDNN's, which makes a new plan for every shape, and mixed lengths are new shapes in every step."""
-PROBE = "the quick brown fox 1 2 3 . , дом 人 é"
-"""Of which every tokenizer knows something."""
 
 
 class PretrainedEncoder(Encoder):
-    """The modules of a SentenceTransformer.
+    """The modules of a SentenceTransformer, their weights in float32.
 
     Raises:
         UserError: its tokenizer has ids beyond its table.
     """
 
-    def __init__(self, model: SentenceTransformer, max_tokens: int | None = None) -> None:
+    def __init__(self, model: SentenceTransformer, prompts: Prompts = NO_PROMPTS) -> None:
         super().__init__()
         first: Any = model[0]
         self.takes_bags = isinstance(first, StaticEmbedding)
-        if self.takes_bags:
-            cut(first.tokenizer, max_tokens)
-        elif max_tokens:
-            model.max_seq_length = min(max_tokens, model.max_seq_length or max_tokens)
         require_rows_for(first.tokenizer, first.embedding.num_embeddings if self.takes_bags else MOST_TOKENS)
-        self.model = model
-        self.prompts = {name: prompt or "" for name, prompt in model.prompts.items()}
+        self.model = model.float()
+        self.prompts = prompts
         self._tokenizer: Any = first.tokenizer
+        pooling = [module for module in model if isinstance(module, Pooling)]
+        self._leaves_out_prompts = any(not module.include_prompt for module in pooling)
 
     @property
     def width(self) -> int:
@@ -69,12 +61,25 @@ class PretrainedEncoder(Encoder):
         first: Any = self.model[0]
         return first.embedding.num_embeddings if self.takes_bags else len(self._tokenizer)
 
+    def vocabulary(self) -> dict[str, int]:
+        """The id of each token."""
+        return self._tokenizer.get_vocab()
+
     @property
     def max_tokens(self) -> int | None:
-        """Where texts are cut; None: nowhere."""
+        """The model's own limit, at which texts are cut; None: it has none."""
         if self.takes_bags:
             return cut_after(self._tokenizer)
-        return self.model.max_seq_length
+        limit = self.model.max_seq_length
+        return int(limit) if limit and limit < MOST_TOKENS else None
+
+    def limit_to(self, max_tokens: int) -> None:
+        """Make this the model's own limit, if it is lower."""
+        most = min(max_tokens, self.max_tokens or max_tokens)
+        if self.takes_bags:
+            self._tokenizer.enable_truncation(most)
+        else:
+            self.model.max_seq_length = most
 
     @property
     def micro_batch_tokens(self) -> int:
@@ -83,13 +88,19 @@ class PretrainedEncoder(Encoder):
             return TABLE_TOKENS
         return 32_768 if self.device.type == "cuda" else 2048
 
-    def token_lists(self, texts: list[str]) -> list[list[int]]:
+    def token_lists(self, texts: list[str], limit: int | None) -> list[list[int]]:
         """Ids of each text, special tokens included."""
         if self.takes_bags:
-            return static_token_lists(self._tokenizer, texts)
-        return self._tokenizer(
-            texts, truncation=True, max_length=self.model.max_seq_length, add_special_tokens=True
-        )["input_ids"]
+            return static_token_lists(self._tokenizer, texts, limit)
+        most = min(limit or MOST_TOKENS, self.max_tokens or MOST_TOKENS)
+        return self._tokenizer(texts, truncation=True, max_length=most, add_special_tokens=True)["input_ids"]
+
+    def unpooled(self, prompt: str) -> int:
+        """The prompt's tokens and the special ones before them, where pooling does without (`include_prompt=False`)."""
+        if not self._leaves_out_prompts:
+            return 0
+        ids = self.token_lists([prompt], None)[0]
+        return len(ids) - (ids[-1] in self._tokenizer.all_special_ids)
 
     def embed_chunk(self, tokens: Tokens) -> Float[Tensor, "B D"]:
         """Embeddings of texts, padded to the longest."""
@@ -99,15 +110,45 @@ class PretrainedEncoder(Encoder):
             for module in modules[1:]:
                 features = module(features)
             return features["sentence_embedding"]
+        empty = np.flatnonzero(np.diff(tokens.offsets) == 0)
         with sdpa_kernel(ATTENTION):
-            return self.model(self._padded(tokens))["sentence_embedding"]
+            if tokens.unpooled is None and not len(empty):
+                return self.model(self._padded(tokens))["sentence_embedding"]
+            return self._pooled_apart(self._padded(tokens), tokens.unpooled, empty)
+
+    def _pooled_apart(
+        self, features: dict[str, Tensor], unpooled: np.ndarray | None, empty: np.ndarray
+    ) -> Tensor:
+        """Of texts of which pooling leaves out unlike numbers of tokens: the library knows one number a batch.
+
+        A text without tokens attends to its padding, for attention to nothing is not defined, and pooling sees nothing.
+        """
+        first, *rest = list(self.model)
+        pooled_BL = features["attention_mask"]
+        attended_BL = pooled_BL.clone()
+        attended_BL[empty, 0] = 1
+        features = first({**features, "attention_mask": attended_BL}) | {"attention_mask": pooled_BL}
+        num, found, order = len(pooled_BL), [], []
+        lengths = np.zeros(num, np.int32) if unpooled is None else unpooled
+        for length in np.unique(lengths).tolist():
+            rows = torch.from_numpy(np.flatnonzero(lengths == length)).to(self.device)
+            part: dict[str, Any] = {
+                name: value[rows] if isinstance(value, Tensor) and value.ndim and len(value) == num else value
+                for name, value in features.items()
+            }
+            part["prompt_length"] = length
+            for module in rest:
+                part = module(part)
+            found.append(part["sentence_embedding"])
+            order.append(rows)
+        return torch.cat(found)[torch.cat(order).argsort()]
 
     def _padded(self, tokens: Tokens) -> dict[str, Tensor]:
         """The tensors that a transformer takes."""
         ids = torch.from_numpy(np.ascontiguousarray(tokens.ids)).long()
         offsets = torch.from_numpy(tokens.offsets)
         lengths = offsets[1:] - offsets[:-1]
-        mask = torch.arange(int(lengths.max())) < lengths[:, None]
+        mask = torch.arange(max(1, int(lengths.max()))) < lengths[:, None]
         padded = torch.full(mask.shape, self._tokenizer.pad_token_id or 0)
         padded[mask] = ids
         return {"input_ids": moved(padded, self.device), "attention_mask": moved(mask.long(), self.device)}
@@ -115,84 +156,22 @@ class PretrainedEncoder(Encoder):
     def tokenizer_text(self) -> str:
         """The tokenizer as JSON, or as it describes itself."""
         backend = getattr(self._tokenizer, "backend_tokenizer", self._tokenizer)
-        return backend.to_str() if hasattr(backend, "to_str") else repr(self._tokenizer)
+        if not hasattr(backend, "to_str"):
+            return repr(self._tokenizer)
+        if self.takes_bags:
+            return backend.to_str()
+        described = json.loads(backend.to_str())  # where it cuts and pads is what it was last asked for
+        return json.dumps({k: v for k, v in described.items() if k not in ("truncation", "padding")})
 
     def sentence_transformer(self) -> SentenceTransformer:
-        """The model itself."""
+        """The model itself, with the prompts of its roles."""
+        saved = self.prompts.saved()
+        self.model.prompts, self.model.default_prompt_name = saved["prompts"], saved["default_prompt_name"]
         return self.model
 
-    def save(self, folder: Path) -> None:
+    def save(self, folder: Path, dtype: torch.dtype = torch.float32) -> None:
         """A folder that `SentenceTransformer(folder)` loads."""
-        self.model.save(str(folder), create_model_card=False)
-
-
-def _check_tokenizer(name: str, model: SentenceTransformer) -> None:
-    """Transformers makes an empty one where a folder has none, and every text is the same to it."""
-    tokenizer: Any = model.tokenizer
-    special = getattr(tokenizer, "all_special_ids", None)
-    if special is not None and set(tokenizer(PROBE)["input_ids"]) <= set(special):
-        raise UserError(
-            f"model {name!r}: expected a tokenizer that knows words, got one without any; copy its files (tokenizer.json, "
-            "vocab.txt or others) into the folder"
-        )
-
-
-def _first_path(name: str) -> str:
-    """Where a model's first module is: a folder in its own, or its own."""
-    modules = load_file_path(name, "modules.json")
-    return json.loads(Path(modules).read_text())[0]["path"] if modules else ""
-
-
-def _check_weights(name: str, model: SentenceTransformer) -> None:
-    """Transformers draws at random what a folder lacks, with a warning. Only then, as it costs a second loading."""
-    module = getattr(model[0], "auto_model", None)
-    if not isinstance(module, PreTrainedModel):
-        return
-    kind: Any = type(module)
-    try:
-        with silence():
-            _, found = kind.from_pretrained(
-                name,
-                subfolder=_first_path(name),
-                config=module.config,
-                output_loading_info=True,
-                trust_remote_code=False,
-            )
-    except (OSError, ValueError, RuntimeError):  # a layout that only its own class can load
-        return
-    # a pooler is no part of an embedding
-    missing = sorted(key for key in found["missing_keys"] if not key.startswith("pooler."))
-    if missing:
-        raise UserError(
-            f"model {name!r}: expected all weights of a {kind.__name__}, {len(missing)} are missing: "
-            f"{', '.join(missing[:3])}{', …' * (len(missing) > 3)}; copy the whole model"
-        )
-
-
-def load_pretrained(name: str, max_tokens: int | None = None) -> Encoder:
-    """A sentence-transformers or transformers model, from a local folder or by hub name. Runs no code of the model's author.
-
-    Raises:
-        UserError: neither a model folder nor a model that the hub has, weights that are missing, no tokenizer.
-    """
-    try:
-        with warnings() as warned:
-            model = SentenceTransformer(name, device="cpu", trust_remote_code=False)
-    except Exception as error:  # what its format layers raise has no common class
-        raise UserError(
-            f"model {name!r}: expected a local model folder or the name of a model on the hub, and could not "
-            f"load it as either ({type(error).__name__}: {first_line(error)})"
-        ) from error
-    if warned:
-        _check_weights(name, model)
-    _check_tokenizer(name, model)
-    model.truncate_dim = None  # the full embeddings are what is measured, whatever an export cuts
-    first: Any = model[0]
-    if len(model) == 1 and isinstance(first, StaticEmbedding):
-        config = {
-            "prompts": model.prompts,
-            "default_prompt_name": model.default_prompt_name,
-            "similarity_fn_name": str(model.similarity_fn_name),
-        }
-        return StaticEncoder(first.embedding.weight.detach(), first.tokenizer, max_tokens, config)
-    return PretrainedEncoder(model, max_tokens)
+        model = self.sentence_transformer()
+        if dtype != torch.float32:
+            model = copy.deepcopy(model).to(dtype)
+        model.save(str(folder), create_model_card=False)

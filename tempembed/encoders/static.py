@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from torch import Tensor, nn
 from tempembed.data.tokens import Tokens
 from tempembed.data.wording import first_line
 from tempembed.encoders.encoder import Encoder, moved
+from tempembed.encoders.role import Prompts, RoleName
 from tempembed.errors import UserError
 from tempembed.untrusted import is_file, read_json, read_tensors
 
@@ -35,16 +37,17 @@ TABLE_TOKENS = 262_144
 SIMILARITIES = ("cosine", "dot", "euclidean", "manhattan")
 OF_THE_LIBRARY = re.compile(r"sentence_transformers\.[a-zA-Z_.]*\bStaticEmbedding")
 """What it is and was called there."""
+NO_PROMPTS = Prompts.of_config({}, {})
 
 
 class StaticEncoder(Encoder):
     """A table with a row for each token.
 
     Args:
-        table: its initial values [V, D].
-        tokenizer: its ids are rows of the table.
-        max_tokens: where texts are cut, if the tokenizer does not cut them earlier.
-        config: of the library: prompts, default_prompt_name, similarity_fn_name.
+        table: its initial values [V, D]; float32, whatever type they come in.
+        tokenizer: its ids are rows of the table; where it cuts texts is the model's own limit.
+        prompts: of the roles.
+        similarity: how the library compares its embeddings.
 
     Raises:
         UserError: the tokenizer has ids beyond the table.
@@ -53,23 +56,15 @@ class StaticEncoder(Encoder):
     takes_bags = True
 
     def __init__(
-        self,
-        table: Float[Tensor, "V D"],
-        tokenizer: Tokenizer,
-        max_tokens: int | None = None,
-        config: Mapping[str, Any] | None = None,
-    ) -> None:
+        self, table: Float[Tensor, "V D"], tokenizer: Tokenizer, prompts: Prompts = NO_PROMPTS,
+        similarity: str | None = None,
+    ) -> None:  # fmt: skip
         super().__init__()
         require_rows_for(tokenizer, len(table))
-        self.table = nn.Parameter(table)
+        self.table = nn.Parameter(table.float())
         self.tokenizer = tokenizer
         tokenizer.no_padding()
-        cut(tokenizer, max_tokens)
-        config = config or {}
-        prompts = {name: prompt or "" for name, prompt in (config.get("prompts") or {}).items()}
-        self.prompts = {"query": "", "document": "", **prompts}
-        self.default_prompt_name = config.get("default_prompt_name")
-        similarity = config.get("similarity_fn_name")
+        self.prompts = prompts
         self.similarity_fn_name = similarity if similarity in SIMILARITIES else "cosine"
 
     @property
@@ -84,17 +79,25 @@ class StaticEncoder(Encoder):
 
     @property
     def max_tokens(self) -> int | None:
-        """Where texts are cut; None: nowhere."""
+        """Where the tokenizer cuts; None: nowhere."""
         return cut_after(self.tokenizer)
+
+    def limit_to(self, max_tokens: int) -> None:
+        """Make this the tokenizer's limit, if it is lower."""
+        self.tokenizer.enable_truncation(min(max_tokens, self.max_tokens or max_tokens))
 
     @property
     def micro_batch_tokens(self) -> int:
         """Few large parts, as a table's gradient asks for."""
         return TABLE_TOKENS
 
-    def token_lists(self, texts: list[str]) -> list[list[int]]:
+    def token_lists(self, texts: list[str], limit: int | None) -> list[list[int]]:
         """Ids of each text, without special tokens."""
-        return static_token_lists(self.tokenizer, texts)
+        return static_token_lists(self.tokenizer, texts, limit)
+
+    def unpooled(self, prompt: str) -> int:
+        """None: the mean is over all tokens."""
+        return 0
 
     def embed_chunk(self, tokens: Tokens) -> Float[Tensor, "B D"]:
         """The mean over each text's tokens."""
@@ -113,10 +116,9 @@ class StaticEncoder(Encoder):
         return SentenceTransformer(modules=[module], device="cpu", **self._config())
 
     def _config(self) -> dict[str, Any]:
-        names = ("prompts", "default_prompt_name", "similarity_fn_name")
-        return {name: getattr(self, name) for name in names}
+        return {**self.prompts.saved(), "similarity_fn_name": self.similarity_fn_name}
 
-    def save(self, folder: Path) -> None:
+    def save(self, folder: Path, dtype: torch.dtype = torch.float32) -> None:
         """The files of `SentenceTransformer.save`, byte for byte (tested)."""
         folder.mkdir(parents=True, exist_ok=True)
         versions = {
@@ -129,7 +131,7 @@ class StaticEncoder(Encoder):
         config = {"__version__": versions, **self._config(), "model_type": "SentenceTransformer"}
         modules = [{"idx": 0, "name": "0", "path": "", "type": KIND}]
         (folder / CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True))
-        save_file({TABLE: self.table.detach().cpu().contiguous()}, folder / WEIGHTS)
+        save_file({TABLE: self.table.detach().to("cpu", dtype).contiguous()}, folder / WEIGHTS)
         self.tokenizer.save(str(folder / TOKENIZER))
         (folder / MODULES).write_text(json.dumps(modules, indent=2))
 
@@ -138,11 +140,16 @@ def static_encoder(tokenizer: Tokenizer, *, width: int, max_tokens: int, seed: i
     """Token embeddings drawn from N(0, 1/width), averaged over a text's tokens."""
     generator = torch.Generator().manual_seed(seed)
     weights = torch.randn(tokenizer.get_vocab_size(), width, generator=generator) * width**-0.5
-    return StaticEncoder(weights, tokenizer, max_tokens)
+    tokenizer.enable_truncation(max_tokens)
+    return StaticEncoder(weights, tokenizer)
 
 
-def load_static(folder: Path, max_tokens: int | None = None) -> StaticEncoder | None:
+def load_static(folder: Path, asked: Mapping[RoleName, str] = MappingProxyType({})) -> StaticEncoder | None:
     """The static encoder of a folder; None if it holds another kind of model, which the library must load.
+
+    Args:
+        folder: of the model.
+        asked: prompts by role, in place of the model's own.
 
     Raises:
         UserError: damaged files, or a tokenizer with ids beyond the table.
@@ -157,7 +164,7 @@ def load_static(folder: Path, max_tokens: int | None = None) -> StaticEncoder | 
     if not is_file(folder / WEIGHTS) or not is_file(folder / TOKENIZER):
         return None
     table = read_tensors(folder / WEIGHTS).get(TABLE)
-    if table is None or table.dtype != torch.float32 or table.ndim != 2:
+    if table is None or not table.is_floating_point() or table.ndim != 2:
         return None
     try:
         tokenizer = Tokenizer.from_file(str(folder / TOKENIZER))
@@ -170,7 +177,7 @@ def load_static(folder: Path, max_tokens: int | None = None) -> StaticEncoder | 
         raise UserError(
             f"{folder / CONFIG}: expected an object with prompts by name, one of which may be the default; restore the file"
         )
-    return StaticEncoder(table, tokenizer, max_tokens, config)
+    return StaticEncoder(table, tokenizer, Prompts.of_config(config, asked), config.get("similarity_fn_name"))
 
 
 def _is_config(config: Any) -> bool:
@@ -182,14 +189,18 @@ def _is_config(config: Any) -> bool:
     return default is None or (isinstance(default, str) and default in {"query", "document", *prompts})
 
 
-def static_token_lists(tokenizer: Tokenizer, texts: list[str]) -> list[list[int]]:
-    """Ids of each text, without special tokens.
+def static_token_lists(tokenizer: Tokenizer, texts: list[str], limit: int | None) -> list[list[int]]:
+    """Ids of each text, without special tokens; at most `limit`, from the side that the tokenizer keeps.
 
     Raises:
         UserError: a tokenizer that fails on a text.
     """
+    from_the_left = (tokenizer.truncation or {}).get("direction") == "left"
+    kept = slice(-limit, None) if limit and from_the_left else slice(limit)
     try:
-        return [encoding.ids for encoding in tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
+        return [
+            encoding.ids[kept] for encoding in tokenizer.encode_batch_fast(texts, add_special_tokens=False)
+        ]
     except Exception as error:  # a bare one is what tokenizers raises
         raise UserError(
             f"tokenizer: expected one that takes any text, and it fails ({first_line(error)}); take the tokenizer "
@@ -209,13 +220,6 @@ def mean_of_tokens(table: Float[Tensor, "V D"], tokens: Tokens) -> Float[Tensor,
         mode="sum",
         per_sample_weights=moved(torch.from_numpy(weights).to(table.dtype), table.device),
     )
-
-
-def cut(tokenizer: Tokenizer, max_tokens: int | None) -> None:
-    """Cut texts after so many tokens, if they are not cut earlier."""
-    earlier = cut_after(tokenizer)
-    if max_tokens and (earlier is None or max_tokens < earlier):
-        tokenizer.enable_truncation(max_tokens)
 
 
 def cut_after(tokenizer: Tokenizer) -> int | None:

@@ -50,4 +50,4 @@ def transformer_encoder(
         model = SentenceTransformer(
             modules=[module, Pooling(width, "mean")], device="cpu", similarity_fn_name="cosine"
         )
-    return PretrainedEncoder(model, max_tokens)
+    return PretrainedEncoder(model)

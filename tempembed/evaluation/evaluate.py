@@ -14,14 +14,15 @@ from tempembed.compression.basis import unit
 from tempembed.compression.codec import check_finite
 from tempembed.compression.lab import Documents
 from tempembed.compression.spec import Spec, paper_specs
+from tempembed.encoders.role import RoleName
 from tempembed.errors import UserError
 from tempembed.evaluation.retrieval import Retrieval
 from tempembed.evaluation.statistics import Statistic, counts, interval, ratio
 from tempembed.evaluation.task import Task
 from tempembed.geometry.measure import geometry
 
-Embed = Callable[[Sequence[str], str], Float[Tensor, "M D"]]
-"""Texts and the prompt before each, to float32 embeddings."""
+Embed = Callable[[Sequence[str], RoleName, str | None], Float[Tensor, "M D"]]
+"""Texts, their role, and a prompt in place of the role's own, to float32 embeddings."""
 Specs = Callable[[int], Sequence[Spec]]
 """The codecs for a width."""
 ALONE = ("clustering", "classification")
@@ -66,15 +67,15 @@ def evaluate(
     """
     if not tasks:
         raise UserError("expected at least one task to measure, got none")
-    made: dict[tuple[int, str], Tensor] = {}
-    corpora: dict[tuple[int, str], Documents] = {}
+    made: dict[tuple[int, RoleName, str | None], Tensor] = {}
+    corpora: dict[tuple[int, str | None], Documents] = {}
 
-    def embedded(texts: Sequence[str], prompt: str) -> Tensor:
-        key = (id(texts), prompt)
+    def embedded(texts: Sequence[str], role: RoleName, prompt: str | None) -> Tensor:
+        key = (id(texts), role, prompt)
         if key not in made:
             if len(texts):
                 say(f"embedding {len(texts):,} texts")
-            made[key] = embed(texts, prompt) if len(texts) else torch.empty(0, 0)
+            made[key] = embed(texts, role, prompt) if len(texts) else torch.empty(0, 0)
             if len(texts):
                 check_finite(made[key])
         return made[key]
@@ -89,9 +90,9 @@ def evaluate(
         for task in sorted(tasks, key=lambda task: task.kind not in ALONE):
             key = (id(task.documents), task.document_prompt)
             if key not in corpora:
-                corpora[key] = Documents(embedded(task.documents, task.document_prompt))
+                corpora[key] = Documents(embedded(task.documents, "document", task.document_prompt))
             documents = corpora[key]
-            queries = embedded(task.queries, task.query_prompt)
+            queries = embedded(task.queries, "query", task.query_prompt)
             full = documents.unit_MD.shape[1]
             wanted = list(dict.fromkeys([Spec(width=full), *(by_kind or {}).get(task.kind, specs)(full)]))
             say(f"{task.name}: {len(wanted)} codecs")

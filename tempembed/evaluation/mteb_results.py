@@ -9,9 +9,12 @@ import mteb
 import torch
 from mteb.abstasks.abstask import AbsTask
 from mteb.cache import ResultCache
-from mteb.models.abs_encoder import AbsEncoder, get_prompt_name
+from mteb.models.abs_encoder import AbsEncoder
 from mteb.models.model_meta import ModelMeta
+from mteb.types import PromptType
 
+from tempembed.encoders.role import Prompts
+from tempembed.evaluation.mteb_prompts import task_prompt
 from tempembed.evaluation.store import EmbeddingStore
 
 
@@ -22,20 +25,21 @@ class StoredEncoder(AbsEncoder):
     second model is given the first one's scores.
     """
 
-    def __init__(self, store: EmbeddingStore, name: str, prompts: dict[str, str]) -> None:
-        self._store = store
-        self.model_prompts = prompts or None
+    def __init__(self, store: EmbeddingStore, name: str, prompts: Prompts) -> None:
+        self._store, self._prompts = store, prompts
+        self.model_prompts = dict(prompts.by_name)
         self.mteb_model_meta = ModelMeta.create_empty(
             overwrites={"name": f"tempembed/{name}", "revision": store.fingerprint}
         )
 
     def encode(self, inputs: Any, *, task_metadata: Any, prompt_type: Any = None, **_: Any) -> Any:
         """float32 embeddings of the loader's texts."""
-        prompts = self.model_prompts or {}
-        prompt = (
-            prompts.get(get_prompt_name(prompts, task_metadata, prompt_type) or "", "") if prompts else ""
-        )
-        return self._store.embed([text for batch in inputs for text in batch["text"]], prompt).numpy()
+        texts = [text for batch in inputs for text in batch["text"]]
+        return self._store.embed(
+            texts,
+            "query" if prompt_type == PromptType.query else "document",
+            task_prompt(self._prompts, task_metadata, prompt_type),
+        ).numpy()
 
     def similarity(self, embeddings1: Any, embeddings2: Any) -> torch.Tensor:
         """Cosine."""
@@ -52,7 +56,7 @@ class StoredEncoder(AbsEncoder):
 
 
 def mteb_scores(
-    tasks: Sequence[AbsTask], store: EmbeddingStore, *, name: str, prompts: dict[str, str], output: Path
+    tasks: Sequence[AbsTask], store: EmbeddingStore, *, name: str, prompts: Prompts, output: Path
 ) -> dict[str, float]:
     """The main score of each task by mteb itself, at float32 and full width; its result files are under `output`.
 

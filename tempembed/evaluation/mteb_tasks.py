@@ -19,14 +19,15 @@ from mteb.abstasks import (
 from mteb.abstasks.abstask import AbsTask
 from mteb.abstasks.aggregated_task import AbsTaskAggregate
 from mteb.abstasks.task_metadata import TaskMetadata
-from mteb.models.abs_encoder import get_prompt_name
 from mteb.types import PromptType
 
+from tempembed.encoders.role import Prompts
 from tempembed.errors import UserError
 from tempembed.evaluation.classification import Classification
 from tempembed.evaluation.clustering import Clustering
 from tempembed.evaluation.corpus import Corpus
 from tempembed.evaluation.folder import FolderTask
+from tempembed.evaluation.mteb_prompts import task_prompt
 from tempembed.evaluation.pairs import STS, PairClassification
 from tempembed.evaluation.reranking import Reranking
 from tempembed.evaluation.retrieval import Retrieval
@@ -66,12 +67,12 @@ def _parts(task: AbsTask) -> list[AbsTask]:
     return list(task.tasks)
 
 
-def to_ours(task: AbsTask, prompts: dict[str, str]) -> list[Task]:
+def to_ours(task: AbsTask, prompts: Prompts) -> list[Task]:
     """One task of ours for each language (subset) and split that mteb would run; loads its data.
 
     Args:
         task: of mteb.
-        prompts: the model's, by mteb's rules for their names.
+        prompts: the model's.
 
     Raises:
         UserError: the data cannot be had, or a kind of task that is not measured here.
@@ -100,21 +101,17 @@ def to_ours(task: AbsTask, prompts: dict[str, str]) -> list[Task]:
             common = {
                 "name": "/".join(parts),
                 "part_of": getattr(task, "part_of", name),
-                "query_prompt": _prompt(task, prompts, PromptType.query),
-                "document_prompt": _prompt(task, prompts, PromptType.document),
+                "query_prompt": task_prompt(prompts, task.metadata, PromptType.query),
+                "document_prompt": task_prompt(prompts, task.metadata, PromptType.document),
             }
             found.append(_one(task, data, split, common, prompts))
     return found
 
 
-def _prompt(task: AbsTask, prompts: dict[str, str], role: PromptType | None) -> str:
-    return prompts.get(get_prompt_name(prompts, task.metadata, role) or "", "") if prompts else ""
-
-
-def _one(task: AbsTask, data: Any, split: str, common: dict[str, Any], prompts: dict[str, str]) -> Task:
+def _one(task: AbsTask, data: Any, split: str, common: dict[str, Any], prompts: Prompts) -> Task:
     if isinstance(task, AbsTaskRetrieval) and not task.skip_first_result:
         return _retrieval(task, data[split], common)
-    common["query_prompt"] = common["document_prompt"] = _prompt(task, prompts, None)
+    common["query_prompt"] = common["document_prompt"] = task_prompt(prompts, task.metadata, None)
     if isinstance(task, AbsTaskClustering):
         return _clustering(task, data[split], common)
     if isinstance(task, AbsTaskClusteringLegacy):

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from tempembed.checksums import sha256
 from tempembed.encoders.encoder import Encoder
+from tempembed.encoders.role import Role, RoleName
 
 PART_ROWS = 16_384
 
@@ -58,12 +59,20 @@ class EmbeddingStore:
         for place, key in enumerate(keys):
             self._places[key.tobytes()] = rows, place
 
-    def embed(self, texts: Sequence[str], prompt: str = "") -> Float[Tensor, "M D"]:
-        """float32 embeddings of `prompt + text`; only texts that no earlier call saw go through the model."""
-        keys = [hashlib.sha256((prompt + text).encode("utf-8", "surrogatepass")).digest() for text in texts]
+    def embed(self, texts: Sequence[str], role: RoleName, prompt: str | None = None) -> Float[Tensor, "M D"]:
+        """float32 embeddings; only texts that no earlier call saw go through the model.
+
+        Args:
+            texts: without a prompt.
+            role: of the texts.
+            prompt: in place of the role's own.
+        """
+        how = self._encoder.role(role, prompt)
+        salt = f"{how.prompt!r} {how.max_tokens} "
+        keys = [hashlib.sha256((salt + text).encode("utf-8", "surrogatepass")).digest() for text in texts]
         self._drop_damaged({self._places[key][0] for key in keys if key in self._places})
         missing = {key: text for key, text in zip(keys, texts, strict=True) if key not in self._places}
-        self._encode_missing(list(missing), [prompt + text for text in missing.values()])
+        self._encode_missing(list(missing), list(missing.values()), how)
         found = torch.empty(len(texts), self._encoder.width)
         by_part: dict[Path, list[tuple[int, int]]] = {}
         for row, key in enumerate(keys):
@@ -86,10 +95,10 @@ class EmbeddingStore:
         rows.with_name(rows.name.replace(".rows.", ".keys.")).unlink(missing_ok=True)
         rows.unlink(missing_ok=True)
 
-    def _encode_missing(self, keys: list[bytes], texts: list[str]) -> None:
+    def _encode_missing(self, keys: list[bytes], texts: list[str], role: Role) -> None:
         for start in range(0, len(texts), PART_ROWS):
             part = slice(start, start + PART_ROWS)
-            embeddings = self._encoder.embed(self._encoder.tokenize(texts[part]))
+            embeddings = self._encoder.embed(self._encoder.tokenize(texts[part], role))
             if len(texts) > PART_ROWS:
                 self._say(f"embedded {min(start + PART_ROWS, len(texts)):,} of {len(texts):,} texts")
             self.folder.mkdir(parents=True, exist_ok=True)

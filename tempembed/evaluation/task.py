@@ -29,10 +29,10 @@ class Task(ABC):
     documents: Sequence[str]
     part_of: str = ""
     """The task whose parts (languages, sub-forums) are averaged; default: itself."""
-    query_prompt: str = ""
-    """Put before each query; from the model's own prompts."""
-    document_prompt: str = ""
-    """Put before each document."""
+    query_prompt: str | None = None
+    """Put before each query; None: what the model puts before queries."""
+    document_prompt: str | None = None
+    """Put before each document; None: what the model puts before documents."""
 
     kind: ClassVar[str]
     metric: ClassVar[str]

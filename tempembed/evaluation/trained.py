@@ -16,6 +16,7 @@ from tempembed.compression.codec import Codec
 from tempembed.compression.spec import ALIAS_BUDGETS, clustering_specs, parse_spec, sweep_specs
 from tempembed.data.tokens import Tokens
 from tempembed.encoders.load import load_encoder
+from tempembed.encoders.role import RoleName
 from tempembed.evaluation.corpus import Corpus
 from tempembed.evaluation.evaluate import Evaluation, evaluate
 from tempembed.names import check_name
@@ -48,8 +49,10 @@ def evaluate_trained(
     corpus, query_tokens, document_tokens = test
     encoder = load_encoder(str(output))
 
-    def embed(texts: Sequence[str], prompt: str) -> Tensor:
-        return encoder.embed(query_tokens if texts is corpus.queries else document_tokens)
+    def embed(texts: Sequence[str], role: RoleName, prompt: str | None) -> Tensor:
+        return encoder.embed(
+            query_tokens if texts is corpus.queries else document_tokens
+        )  # of their roles already
 
     tasks = corpus.tasks(KINDS)
     evaluation = evaluate(

@@ -7,6 +7,7 @@ from typing import Any
 
 from tempembed.compression.spec import BUDGETS, Spec
 from tempembed.encoders.encoder import Encoder
+from tempembed.encoders.role import ROLES
 from tempembed.handover.provenance import Provenance
 
 Row = dict[str, Any]
@@ -179,9 +180,16 @@ def _limits(spec: Spec, encoder: Encoder, fitted_on: str) -> list[str]:
         lines.append("The encoder is the mean of token embeddings: it does not see the order of words.")
     if num := encoder.max_tokens:
         lines.append(f"Texts are cut after {num} tokens.")
-    lines.append(
-        "Texts are taken as they are, queries and documents alike, without prompts; cosine compares them."
-    )
+    prompts = {role: encoder.role(role).prompt for role in ROLES}
+    if any(prompts.values()):
+        put = " and ".join(f"`{prompt}` before a {role}" for role, prompt in prompts.items() if prompt)
+        lines.append(
+            f"encode_query and encode_document put {put}, as in training; plain encode may not. Cosine compares them."
+        )
+    else:
+        lines.append(
+            "Texts are taken as they are, queries and documents alike, without prompts; cosine compares them."
+        )
     if fitted_on:
         lines.append(
             f"The codec was fitted on {fitted_on}; fit it again where the documents are of another kind."

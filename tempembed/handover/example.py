@@ -21,32 +21,27 @@ queries = ["read a date from a string"]
 '''
 
 FLOAT = """model = SentenceTransformer(str(FOLDER){truncate})
-codes = model.encode(documents, normalize_embeddings=True){astype}
-scores = model.encode(queries, normalize_embeddings=True) @ codes.T
+codes = model.encode_document(documents, normalize_embeddings=True){astype}
+scores = model.encode_query(queries, normalize_embeddings=True) @ codes.T
 """
 
 BINARY = """model = SentenceTransformer(str(FOLDER){truncate})
-codes = model.encode(documents, precision="ubinary")
+codes = model.encode_document(documents, precision="ubinary")
 signs = 2.0 * np.unpackbits(codes, axis=1, count={width}) - 1
-query_signs = 2.0 * np.unpackbits(model.encode(queries, precision="ubinary"), axis=1, count={width}) - 1
+query_signs = 2.0 * np.unpackbits(model.encode_query(queries, precision="ubinary"), axis=1, count={width}) - 1
 scores = query_signs @ signs.T  # {width} - 2 x Hamming distance
 """
 
 RERANK_BITS = """# the best {depth} by Hamming distance are ordered anew: float query x signs of the document
-scores = model.encode(queries, normalize_embeddings=True) @ signs.T
+scores = model.encode_query(queries, normalize_embeddings=True) @ signs.T
 """
 
 CODEC = """model = SentenceTransformer(str(FOLDER))
 codec = Codec.load(FOLDER / "codec")
-
-
-def embed(texts):
-    \"\"\"At full width: the codec cuts.\"\"\"
-    return model.encode(texts, truncate_dim={full}, convert_to_tensor=True).float().cpu()
-
-
-codes = codec.encode(embed(documents))
-scores = codec.score(embed(queries), codes).numpy()
+# at full width: the codec cuts
+full = {{"truncate_dim": {full}, "convert_to_tensor": True}}
+codes = codec.encode(model.encode_document(documents, **full).float().cpu())
+scores = codec.score(model.encode_query(queries, **full).float().cpu(), codes).numpy()
 codes = codes.numpy()
 """
 

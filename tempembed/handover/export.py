@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+from torch import Tensor
+
 from tempembed.compression.codec import Codec
 from tempembed.compression.spec import Spec, parse_spec
 from tempembed.encoders.encoder import Encoder
@@ -77,8 +79,8 @@ def export(
 ) -> Path:
     """Write model, codec/, README.md and example.py; the folder appears whole or not at all.
 
-    A prefix is cut by sentence-transformers itself (`truncate_dim` in its configuration). The model is saved without
-    prompts: it was trained and measured without.
+    A prefix is cut by sentence-transformers itself (`truncate_dim` in its configuration). Its encode_query and
+    encode_document have the prompts that it was trained and measured with.
 
     Args:
         source: the model and what is known of it.
@@ -145,18 +147,20 @@ def _codec(
             )
         return codec, FitOn(texts=()).what if learns(spec) else ""
     if not learns(spec):
-        return Codec.fit(spec, encoder.embed(encoder.tokenize(["any text"]))), ""
+        return Codec.fit(spec, _documents(encoder, ["any text"])), ""
     if documents is None:
         raise UserError(f"codec {spec}: expected documents to fit it on, got none; name them with --data")
     fit_on = documents()
     say(f"fitting {spec} on {len(fit_on.texts):,} documents")
-    return Codec.fit(spec, encoder.embed(encoder.tokenize(fit_on.texts))), fit_on.what
+    return Codec.fit(spec, _documents(encoder, fit_on.texts)), fit_on.what
+
+
+def _documents(encoder: Encoder, texts: Sequence[str]) -> Tensor:
+    return encoder.embed(encoder.tokenize(texts, encoder.role("document")))
 
 
 def _save_model(encoder: Encoder, spec: Spec, folder: Path) -> None:
     model = encoder.sentence_transformer()
-    model.prompts = dict.fromkeys(model.prompts, "")
-    model.default_prompt_name = None
     model.similarity_fn_name = "cosine"
     cut = spec.width if spec.method == "prefix" and spec.width < encoder.width else None
     with model.truncate_embeddings(cut):

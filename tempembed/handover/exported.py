@@ -11,6 +11,7 @@ from torch import Tensor
 from tempembed.compression.codec import DESCRIPTION, TENSORS, Codec
 from tempembed.encoders.encoder import Encoder
 from tempembed.encoders.load import load_encoder
+from tempembed.encoders.role import RoleName
 from tempembed.errors import UserError
 from tempembed.untrusted import is_file, require_file, require_inside
 
@@ -27,9 +28,9 @@ class Exported:
     model_fingerprint: str
     codec_fingerprint: str
 
-    def embed(self, texts: Sequence[str]) -> Float[Tensor, "M D"]:
+    def embed(self, texts: Sequence[str], role: RoleName) -> Float[Tensor, "M D"]:
         """float32 embeddings at full width; the codec cuts them."""
-        return self.encoder.embed(self.encoder.tokenize(texts))
+        return self.encoder.embed(self.encoder.tokenize(texts, self.encoder.role(role)))
 
 
 def load_exported(folder: Path) -> Exported:

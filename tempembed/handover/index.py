@@ -116,7 +116,7 @@ def _write(exported: Exported, texts: Texts, folder: Path, say: Say) -> int:
         )
         offsets.write(np.int64(0).tobytes())
         for i, chunk in enumerate(texts.chunks()):
-            cut = exported.codec.cut(exported.embed(chunk))
+            cut = exported.codec.cut(exported.embed(chunk, "document"))
             codes.write(_raw(bits.encode(cut)))
             if spec.rerank == "unbiased":
                 rerank.write(_raw(bits.project(cut).abs().sum(1).half()))

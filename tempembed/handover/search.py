@@ -40,7 +40,7 @@ def search_index(index: Index, queries: Sequence[str], num: int) -> list[list[Hi
     if not queries or not all(query.strip() for query in queries):
         raise UserError("query: expected text, got none")
     codec = index.exported.codec
-    queries_QK = codec.cut(index.exported.embed(queries))
+    queries_QK = codec.cut(index.exported.embed(queries, "query"))
     scores, rows = (_by_bits if codec.spec.is_bits else _by_products)(index, queries_QK, min(num, len(index)))
     return [
         [Hit(row=row, score=score, text=index.text(row)) for score, row in zip(*answers, strict=True)]

@@ -9,6 +9,7 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Dense, Normalize, StaticEmbedding
 
 from tempembed.encoders.load import load_encoder
+from tempembed.encoders.role import Prompts
 from tempembed.encoders.static import static_encoder
 from tempembed.encoders.tokenizer import train_tokenizer
 from tempembed.errors import UserError
@@ -30,7 +31,7 @@ def test_embeddings_equal_sentence_transformers_own(data_dir, tmp_path, kind):
     ]
     texts += [""] if kind == "static" else []
     encoder, reference = load_encoder(str(tmp_path)), SentenceTransformer(str(tmp_path))
-    tokens = encoder.tokenize(texts)
+    tokens = encoder.tokenize(texts, encoder.role("document"))
     want = reference.encode(texts, convert_to_tensor=True)
     assert want.norm(dim=1)[:4].min() > 0.01
     torch.testing.assert_close(encoder.embed(tokens, budget=40), want, rtol=1e-5, atol=1e-6)
@@ -48,7 +49,9 @@ def tokenizer():
 
 def test_a_static_folder_is_what_sentence_transformers_writes_itself(tokenizer, tmp_path):
     encoder = static_encoder(tokenizer, width=16, max_tokens=8, seed=0)
-    encoder.prompts["query"], encoder.default_prompt_name = "search: ", "query"
+    encoder.prompts = Prompts.of_config(
+        {"prompts": {"query": "search: "}, "default_prompt_name": "query"}, {}
+    )
     encoder.save(tmp_path / "ours")
     encoder.sentence_transformer().save(str(tmp_path / "theirs"), create_model_card=False)
     names = sorted(path.name for path in (tmp_path / "theirs").iterdir())
@@ -59,14 +62,16 @@ def test_a_static_folder_is_what_sentence_transformers_writes_itself(tokenizer, 
 
 def test_a_static_folder_keeps_its_prompts(tokenizer, tmp_path):
     encoder = static_encoder(tokenizer, width=16, max_tokens=8, seed=0)
-    encoder.prompts["query"] = "search: "
+    encoder.prompts = Prompts.of_config({"prompts": {"query": "search: "}}, {})
     encoder.save(tmp_path)
     there = load_encoder(str(tmp_path))
-    assert there.prompts == {"query": "search: ", "document": ""}
+    assert there.prompts.by_name == {"query": "search: ", "document": ""}
     assert (there.max_tokens, there.width) == (8, 16)
     assert there.fingerprint() == encoder.fingerprint()
-    assert load_encoder(str(tmp_path), max_tokens=4).max_tokens == 4
-    assert load_encoder(str(tmp_path), max_tokens=64).max_tokens == 8
+    there.limit_to(64)
+    assert there.max_tokens == 8
+    there.limit_to(4)
+    assert there.max_tokens == 4
 
 
 @pytest.mark.parametrize(
@@ -97,7 +102,12 @@ def test_a_table_with_further_modules_and_one_of_float16_are_the_librarys(tokeni
         want = SentenceTransformer(str(tmp_path / name), device="cpu").encode(texts, convert_to_tensor=True)
         assert encoder.takes_bags
         assert encoder.width == width
-        torch.testing.assert_close(encoder.embed(encoder.tokenize(texts)), want.float(), rtol=2e-3, atol=1e-4)
+        torch.testing.assert_close(
+            encoder.embed(encoder.tokenize(texts, encoder.role("document"))),
+            want.float(),
+            rtol=2e-3,
+            atol=1e-4,
+        )
         encoder.save(tmp_path / f"{name}-again")
         assert load_encoder(str(tmp_path / f"{name}-again")).fingerprint() == encoder.fingerprint()
 
@@ -107,7 +117,7 @@ def test_a_table_is_read_and_embeds_without_the_library(tokenizer, tmp_path):
     static_encoder(tokenizer, width=16, max_tokens=8, seed=0).save(tmp_path)
     code = (
         "import sys, tempembed.training, tempembed.evaluation.trained; from tempembed.encoders.load import load_encoder\n"
-        "encoder = load_encoder(sys.argv[1]); assert encoder.embed(encoder.tokenize(['sort'])).shape == (1, 16)\n"
+        "encoder = load_encoder(sys.argv[1]); assert encoder.embed(encoder.tokenize(['sort'], encoder.role('document'))).shape == (1, 16)\n"
         "print('sentence_transformers' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code, tmp_path], capture_output=True, text=True, check=True)

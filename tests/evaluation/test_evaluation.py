@@ -165,7 +165,7 @@ def test_tasks_that_the_labels_do_not_allow():
         tasks = one.tasks()
         assert [task.kind for task in tasks] == kinds
         evaluate(
-            tasks, lambda texts, prompt: torch.randn(len(texts), 8), model="m", specs=lambda full: [], labels=labels
+            tasks, lambda texts, role, prompt: torch.randn(len(texts), 8), model="m", specs=lambda full: [], labels=labels
         )  # fmt: skip
     many = Corpus(
         queries=["q"], documents=[f"d{i}" for i in range(4200)], relevant=[[0]],
@@ -182,7 +182,7 @@ def run(embed=None, specs=None, **more):
         vectors[query] = vectors[query] + 1.5 * vectors[made.documents[i]]
     calls = []
 
-    def table(texts, prompt):
+    def table(texts, role, prompt):
         calls.append(len(texts))
         return torch.stack([vectors[text] for text in texts])
 
@@ -218,7 +218,7 @@ def test_report_is_tidy():
 def test_replicates_of_another_report_are_refused(tmp_path):
     first, second = tmp_path / "first.json", tmp_path / "second.json"
     write_report(run()[0], first)
-    write_report(run(embed=lambda texts, prompt: torch.eye(len(texts), D))[0], second)
+    write_report(run(embed=lambda texts, role, prompt: torch.eye(len(texts), D))[0], second)
     load_report(first)
     shutil.copy(report_files(second)[2], report_files(first)[2])
     with pytest.raises(UserError, match=r"expected the replicates that were written with first\.json"):
@@ -239,7 +239,7 @@ def test_a_codec_that_cannot_be_is_left_out_with_its_reason():
     vectors = torch.randn(80, D, generator=torch.Generator().manual_seed(0))
     found = evaluate(
         small.tasks(),
-        lambda texts, prompt: vectors,
+        lambda texts, role, prompt: vectors,
         model="m",
         specs=lambda full: [parse_spec(t, full) for t in ("pq:8", "int8")],
     )
@@ -250,7 +250,7 @@ def test_a_codec_that_cannot_be_is_left_out_with_its_reason():
 def test_nan_is_refused():
     with pytest.raises(UserError, match="NaN or infinity in row 2"):
         run(
-            embed=lambda texts, prompt: torch.ones(len(texts), D).index_fill_(
+            embed=lambda texts, role, prompt: torch.ones(len(texts), D).index_fill_(
                 0, torch.tensor([2]), float("nan")
             )
         )
@@ -260,7 +260,7 @@ def test_a_model_that_finds_nothing_has_a_score_and_no_retention():
     documents = torch.eye(D)
     task = Retrieval(name="r", queries=["q"], documents=["d"] * D, relevant=[{0: 1.0}])
     vectors = {1: 1 - documents[:1], D: documents}  # the right document comes last
-    report = evaluate([task], lambda texts, prompt: vectors[len(texts)], model="m").report
+    report = evaluate([task], lambda texts, role, prompt: vectors[len(texts)], model="m").report
     assert {row["score"] for row in report["scores"] if row["codec"] == "float32"} == {0.0}
     assert all(row["retention"] is None for row in report["scores"])
     assert report["means"] == []
@@ -275,7 +275,7 @@ def test_a_document_is_no_negative_of_its_own_queries():
     def measured(relevant, queries):
         task = Retrieval(name="r", queries=["q"] * len(queries), documents=["d"] * 40, relevant=relevant)
         return evaluate(
-            [task], lambda texts, prompt: documents if len(texts) == 40 else queries, model="m", specs=lambda full: []
+            [task], lambda texts, role, prompt: documents if len(texts) == 40 else queries, model="m", specs=lambda full: []
         ).report["geometry"]  # fmt: skip
 
     assert measured(relevant, queries) == measured([{3: 1.0}, {5: 1.0}], queries[[0, 3]])

@@ -9,6 +9,8 @@ import torch
 from mteb.abstasks import AbsTaskClustering, AbsTaskRetrieval, AbsTaskSummarization
 
 from tempembed.compression.spec import Spec
+from tempembed.encoders.role import Prompts, Role
+from tempembed.encoders.static import NO_PROMPTS
 from tempembed.evaluation.evaluate import evaluate
 from tempembed.evaluation.folder import read_folder
 from tempembed.evaluation.mteb_results import mteb_scores
@@ -29,8 +31,11 @@ class Counting:
     def fingerprint(self):
         return self.name
 
-    def tokenize(self, texts):
-        return list(texts)
+    def role(self, name, prompt=None):
+        return Role(name=name, prompt=prompt or "")
+
+    def tokenize(self, texts, role):
+        return [role.prompt + text for text in texts]
 
     def embed(self, texts):
         self.seen += texts
@@ -103,12 +108,12 @@ def measured(folder, tmp_path_factory):
     encoder = Counting()
     store = EmbeddingStore(cache, encoder)
     theirs = [folder_task(task) for task in read_folder(folder)]
-    ours = [task for their in theirs for task in to_ours(their, {})]
+    ours = [task for their in theirs for task in to_ours(their, NO_PROMPTS)]
     report = evaluate(
         ours, store.embed, model="m", specs=lambda full: [Spec(width=full, numbers="binary")], raw=True
     ).report
     embedded = len(encoder.seen)
-    scores = mteb_scores(theirs, store, name="a", prompts={}, output=cache / "mteb")
+    scores = mteb_scores(theirs, store, name="a", prompts=NO_PROMPTS, output=cache / "mteb")
     return report, scores, encoder, embedded, cache, theirs, ours
 
 
@@ -143,7 +148,7 @@ def test_results_are_in_mtebs_format_under_the_models_own_name(measured):
 def test_no_model_is_given_the_scores_of_another(measured, folder):
     cache, theirs = measured[4], measured[5]
     other = EmbeddingStore(cache, Counting("b", noise=4.0))
-    scores = mteb_scores(theirs, other, name="a", prompts={}, output=cache / "mteb")
+    scores = mteb_scores(theirs, other, name="a", prompts=NO_PROMPTS, output=cache / "mteb")
     assert all(scores[name] != measured[1][name] for name in scores)
     assert scores["search"] < measured[1]["search"]
 
@@ -153,26 +158,25 @@ def test_the_cache_outlives_the_process_and_knows_prompts(measured):
     encoder = Counting()
     store = EmbeddingStore(cache, encoder)
     texts = measured[6][0].documents
-    first = store.embed(texts)
+    first = store.embed(texts, "document")
     assert encoder.seen == []
     assert torch.equal(first, Counting().embed(list(texts)))
-    prompted = store.embed(texts[:3], "query: ")
+    prompted = store.embed(texts[:3], "query", "query: ")
     assert encoder.seen == [f"query: {text}" for text in texts[:3]]
     assert not torch.equal(prompted, first[:3])
-    assert EmbeddingStore(cache, Counting("c")).embed(["x topic1"]).shape == (1, WIDTH)
+    assert EmbeddingStore(cache, Counting("c")).embed(["x topic1"], "document").shape == (1, WIDTH)
 
 
 def test_prompts_of_the_model_are_mtebs(measured, folder):
     task = folder_task(next(t for t in read_folder(folder) if t.kind == "retrieval"))
-    ours = to_ours(task, {"query": "Q: ", "document": "D: "})[0]
+    prompts = Prompts.of_config({"prompts": {"query": "Q: ", "document": "D: "}}, {})
+    ours = to_ours(task, prompts)[0]
     assert (ours.query_prompt, ours.document_prompt) == ("Q: ", "D: ")
     encoder = Counting()
     store = EmbeddingStore(measured[4] / "prompts", encoder)
     row = evaluate([ours], store.embed, model="m", specs=lambda full: []).report["scores"][0]
     before = len(encoder.seen)
-    found = mteb_scores(
-        [task], store, name="p", prompts={"query": "Q: ", "document": "D: "}, output=measured[4] / "p"
-    )
+    found = mteb_scores([task], store, name="p", prompts=prompts, output=measured[4] / "p")
     assert len(encoder.seen) == before
     assert row["score"] == pytest.approx(found["search"], abs=1e-4)
 
@@ -207,8 +211,8 @@ def test_levels_fractions_and_identical_ids_as_mteb_has_them(tmp_path):
     )
     store = EmbeddingStore(tmp_path, Counting())
     theirs = [levels, itself]
-    ours = [task for their in theirs for task in to_ours(their, {})]
-    want = mteb_scores(theirs, store, name="l", prompts={}, output=tmp_path / "mteb")
+    ours = [task for their in theirs for task in to_ours(their, NO_PROMPTS)]
+    want = mteb_scores(theirs, store, name="l", prompts=NO_PROMPTS, output=tmp_path / "mteb")
     assert as_mteb(ours, store) == pytest.approx(want, abs=1e-4)
     assert len(ours[0].samples) == 8
 
@@ -222,8 +226,10 @@ def test_a_query_without_a_right_document_counts_as_mteb_counts_it(tmp_path):
     }  # fmt: skip
     task = _local(AbsTaskRetrieval, "judged", "Retrieval", "ndcg_at_10", {"default": {"test": data}})
     store = EmbeddingStore(tmp_path, Counting())
-    row = evaluate(to_ours(task, {}), store.embed, model="m", specs=lambda full: []).report["scores"][0]
-    want = mteb_scores([task], store, name="j", prompts={}, output=tmp_path / "mteb")
+    row = evaluate(to_ours(task, NO_PROMPTS), store.embed, model="m", specs=lambda full: []).report["scores"][
+        0
+    ]
+    want = mteb_scores([task], store, name="j", prompts=NO_PROMPTS, output=tmp_path / "mteb")
     assert row["score"] == pytest.approx(want["judged"], abs=1e-4)
     assert row["num_items"] == 3
 
@@ -241,8 +247,10 @@ def test_summaries_as_mteb_rates_them(tmp_path):
     scale = {"min_score": 0, "max_score": 5}
     task = _local(AbsTaskSummarization, "summaries", "Summarization", "cosine_spearman", data, **scale)
     store = EmbeddingStore(tmp_path, Counting())
-    row = evaluate(to_ours(task, {}), store.embed, model="m", specs=lambda full: []).report["scores"][0]
-    want = mteb_scores([task], store, name="s", prompts={}, output=tmp_path / "mteb")
+    row = evaluate(to_ours(task, NO_PROMPTS), store.embed, model="m", specs=lambda full: []).report["scores"][
+        0
+    ]
+    want = mteb_scores([task], store, name="s", prompts=NO_PROMPTS, output=tmp_path / "mteb")
     assert row["score"] == pytest.approx(want["summaries"], abs=1e-4)
 
 
@@ -255,7 +263,7 @@ def test_the_corpus_as_mtebs_tasks(tmp_path):
         relevant=[[i, i + 60] if i % 2 else [i] for i in range(40)], labels=[f"m{i % 3}" for i in range(120)],
     )  # fmt: skip
     store = EmbeddingStore(tmp_path, Counting())
-    want = mteb_scores(corpus_tasks(corpus), store, name="c", prompts={}, output=tmp_path / "mteb")
+    want = mteb_scores(corpus_tasks(corpus), store, name="c", prompts=NO_PROMPTS, output=tmp_path / "mteb")
     assert set(want) == {"retrieval", "clustering", "reranking", "pair_classification"}
     assert as_mteb(corpus.tasks(), store) == pytest.approx(want, abs=1e-4)
 
@@ -266,8 +274,8 @@ def test_what_clustering_keeps_is_measured_against_unit_vectors(measured):
     embed = EmbeddingStore(measured[4] / "lengths", Counting()).embed
     lengths = torch.rand(10_000, generator=torch.Generator().manual_seed(0)) * 9 + 1
 
-    def stretched(texts, prompt=""):
-        return embed(texts, prompt) * lengths[: len(texts), None]
+    def stretched(texts, role, prompt):
+        return embed(texts, role, prompt) * lengths[: len(texts), None]
 
     tasks = [task for task in ours if task.kind in ("clustering", "classification")]
     assert {task.kind for task in tasks} == {"clustering", "classification"}

@@ -84,5 +84,5 @@ def test_exported(made, folder, data):
     (place / name).write_bytes(data.draw(broken(name, files[name])))
     with only_our_errors("test_exported", folder), torch.no_grad():
         exported = load_exported(place)
-        assert exported.codec.encode(exported.embed(["open the matrix", "é"])).shape[0] == 2
+        assert exported.codec.encode(exported.embed(["open the matrix", "é"], "document")).shape[0] == 2
     shutil.rmtree(place)

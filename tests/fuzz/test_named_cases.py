@@ -567,7 +567,7 @@ def test_a_tokenizer_without_its_unknown_token(handed, tmp_path):
     tokenizer = json.loads(path.read_text())
     tokenizer["model"]["unk_token"] = "gone"
     path.write_text(json.dumps(tokenizer))
-    refused("tokenizer", lambda: load_exported(tmp_path / "model").embed(["\u0378 ☃"]))
+    refused("tokenizer", lambda: load_exported(tmp_path / "model").embed(["\u0378 ☃"], "document"))
 
 
 def test_messages_stay_short():

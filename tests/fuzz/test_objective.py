@@ -97,7 +97,7 @@ def test_settings(values):
         settings = TrainSettings.from_dict(values)
         assert TrainSettings.from_dict(json.loads(json.dumps(settings.to_dict()))) == settings
         assert len(fingerprint(settings.to_dict())) == 16
-        assert math.isfinite(settings.resolved_learning_rate)
+        assert math.isfinite(settings.peak_learning_rate(is_table=False))
         assert round(settings.epochs * 1000) >= 0  # as training counts its steps
         assert settings.seed < 2**32
         settings.resolved_terms(64)

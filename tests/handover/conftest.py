@@ -9,6 +9,7 @@ import torch
 from tempembed.compression.spec import parse_spec
 from tempembed.data.pairs import read_pairs
 from tempembed.encoders.load import load_encoder
+from tempembed.encoders.role import Prompts
 from tempembed.encoders.static import static_encoder
 from tempembed.encoders.tokenizer import train_tokenizer
 from tempembed.evaluation.corpus import corpus_from_pairs
@@ -36,12 +37,12 @@ def trained(data_dir, texts, tmp_path_factory):
     """The output folder of a run."""
     folder = tmp_path_factory.mktemp("runs") / "one"
     encoder = static_encoder(train_tokenizer(texts, 300), width=WIDTH, max_tokens=32, seed=0)
-    encoder.prompts["query"], encoder.default_prompt_name = "search: ", "query"
+    encoder.prompts = Prompts.of_config({"prompts": {"query": "self "}, "default_prompt_name": "query"}, {})
     encoder.save(folder)
     corpus = corpus_from_pairs(read_pairs(str(data_dir / "test.parquet")))
     evaluation = evaluate(
         corpus.tasks(("retrieval", "clustering")),
-        lambda texts, prompt: encoder.embed(encoder.tokenize(texts)),
+        lambda texts, role, prompt: encoder.embed(encoder.tokenize(texts, encoder.role(role))),
         model=str(folder),
         specs=lambda full: [parse_spec(text, full) for text in ("prefix:16+binary", "binary", "pca:16+int8")],
         labels=corpus.labels,
@@ -58,7 +59,7 @@ def trained(data_dir, texts, tmp_path_factory):
 @pytest.fixture(scope="session")
 def embeddings(trained, texts):
     encoder = load_encoder(str(trained))
-    return encoder.embed(encoder.tokenize(texts))
+    return encoder.embed(encoder.tokenize(texts, encoder.role("document")))
 
 
 @pytest.fixture(scope="session")

@@ -30,7 +30,7 @@ from sentence_transformers import SentenceTransformer
 binary, floats, out = sys.argv[1:]
 texts = ["open the matrix", "sort queue and return self", "def close socket: é"]
 np.savez(
-    out, ubinary=SentenceTransformer(binary).encode(texts, precision="ubinary"), floats=SentenceTransformer(binary).encode(texts),
+    out, ubinary=SentenceTransformer(binary).encode_document(texts, precision="ubinary"), floats=SentenceTransformer(binary).encode_document(texts),
     query=SentenceTransformer(binary).encode_query(texts),
 )
 runpy.run_path(binary + "/example.py")
@@ -51,10 +51,12 @@ def test_plain_sentence_transformers_loads_cuts_and_binarises(exported, trained,
     assert "40 bytes a document" in done.stdout
     found = np.load(tmp_path / "found.npz")
     texts = ["open the matrix", "sort queue and return self", "def close socket: é"]
-    full = SentenceTransformer(str(trained)).encode(texts, prompt="")
+    full = SentenceTransformer(str(trained)).encode_document(texts)
     assert found["floats"].shape == (3, 36)
     np.testing.assert_array_equal(found["floats"], full[:, :36])
-    np.testing.assert_array_equal(found["query"], full[:, :36])
+    as_queries = SentenceTransformer(str(trained)).encode(texts, prompt="self ")
+    assert not np.array_equal(as_queries, full)
+    np.testing.assert_array_equal(found["query"], as_queries[:, :36])
     codes = Codec.load(binary / "codec").encode(torch.from_numpy(full))
     np.testing.assert_array_equal(found["ubinary"], codes.numpy())
 
@@ -63,8 +65,8 @@ def test_plain_sentence_transformers_loads_cuts_and_binarises(exported, trained,
 def test_ubinary_is_the_codecs_code_bit_for_bit(text, exported, texts, embeddings):
     folder = exported(text)
     model = SentenceTransformer(str(folder))
-    codes = model.encode(texts, precision="ubinary")
-    full = torch.from_numpy(model.encode(texts, truncate_dim=64))
+    codes = model.encode_document(texts, precision="ubinary")
+    full = torch.from_numpy(model.encode_document(texts, truncate_dim=64))
     np.testing.assert_array_equal(codes, Codec.load(folder / "codec").encode(full).numpy())
     assert codes.shape[1] == parse_spec(text, 64).bytes_per_vector
     # our own pass over the tokens adds up in another order: hardly a bit differs
@@ -91,8 +93,8 @@ def test_the_example_prints_the_codecs_scores(text, exported, capsys):
     codec = Codec.load(folder / "codec")
     model = SentenceTransformer(str(folder))
     q, d = (
-        torch.from_numpy(model.encode(ran[name], truncate_dim=64, convert_to_numpy=True))
-        for name in ("queries", "documents")
+        torch.from_numpy(encode(ran[name], truncate_dim=64, convert_to_numpy=True))
+        for name, encode in (("queries", model.encode_query), ("documents", model.encode_document))
     )
     want = codec.score(q, codec.encode(d))
     if codec.spec.rerank == "bits":

@@ -57,7 +57,7 @@ def test_search_equals_brute_force(text, exported, texts, file, embeddings, tmp_
     )
     assert codec.spec.rerank_bytes == 0
     assert not (tmp_path / "index" / "rerank.bin").exists()
-    want = codec.score(index.exported.embed(QUERIES), codes)
+    want = codec.score(index.exported.embed(QUERIES, "query"), codes)
     for hits, scores in zip(search_index(index, QUERIES, 12), want, strict=True):
         rows = [hit.row for hit in hits]
         assert [hit.text for hit in hits] == [texts[row] for row in rows]
@@ -78,7 +78,7 @@ def test_re_ranking_equals_the_reranker(text, exported, texts, file, embeddings,
     sizes = {path.name: path.stat().st_size for path in (tmp_path / "index").glob("*.bin")}
     assert sizes["codes.bin"] == len(texts) * spec.search_bytes
     assert sizes["codes.bin"] + sizes.get("rerank.bin", 0) == len(texts) * spec.bytes_per_vector
-    queries, documents = codec.cut(index.exported.embed(QUERIES)), codec.cut(embeddings)
+    queries, documents = codec.cut(index.exported.embed(QUERIES, "query")), codec.cut(embeddings)
     bits = codec.numbers
     _, candidates = hamming_top_k(bits.encode(queries), bits.encode(documents), spec.depth)
     want = Reranker(spec.rerank, bits, documents)(queries, candidates)[:, :8]
@@ -108,7 +108,7 @@ def test_an_index_of_another_model_codec_or_file_is_refused(exported, trained, t
         UserError, match=r"its codec is pca:16\+int8, now it is prefix:64\+binary; build it again"
     ):
         open_index(output, other)
-    again = Codec.fit(ours.codec.spec, ours.embed(texts[:300]))
+    again = Codec.fit(ours.codec.spec, ours.embed(texts[:300], "document"))
     again.save(tmp_path / "changed")
     from tempembed.handover.exported import Exported, codec_fingerprint
 

@@ -31,7 +31,7 @@ def measured(documents, specs=paper_specs):
     noise = torch.randn(60, D, generator=torch.Generator().manual_seed(1)) / 8
     rows = {**dict(zip(corpus.documents, documents, strict=True)), **dict(zip(corpus.queries, documents[:60] + noise, strict=True))}  # fmt: skip
     return evaluate(
-        corpus.tasks(), lambda texts, prompt: torch.stack([rows[text] for text in texts]), model="runs/<one>", specs=specs,
+        corpus.tasks(), lambda texts, role, prompt: torch.stack([rows[text] for text in texts]), model="runs/<one>", specs=specs,
         labels=corpus.labels,
     ).report  # fmt: skip
 

@@ -47,7 +47,11 @@ def store(tmp_path_factory):
             encoder.table.data[::2] = 0  # half of the tokens mean nothing
         folder = root / name
         encoder.save(folder)
-        test = corpus, encoder.tokenize(corpus.queries), encoder.tokenize(corpus.documents)
+        test = (
+            corpus,
+            encoder.tokenize(corpus.queries, encoder.role("query")),
+            encoder.tokenize(corpus.documents, encoder.role("document")),
+        )
         assert isinstance(test[1], Tokens)
         report = evaluate_trained(folder, test, budgets=(32, 8))
         run = parent.child(name, {"seed": seed})
