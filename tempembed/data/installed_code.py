@@ -162,12 +162,22 @@ def _extract_files(files: Sequence[tuple[Path, str]]) -> tuple[list[tuple[str, s
     return pairs, counts
 
 
-def package_versions() -> list[list[str]]:
-    """What is installed where this interpreter looks for packages."""
+def packages() -> list[list[str]]:
+    """What is installed where this interpreter looks for packages: name, version, and a sum of its Python files' sums.
+
+    A version may be built twice, with unlike content: pip's RECORD has a sum for each file.
+    """
     # of the folders that are read, not of sys.path: Ray puts packages of its own on that of a job
     paths = [str(path) for path in _default_roots()]
-    found = {(d.metadata["Name"] or "?", d.version) for d in importlib.metadata.distributions(path=paths)}
-    return sorted([name, version] for name, version in found if name not in OWN_PACKAGES)
+    found = {
+        (d.metadata["Name"] or "?", d.version, _content(d)) for d in importlib.metadata.distributions(path=paths)
+    }
+    return sorted(list(package) for package in found if package[0] not in OWN_PACKAGES)
+
+
+def _content(package: importlib.metadata.Distribution) -> str:
+    lines = sorted(line for line in (package.read_text("RECORD") or "").splitlines() if ".py,sha256" in line)
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
 
 
 def _default_roots() -> list[Path]:
@@ -204,7 +214,7 @@ def installed_code(
         "format": FORMAT,
         "python": platform.python_version(),
         "num_test": num_test,
-        "packages": versions if versions is not None else package_versions(),
+        "packages": versions if versions is not None else packages(),
     }
     key = hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:16]
     folder = cache_dir / key

@@ -5,7 +5,7 @@ import numpy
 import pyarrow.parquet as pq
 import pytest
 
-from tempembed.data.installed_code import extract_pairs, installed_code, package_versions
+from tempembed.data.installed_code import extract_pairs, installed_code, packages
 from tempembed.data.split import normalise
 
 SOURCE = '''
@@ -107,11 +107,27 @@ def test_cache_is_used_rebuilt_and_repaired(built):
 
 def test_what_else_is_on_the_path_makes_no_other_corpus(tmp_path, monkeypatch):
     """Ray puts packages of its own on the path of a job; the command line beside it must find the job's corpus."""
-    before = package_versions()
+    before = packages()
     extra = tmp_path / "colorama-0.4.6.dist-info"
     extra.mkdir()
     (extra / "METADATA").write_text("Metadata-Version: 2.1\nName: colorama-of-ray\nVersion: 0.4.6\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     assert any(d.metadata["Name"] == "colorama-of-ray" for d in importlib.metadata.distributions())
-    assert package_versions() == before
-    assert ["numpy", numpy.__version__] in before
+    assert packages() == before
+    assert ["numpy", numpy.__version__] in [package[:2] for package in before]
+
+
+def test_a_package_that_was_built_anew_under_its_version_is_another(tmp_path, monkeypatch):
+    from tempembed.data import installed_code
+
+    def install(digest):
+        folder = tmp_path / "thing-1.0.dist-info"
+        folder.mkdir(exist_ok=True)
+        (folder / "METADATA").write_text("Metadata-Version: 2.1\nName: thing\nVersion: 1.0\n")
+        (folder / "RECORD").write_text(f"thing.py,sha256={digest},12\n../bin/thing,sha256=x{digest},3\n")
+        return packages()
+
+    monkeypatch.setattr(installed_code, "_default_roots", lambda: [tmp_path])
+    assert [package[:2] for package in install("a")] == [["thing", "1.0"]]
+    assert install("a") == install("a")
+    assert install("a") != install("b")
