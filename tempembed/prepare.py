@@ -191,7 +191,9 @@ def prepare(settings: TrainSettings, say: Callable[[str], None] = lambda _: None
     encoder = None if settings.own_encoder else build_encoder(settings, None)
     tokens = encoder.input_fingerprint() if encoder else [settings.encoder, settings.vocabulary]
     limits = [settings.limits, settings.max_tokens if settings.own_encoder else None]
-    key = fingerprint([FORMAT, pairs.fingerprint, task and task.fingerprint, settings.prompts, limits, tokens])
+    key = fingerprint(
+        [FORMAT, pairs.fingerprint, task and task.fingerprint, settings.prompts, limits, tokens]
+    )
     folder = cache_dir() / "prepared" / key
     prepared = Prepared(folder=folder)
     if not is_whole(folder):

@@ -170,7 +170,8 @@ def packages() -> list[list[str]]:
     # of the folders that are read, not of sys.path: Ray puts packages of its own on that of a job
     paths = [str(path) for path in _default_roots()]
     found = {
-        (d.metadata["Name"] or "?", d.version, _content(d)) for d in importlib.metadata.distributions(path=paths)
+        (d.metadata["Name"] or "?", d.version, _content(d))
+        for d in importlib.metadata.distributions(path=paths)
     }
     return sorted(list(package) for package in found if package[0] not in OWN_PACKAGES)
 

@@ -20,6 +20,8 @@ from tempembed.encoders.role import Prompts, RoleName
 from tempembed.encoders.static import StaticEncoder
 from tempembed.encoders.transformers_log import silence, warnings
 from tempembed.errors import UserError
+from tempembed.hub import is_reachable
+from tempembed.untrusted import is_folder
 
 POOLINGS = {"mean": "mean", "cls": "cls", "last": "lasttoken"}
 """Ours, and what the library calls them."""
@@ -40,23 +42,27 @@ def load_pretrained(name: str, asked: Mapping[RoleName, str], pooling: str | Non
             it fails on.
     """
 
+    from_disk = is_folder(Path(name)) or not is_reachable()
+
     def read(file: str) -> Any:
-        path = load_file_path(name, file)
+        path = load_file_path(name, file, local_files_only=from_disk)
         return json.loads(Path(path).read_text(encoding="utf-8")) if path else None
 
     try:
         require_dense(name, read)  # of a folder again: a hub name had none to look into
         with warnings() as warned:
             model = SentenceTransformer(
-                name, device="cpu", trust_remote_code=False, model_kwargs={"dtype": torch.float32}
-            )
+                name, device="cpu", trust_remote_code=False, local_files_only=from_disk,
+                model_kwargs={"dtype": torch.float32},
+            )  # fmt: skip
         plain = is_plain(read)
     except UserError:
         raise
     except Exception as error:  # what its format layers raise has no common class
         raise UserError(
-            f"model {name!r}: expected a local model folder or the name of a model on the hub, and could not "
-            f"load it as either ({type(error).__name__}: {first_line(error)})"
+            f"model {name!r}: expected a local model folder or the name of a model on the hub"
+            f"{', which cannot be reached from here' if from_disk and not is_folder(Path(name)) else ''}, and could not load it as "
+            f"either ({type(error).__name__}: {first_line(error)}); check the path or the name"
         ) from error
     first: Any = model[0]
     if not isinstance(first, Transformer | StaticEmbedding) or "text" not in model.modalities:

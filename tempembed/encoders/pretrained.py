@@ -24,6 +24,7 @@ from tempembed.encoders.static import (
     require_rows_for,
     static_token_lists,
 )
+from tempembed.encoders.transformers_log import no_bars
 
 MOST_TOKENS = 2**24
 ATTENTION = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
@@ -174,4 +175,5 @@ class PretrainedEncoder(Encoder):
         model = self.sentence_transformer()
         if dtype != torch.float32:
             model = copy.deepcopy(model).to(dtype)
-        model.save(str(folder), create_model_card=False)
+        with no_bars():
+            model.save(str(folder), create_model_card=False)
