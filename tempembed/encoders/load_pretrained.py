@@ -41,7 +41,6 @@ def load_pretrained(name: str, asked: Mapping[RoleName, str], pooling: str | Non
         UserError: neither a model folder nor a model that the hub has, weights that are missing, no tokenizer, texts that
             it fails on.
     """
-
     from_disk = is_folder(Path(name)) or not is_reachable()
 
     def read(file: str) -> Any:
