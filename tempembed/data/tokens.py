@@ -29,6 +29,12 @@ class Tokens:
         counts = None if self.counts is None else self.counts[places]
         return Tokens(ids=self.ids[places], offsets=offsets, counts=counts)
 
+    def at(self, present: np.ndarray) -> "Tokens":
+        """These texts where `present` (bool) is true, texts without a token elsewhere."""
+        lengths = np.zeros(len(present), np.int64)
+        lengths[present] = np.diff(self.offsets)
+        return Tokens(ids=self.ids, offsets=np.append(0, np.cumsum(lengths)), counts=self.counts)
+
     def as_bags(self) -> "Tokens":
         """Each text's distinct tokens, ascending, with their counts: for an encoder that ignores order."""
         texts = np.repeat(np.arange(len(self)), np.diff(self.offsets))

@@ -1,7 +1,7 @@
 """mteb's own evaluation of a model whose embeddings are there already, written in mteb's result format."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -9,9 +9,11 @@ import mteb
 import torch
 from mteb.abstasks.abstask import AbsTask
 from mteb.cache import ResultCache
+from mteb.models import SearchEncoderWrapper
 from mteb.models.abs_encoder import AbsEncoder, get_prompt_name
 from mteb.models.model_meta import ModelMeta
 
+from tempembed.evaluation.mteb_tasks import all_left_out
 from tempembed.evaluation.store import EmbeddingStore
 
 
@@ -20,10 +22,19 @@ class StoredEncoder(AbsEncoder):
 
     mteb files results under the meta's name and revision. Without one all models share `no_model_name_available`, and a
     second model is given the first one's scores.
+
+    A search is mteb's own. From its results go the documents that are the query's own text: mteb knows them by equal ids
+    only, and only in tasks that say so.
     """
 
-    def __init__(self, store: EmbeddingStore, name: str, prompts: dict[str, str]) -> None:
-        self._store = store
+    def __init__(
+        self,
+        store: EmbeddingStore,
+        name: str,
+        prompts: dict[str, str],
+        left_out: Mapping[tuple[str, str, str], Mapping[str, set[str]]],
+    ) -> None:
+        self._store, self._left_out = store, left_out
         self.model_prompts = prompts or None
         self.mteb_model_meta = ModelMeta.create_empty(
             overwrites={"name": f"tempembed/{name}", "revision": store.fingerprint}
@@ -36,6 +47,23 @@ class StoredEncoder(AbsEncoder):
             prompts.get(get_prompt_name(prompts, task_metadata, prompt_type) or "", "") if prompts else ""
         )
         return self._store.embed([text for batch in inputs for text in batch["text"]], prompt).numpy()
+
+    def index(self, corpus: Any, **options: Any) -> None:
+        """As mteb does it."""
+        self._searcher = SearchEncoderWrapper(cast(Any, self))
+        self._searcher.index(corpus, **options)
+
+    def search(
+        self, queries: Any, *, task_metadata: Any, hf_split: str, hf_subset: str, **options: Any
+    ) -> Any:
+        """As mteb does it, without the queries' own texts."""
+        found = self._searcher.search(
+            queries, task_metadata=task_metadata, hf_split=hf_split, hf_subset=hf_subset, **options
+        )
+        for query, out in self._left_out.get((task_metadata.name, hf_subset, hf_split), {}).items():
+            for document in out & found.get(query, {}).keys():
+                del found[query][document]
+        return found
 
     def similarity(self, embeddings1: Any, embeddings2: Any) -> torch.Tensor:
         """Cosine."""
@@ -64,7 +92,7 @@ def mteb_scores(
         output: a folder; an mteb results cache.
     """
     output.mkdir(parents=True, exist_ok=True)
-    encoder = StoredEncoder(store, name, prompts)
+    encoder = StoredEncoder(store, name, prompts, all_left_out(tasks))
     found = mteb.evaluate(
         cast(Any, encoder),
         list(tasks),
