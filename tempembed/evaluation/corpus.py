@@ -11,6 +11,7 @@ from random import Random
 import numpy as np
 
 from tempembed.data.pairs import Pairs
+from tempembed.data.text_ids import same_text
 from tempembed.errors import UserError
 from tempembed.evaluation.clustering import SEED, Clustering
 from tempembed.evaluation.own_text import own_texts
@@ -161,38 +162,49 @@ def corpus_from_pairs(pairs: Pairs, *, max_queries: int | None = None, seed: int
     """Every distinct document, hard negatives included, is the corpus; a query's documents are its answers.
 
     Args:
-        pairs: test pairs; equal texts count once, so a query may have several right documents.
+        pairs: test pairs; the same text (`same_text`) counts once, as it comes first, so a query may have several right
+            documents.
         max_queries: take a random choice of so many queries; the corpus stays whole.
         seed: of that choice.
 
     Raises:
         UserError: fewer than two documents.
     """
-    document_ids: dict[str, int] = {}
-    for text in pairs.documents:
-        document_ids.setdefault(text, len(document_ids))
-    labels: list[str | None] = [None] * len(document_ids)
-    for text, label in zip(pairs.documents, pairs.labels or [], strict=False):
-        labels[document_ids[text]] = label
+    numbers: dict[str, int] = {}
+    documents: list[str] = []
+    labels: list[str | None] = []
+
+    def number(text: str) -> int:
+        found = numbers.setdefault(same_text(text), len(documents))
+        if found == len(documents):
+            documents.append(text)
+            labels.append(None)
+        return found
+
+    right = [number(text) for text in pairs.documents]
+    for document, label in zip(right, pairs.labels or [], strict=False):
+        labels[document] = label
     for negatives in pairs.hard_negatives or []:
         for text in negatives:
-            if document_ids.setdefault(text, len(document_ids)) == len(labels):
-                labels.append(None)
-    if len(document_ids) < 2:
+            number(text)
+    if len(documents) < 2:
         raise UserError(
-            f"{pairs.source}: expected at least 2 distinct documents to search in, got {len(document_ids)}"
+            f"{pairs.source}: expected at least 2 distinct documents to search in, got {len(documents)}"
         )
-    relevant: dict[str, list[int]] = {}
-    for query, document in zip(pairs.queries, pairs.documents, strict=True):
-        relevant.setdefault(query, []).append(document_ids[document])
-    queries = list(relevant)
-    if max_queries and max_queries < len(queries):
-        chosen = np.random.default_rng(seed).choice(len(queries), max_queries, replace=False)
-        queries = [queries[i] for i in sorted(chosen)]
+    answers: dict[str, set[int]] = {}
+    first: dict[str, str] = {}
+    for query, document in zip(pairs.queries, right, strict=True):
+        same = same_text(query)
+        first.setdefault(same, query)
+        answers.setdefault(same, set()).add(document)
+    asked = list(first)
+    if max_queries and max_queries < len(asked):
+        chosen = np.random.default_rng(seed).choice(len(asked), max_queries, replace=False)
+        asked = [asked[i] for i in sorted(chosen)]
     clusters = {label for label in labels if label is not None}
     return Corpus(
-        queries=queries,
-        documents=list(document_ids),
-        relevant=[sorted(set(relevant[query])) for query in queries],
+        queries=[first[same] for same in asked],
+        documents=documents,
+        relevant=[sorted(answers[same]) for same in asked],
         labels=labels if len(clusters) > 1 else [],
     )

@@ -12,12 +12,12 @@ def own_texts(
 ) -> list[list[int]]:
     """For each query, the documents that are its own text, but for those that the data lists as right; [] if there are none.
 
-    Texts that differ in white space only are the same.
+    Which texts are the same, `text_ids` says.
     """
     wanted, ids = text_ids(queries), text_ids(documents)
     order = np.argsort(ids, kind="stable")
     low, high = (np.searchsorted(ids[order], wanted, side) for side in ("left", "right"))
     found: list[list[int]] = [[] for _ in queries]
-    for row in np.flatnonzero(low < high):
+    for row in np.flatnonzero(low < high).tolist():
         found[row] = [i for i in order[low[row] : high[row]].tolist() if i not in relevant[row]]
     return found if any(found) else []
