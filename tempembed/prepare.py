@@ -18,6 +18,7 @@ from tokenizers import Tokenizer
 
 from tempembed.checksums import MANIFEST, checksums, is_whole
 from tempembed.data.pairs import Pairs, read_pairs, require_rows
+from tempembed.data.partners import Partners
 from tempembed.data.split import holdout
 from tempembed.data.text_ids import text_ids
 from tempembed.data.tokens import Tokens
@@ -69,9 +70,22 @@ class Prepared:
 
     @property
     def text_ids(self) -> dict[str, np.ndarray]:
-        """int64 ids of the training texts: query and document [rows], hard_negatives [N, rows] where there are any."""
+        """int64 ids of the training texts: query and document [rows], hard_negatives [N, rows] where there are any.
+
+        One space for all roles; an absent hard negative has 0.
+        """
         names = ("query", "document", *(["hard_negatives"] if self.has_negative is not None else []))
         return {name: np.load(self.folder / f"{name}.text_ids.npy") for name in names}
+
+    @property
+    def answers(self) -> Partners:
+        """The documents of a training query that has several."""
+        return Partners.load(self.folder, "answers")
+
+    @property
+    def askers(self) -> Partners:
+        """The queries of a training document that has several."""
+        return Partners.load(self.folder, "askers")
 
     @property
     def sources(self) -> np.ndarray | None:
@@ -183,7 +197,7 @@ def prepare(settings: TrainSettings, say: Callable[[str], None] = lambda _: None
     if eval_source:
         task = evaluation_task(eval_source, skip_bad_rows=settings.skip_bad_rows, say=say)
     elif settings.hold_out:
-        train, test = holdout(pairs.table, max(2, round(settings.hold_out * len(pairs))))
+        train, test = holdout(pairs.table, max(2, round(settings.hold_out * len(pairs))), say=say)
         say(f"held out {len(test)} of {len(pairs)} pairs as the test")
         task = corpus_from_pairs(Pairs(table=test, source=pairs.source), max_queries=DEFAULT_MAX_QUERIES)
         pairs = dataclasses.replace(pairs, table=train)
@@ -234,8 +248,7 @@ def _write(
         as_document = training_role(settings, encoder, "document")
         encoder.tokenize(pairs.queries, training_role(settings, encoder, "query")).save(partial, "query")
         encoder.tokenize(pairs.documents, as_document).save(partial, "document")
-        for name, texts in (("query", pairs.queries), ("document", pairs.documents)):
-            np.save(partial / f"{name}.text_ids.npy", text_ids(texts))
+        _write_ids(pairs, partial)
         if pairs.sources is not None:
             np.save(partial / "sources.npy", pairs.sources)
         num_negatives = _write_negatives(encoder, as_document, pairs.hard_negatives, partial)
@@ -272,18 +285,30 @@ def _remove_forgotten(folder: Path) -> None:
                 shutil.rmtree(path, ignore_errors=True)
 
 
+def _write_ids(pairs: Pairs, folder: Path) -> None:
+    """Which texts are the same, and which belong together, whatever row they are in."""
+    queries, documents = text_ids(pairs.queries), text_ids(pairs.documents)
+    np.save(folder / "query.text_ids.npy", queries)
+    np.save(folder / "document.text_ids.npy", documents)
+    Partners.of(queries, documents).save(folder, "answers")
+    Partners.of(documents, queries).save(folder, "askers")
+
+
 def _write_negatives(
     encoder: Encoder, role: Role, negatives: Sequence[Sequence[str]] | None, folder: Path
 ) -> int:
-    num = max(map(len, negatives), default=0) if negatives else 0
+    """Only those that are there; returns how many the row with the most has."""
+    counts = np.array([len(row) for row in negatives or ()])
+    num = int(counts.max(initial=0))
     if not num:
         return 0
     assert negatives is not None
-    ids = []
+    has = np.arange(num)[:, None] < counts
+    ids = np.zeros(has.shape, np.int64)
     for k in range(num):
-        column = [row[k] if k < len(row) else "" for row in negatives]
-        encoder.tokenize(column, role).save(folder, f"negative_{k}")
-        ids.append(text_ids(column))
-    np.save(folder / "hard_negatives.text_ids.npy", np.stack(ids))
-    np.save(folder / "has_negative.npy", np.array([[k < len(row) for row in negatives] for k in range(num)]))
+        texts = [row[k] for row in negatives if k < len(row)]
+        encoder.tokenize(texts, role).at(has[k]).save(folder, f"negative_{k}")
+        ids[k, has[k]] = text_ids(texts)
+    np.save(folder / "hard_negatives.text_ids.npy", ids)
+    np.save(folder / "has_negative.npy", has)
     return num

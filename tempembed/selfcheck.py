@@ -104,10 +104,12 @@ def gradients(
     inputs = torch.randn(num_columns, GLOBAL_BATCH, INPUTS, generator=generator)
     inputs[1] = 0.6 * inputs[0] + 0.4 * inputs[1]
     has = torch.rand(case.num_negatives, GLOBAL_BATCH, generator=generator) < 0.7
-    ids = torch.randint(0, 18, (num_columns, GLOBAL_BATCH), generator=generator)
+    ids = torch.randint(0, 18, (num_columns, GLOBAL_BATCH), generator=generator)  # roles share texts
+    known = torch.randint(0, 18, (GLOBAL_BATCH, 2), generator=generator)
     local = GLOBAL_BATCH // world_size
     mine = slice(rank * local, (rank + 1) * local)
     ids, has = ids[:, mine].to(device), has[:, mine].to(device)
+    rows = torch.arange(local, device=device).repeat_interleave(2)
     chunks = list(inputs[:, mine].reshape(-1, INPUTS).to(device, case.dtype).split(5))
     model: nn.Module = encoder
     reduced: list[int] = []
@@ -125,7 +127,10 @@ def gradients(
         hard_negatives_NBD=torch.stack(embeddings[2:]) if case.num_negatives else None,
         has_negative_NB=has if case.num_negatives else None,
         ids=TextIds(
-            queries_B=ids[0], documents_B=ids[1], hard_negatives_NB=ids[2:] if case.num_negatives else None
+            queries_B=ids[0],
+            documents_B=ids[1],
+            hard_negatives_NB=ids[2:] if case.num_negatives else None,
+            known=(rows, known[mine].flatten().to(device)),
         )
         if case.masks
         else None,

@@ -52,36 +52,67 @@ class StepData:
     def __init__(self, settings: TrainSettings, prepared: Prepared, device: torch.device) -> None:
         self.columns = [prepared.queries, prepared.documents, *prepared.hard_negatives]
         self.num_negatives = len(self.columns) - 2
-        self._has_negative, self._ids, self._device = prepared.has_negative, prepared.text_ids, device
+        has = prepared.has_negative
+        self._has_negative = None if has is None or has.all() else has
+        self._ids, self._device = prepared.text_ids, device
+        answers, askers = prepared.answers, prepared.askers
+        swapped = settings.direction == "document-to-query"
+        self._asking, self._partners = ("document", askers) if swapped else ("query", answers)
+        # that two rows of a batch without a text twice make a pair of a third asks for a text of several on both sides
+        self._always_masks = bool(self.num_negatives or (len(answers) and len(askers)))
         sources = prepared.sources if settings.single_source else None
         self.plan = BatchPlan(
             num_rows=len(self.columns[0]), global_batch_size=settings.batch_size, seed=settings.seed,
-            ids=(self._ids["query"], self._ids["document"]), sources=sources,
+            ids=(np.stack([self._ids["query"], self._ids["document"]]),), sources=sources,
         )  # fmt: skip
         self._repeats = (-1, 0)  # of an epoch
 
     def texts(self, rows: np.ndarray) -> Tokens:
-        """Queries, then documents, then each column of hard negatives."""
-        return Tokens.concatenate([column.select(rows) for column in self.columns])
+        """Queries, then documents, then each column of hard negatives, without those that are absent."""
+        pairs = [column.select(rows) for column in self.columns[:2]]
+        present = self._present(rows)
+        negatives = (column.select(rows[has]) for column, has in zip(self.columns[2:], present, strict=True))
+        return Tokens.concatenate([*pairs, *negatives])
+
+    def by_role(self, embeddings_MD: Tensor, rows: np.ndarray) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Queries [B, D], documents [B, D] and hard negatives [N, B, D], 0 where absent, from those of `texts(rows)`."""
+        batch = len(rows)
+        sizes = [batch, batch, len(embeddings_MD) - 2 * batch]
+        queries_BD, documents_BD, negatives_MD = embeddings_MD.split(sizes)
+        if not self.num_negatives:
+            return queries_BD, documents_BD, None
+        shape = self.num_negatives, batch
+        if len(negatives_MD) == self.num_negatives * batch:
+            return queries_BD, documents_BD, negatives_MD.unflatten(0, shape)
+        places = tuple(torch.from_numpy(place).to(self._device) for place in np.nonzero(self._present(rows)))
+        # out of place, so that a rank without any takes part in the gathers' backward all the same
+        placed_NBD = negatives_MD.new_zeros(*shape, negatives_MD.shape[1]).index_put(places, negatives_MD)
+        return queries_BD, documents_BD, placed_NBD
 
     def has_negative(self, rows: np.ndarray) -> Tensor | None:
-        """Bool [N, rows], or None where all rows have all."""
-        return (
-            None
-            if self._has_negative is None
-            else torch.from_numpy(self._has_negative[:, rows]).to(self._device)
-        )
+        """Bool [N, rows], or None where all rows of the data have all."""
+        return None if self._has_negative is None else torch.from_numpy(self._present(rows)).to(self._device)
+
+    def _present(self, rows: np.ndarray) -> np.ndarray:
+        if self._has_negative is None:
+            return np.ones((self.num_negatives, len(rows)), bool)
+        return self._has_negative[:, rows]
 
     def ids(self, step: int, rows: np.ndarray) -> TextIds | None:
-        """For the masks; None in an epoch whose batches hold no text twice and that has no hard negatives."""
-        if not (self.num_negatives or self.repeats(step)):
+        """For the masks; None in an epoch whose batches hold nothing to mask."""
+        if not (self._always_masks or self.repeats(step)):
             return None
         query, document, *negatives = (
             torch.from_numpy(ids[..., rows]).to(self._device) for ids in self._ids.values()
         )
-        return TextIds(
-            queries_B=query, documents_B=document, hard_negatives_NB=negatives[0] if negatives else None
+        places, partners = (
+            torch.from_numpy(found).to(self._device)
+            for found in self._partners.lookup(self._ids[self._asking][rows])
         )
+        return TextIds(
+            queries_B=query, documents_B=document, hard_negatives_NB=negatives[0] if negatives else None,
+            known=(places, partners),
+        )  # fmt: skip
 
     def repeats(self, step: int) -> int:
         """Rows of the step's epoch that share a text with an earlier row of their batch; counted once an epoch."""
@@ -93,7 +124,8 @@ class StepData:
     def describe(self, step: int, rank: int, text: int, world_size: int) -> str:
         """Which text of the training data it is."""
         rows = self.plan.rows(step, rank, world_size)
-        column, place = divmod(text, len(rows))
+        is_there = np.concatenate([np.ones((2, len(rows)), bool), self._present(rows)])
+        column, place = (found[text] for found in np.nonzero(is_there))
         name = ("query", "document", *(f"hard negative {k + 1}" for k in range(self.num_negatives)))[column]
         return f"the {name} of pair {rows[place] + 1} of the training data"
 
@@ -219,13 +251,13 @@ def train(
         texts, ids, has_negative_NB = data.texts(rows), data.ids(step, rows), data.has_negative(rows)
         stopwatch.to("encode")
         embeddings_MD = embed(encoder, model, texts, settings)
-        queries_BD, documents_BD, *negatives = embeddings_MD.split(len(rows))
+        queries_BD, documents_BD, hard_negatives_NBD = data.by_role(embeddings_MD, rows)
         stopwatch.to("loss")
         temperatures_T, gathered = temperatures(step / num_steps), gather_seconds()
         loss = contrastive_loss(
             queries_BD, documents_BD, terms,
             temperatures_T=temperatures_T,
-            hard_negatives_NBD=torch.stack(negatives) if negatives else None,
+            hard_negatives_NBD=hard_negatives_NBD,
             has_negative_NB=has_negative_NB,
             ids=ids,
             direction=settings.direction,

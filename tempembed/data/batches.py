@@ -16,16 +16,16 @@ LOOKUPS = 400_000  # places a round may try
 class BatchPlan:
     """Global batches in which no text comes twice; the rest of an epoch that fills no batch is left out.
 
-    Every row of a batch is a negative of the others, so a text that comes twice would be its own negative. Where the
-    data leaves no choice (a text with more rows than there are batches), copies stay in a batch and are counted by
-    `repeats`; the loss masks them.
+    Every row of a batch is a negative of the others, so a text that comes twice, in whatever role, would be its own
+    negative. Where the data leaves no choice (a text with more rows than there are batches), copies stay in a batch and
+    are counted by `repeats`; the loss masks them.
     """
 
     num_rows: int
     global_batch_size: int
     seed: int
     ids: tuple[np.ndarray, ...] = ()
-    """Per column of texts, the id of each row's text: no two rows of a batch share one."""
+    """Per space of ids, those of each row's texts, [rows] or [roles, rows]: no two rows of a batch share one."""
     sources: np.ndarray | None = None
     """Integer for each row; if given, all rows of a global batch are of one source."""
 
@@ -61,9 +61,8 @@ class BatchPlan:
 
     def repeats(self, epoch: int) -> int:
         """Rows of the epoch that share a text with an earlier row of their batch."""
-        return len(
-            _repeats(self._cached_order(epoch), self._codes, self.global_batch_size, self.steps_per_epoch)[0]
-        )
+        order = self._cached_order(epoch)
+        return len(_repeats(order, self._codes, self.global_batch_size, self.steps_per_epoch)[0])
 
     def rows(self, step: int, rank: int = 0, world_size: int = 1) -> np.ndarray:
         """Row numbers of this rank's part of step `step` (from 0): contiguous slices of the global batch."""
@@ -98,25 +97,45 @@ class BatchPlan:
 
     @cached_property
     def _codes(self) -> list[np.ndarray]:
-        """Per column, a small number for each text that several rows have; -1 for the others."""
-        codes = []
-        for ids in self.ids:
-            _, code, counts = np.unique(ids, return_inverse=True, return_counts=True)
-            repeated = counts[code] > 1
-            if repeated.any():
-                codes.append(np.where(repeated, code, -1).astype(np.int32))
-        return codes
+        """Groups of [rows, roles]: a small number for each text that comes again, -1 for the others."""
+        return [group for ids in self.ids for group in _codes(np.atleast_2d(ids))]
+
+
+def _codes(ids: np.ndarray) -> list[np.ndarray]:
+    """Of ids [roles, rows]; a row's second mention of a text counts as none.
+
+    Roles that share no text are a group each, for fewer keys are found sooner; one in which no text comes again is none.
+    """
+    ordered = np.sort(ids, axis=None)
+    repeated = ordered[1:][ordered[1:] == ordered[:-1]]
+    del ordered
+    if not len(repeated):
+        return []
+    repeated = repeated[np.append(True, repeated[1:] != repeated[:-1])]
+    columns: list[np.ndarray] = []
+    has = np.zeros((len(ids), len(repeated)), bool)
+    for role, column in enumerate(ids):
+        code = np.minimum(np.searchsorted(repeated, column), len(repeated) - 1).astype(np.int32)
+        code[repeated[code] != column] = -1
+        for before in columns:
+            code[code == before] = -1
+        has[role, code[code >= 0]] = True
+        columns.append(code)
+    if (has.sum(0) > 1).any():
+        return [np.stack(columns, axis=1)]
+    return [column[:, None] for column, found in zip(columns, has, strict=True) if found.any()]
 
 
 def _repeats(
     order: np.ndarray, codes: Sequence[np.ndarray], batch: int, steps: int
 ) -> tuple[np.ndarray, list[np.ndarray]]:
-    """Positions whose row shares a text with an earlier one of its batch; per column, the sorted batch-and-text keys."""
+    """Positions whose row shares a text with an earlier one of its batch; per space, the sorted batch-and-text keys."""
     found, all_keys = [], []
     for code in codes:
-        of_position = code[order[: steps * batch]]
-        positions = np.flatnonzero(of_position >= 0)
-        keys = _keys(positions // batch, of_position[positions])
+        of_places = code[order[: steps * batch]].reshape(-1)
+        places = np.flatnonzero(of_places >= 0)
+        positions = places // code.shape[1]
+        keys = _keys(positions // batch, of_places[places])
         by_key = np.argsort(keys, kind="stable")
         keys = keys[by_key]
         found.append(positions[by_key[1:]][keys[1:] == keys[:-1]])
@@ -143,9 +162,12 @@ def _spread_repeats(
         # `keys` has the batches' texts as they are now; what two swaps of a round do to each other, the next sees
         fits = places // batch != (repeats // batch)[:, None]
         for code, present in zip(codes, keys, strict=True):
-            ours, theirs = code[order[repeats]][:, None], code[order[places]]
-            fits &= (ours < 0) | (places >= steps * batch) | ~_contains(present, _keys(places // batch, ours))
-            fits &= (theirs < 0) | ~_contains(present, _keys((repeats // batch)[:, None], theirs))
+            for role in range(code.shape[1]):
+                ours, theirs = code[order[repeats], role][:, None], code[order[places], role]
+                fits &= (
+                    (ours < 0) | (places >= steps * batch) | ~_contains(present, _keys(places // batch, ours))
+                )
+                fits &= (theirs < 0) | ~_contains(present, _keys((repeats // batch)[:, None], theirs))
         chosen = fits.argmax(1)
         swaps = np.flatnonzero(fits.any(1))
         here, there = repeats[swaps], places[swaps, chosen[swaps]]

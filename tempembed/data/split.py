@@ -2,12 +2,16 @@
 
 import hashlib
 import re
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from tempembed.data.columns import DOCUMENT, HARD_NEGATIVES, QUERY
 from tempembed.errors import UserError
 
+KEY_BYTES = 16
 _NOISE = re.compile(r"[\W_]+")
 
 
@@ -22,55 +26,97 @@ def normalise(text: str) -> str:
 
 def text_key(text: str) -> bytes:
     """16 bytes of the normalised text."""
-    return hashlib.blake2b(normalise(text).encode("utf-8", "replace"), digest_size=16).digest()
+    return hashlib.blake2b(normalise(text).encode("utf-8", "replace"), digest_size=KEY_BYTES).digest()
 
 
-def holdout(table: pa.Table, num_test: int, *, seed: int = 0) -> tuple[pa.Table, pa.Table]:
-    """(train, test) of a table with `query` and `document`; no normalised text stands on both sides.
+def holdout(
+    table: pa.Table, num_test: int, *, seed: int = 0, say: Callable[[str], None] = lambda _: None
+) -> tuple[pa.Table, pa.Table]:
+    """(train, test) of a table with `query`, `document` and maybe `hard_negatives`; no text, normalised, is on both sides.
 
-    Rows that share a text, directly or through others, form a component, and components go whole to one side,
-    in the order of a hash of their content and the seed. One larger than a tenth of the test stays in training.
+    Rows of which a query or document is a query or document of the other, directly or through others, form a component,
+    and components go whole to one side, in the order of a hash of their content and the seed. One larger than a tenth
+    of the test stays in training. Hard negatives that would be on both sides are left out, as `_without_shared` has it.
+
+    Args:
+        table: the pairs.
+        num_test: rows to hold out, at least.
+        seed: of the choice.
+        say: takes how many hard negatives were left out.
 
     Raises:
         UserError: the table has not enough independent rows.
     """
     num_rows = table.num_rows
-    parent = list(range(num_rows))
-
-    def root(i: int) -> int:
-        while parent[i] != i:
-            parent[i] = parent[parent[i]]
-            i = parent[i]
-        return i
-
-    keys: list[bytes] = []
-    for column in ("query", "document"):
-        first: dict[bytes, int] = {}
-        for row, text in enumerate(table[column].to_pylist()):
-            key = text_key(text)
-            if column == "query":
-                keys.append(key)
-            other = root(first.setdefault(key, row))
-            mine = root(row)
-            parent[max(other, mine)] = min(other, mine)
-    components: dict[int, list[int]] = {}
-    for row in range(num_rows):
-        components.setdefault(root(row), []).append(row)
+    queries = b"".join(map(text_key, table[QUERY].to_pylist()))
+    keys = np.stack([_array(queries), _keys(table[DOCUMENT].to_pylist())])
+    component = _components(keys)
+    by_key = np.lexsort((keys[0], component))
+    starts = np.flatnonzero(np.diff(component[by_key], prepend=-1))
+    sizes = np.diff(starts, append=num_rows)
     salt = seed.to_bytes(8, "little", signed=True)
+    first = (
+        by_key[starts] * KEY_BYTES
+    )  # where its least key is, byte for byte: an array's items lose zeros at the end
     order = sorted(
-        (hashlib.blake2b(salt + min(keys[row] for row in rows), digest_size=16).digest(), rows)
-        for rows in components.values()
-        if len(rows) <= max(1, num_test // 10)
+        (hashlib.blake2b(salt + queries[first[i] : first[i] + KEY_BYTES], digest_size=16).digest(), i)
+        for i in np.flatnonzero(sizes <= max(1, num_test // 10))
     )
-    in_test, taken = np.zeros(num_rows, bool), 0
-    for _, rows in order:
-        if taken >= num_test:
-            break
-        in_test[rows] = True
-        taken += len(rows)
+    taken = np.cumsum([0, *(sizes[i] for _, i in order)])
+    chosen = [i for _, i in order[: np.searchsorted(taken, num_test)]]
+    in_test = np.isin(component, component[by_key[starts[chosen]]])
     if in_test.sum() < num_test or in_test.all():
         raise UserError(
             f"expected enough pairs to hold out {num_test} that share no text with the rest, got {num_rows} pairs "
             f"of which {int(in_test.sum())} can be held out; give more data, or test data of your own (--eval-data)"
         )
-    return table.filter(pa.array(~in_test)), table.filter(pa.array(in_test))
+    train, test = table.filter(pa.array(~in_test)), table.filter(pa.array(in_test))
+    if HARD_NEGATIVES not in table.column_names:
+        return train, test
+    return _without_shared(train, test, (keys[:, ~in_test], keys[:, in_test]), say)
+
+
+def _keys(texts: Iterable[str]) -> np.ndarray:
+    return _array(b"".join(map(text_key, texts)))
+
+
+def _array(keys: bytes) -> np.ndarray:
+    return np.frombuffer(keys, f"S{KEY_BYTES}")
+
+
+def _components(keys: np.ndarray) -> np.ndarray:
+    """The component of each row, from the keys of its texts [2, rows], whatever their roles."""
+    from scipy.sparse import coo_array  # half a second, which only a hold-out needs
+    from scipy.sparse.csgraph import connected_components
+
+    distinct, codes = np.unique(keys, return_inverse=True)
+    left, right = codes.reshape(keys.shape)
+    links = coo_array((np.ones(len(left), bool), (left, right)), shape=(len(distinct), len(distinct)))
+    return connected_components(links, directed=False)[1][left]
+
+
+def _without_shared(
+    train: pa.Table, test: pa.Table, keys: tuple[np.ndarray, np.ndarray], say: Callable[[str], None]
+) -> tuple[pa.Table, pa.Table]:
+    """Without the hard negatives of a side that are a query or document of the other; of those of both, without training's."""
+    of_train, of_test = (
+        _keys(part[HARD_NEGATIVES].combine_chunks().flatten().to_pylist()) for part in (train, test)
+    )
+    kept_of_test = ~np.isin(of_test, keys[0])
+    kept_of_train = ~np.isin(of_train, np.concatenate([keys[1].reshape(-1), of_test[kept_of_test]]))
+    for side, kept in (("training", kept_of_train), ("the test", kept_of_test)):
+        if num := int((~kept).sum()):
+            say(f"left out {num} of {len(kept)} hard negatives of {side}: the other side has their texts too")
+    return _keep(train, kept_of_train), _keep(test, kept_of_test)
+
+
+def _keep(table: pa.Table, kept: np.ndarray) -> pa.Table:
+    """The table with these of its hard negatives, all in one row."""
+    if kept.all():
+        return table
+    lists = table[HARD_NEGATIVES].combine_chunks()
+    ends = np.cumsum(pc.list_value_length(lists).fill_null(0).to_numpy(zero_copy_only=False))
+    offsets = np.append(0, np.cumsum(kept))[np.append(0, ends)].astype(np.int32)
+    items = lists.flatten().filter(pa.array(kept))
+    place = table.column_names.index(HARD_NEGATIVES)
+    return table.set_column(place, HARD_NEGATIVES, pa.ListArray.from_arrays(pa.array(offsets), items))

@@ -1,4 +1,4 @@
-"""64-bit identities of texts: what tells a false negative from a negative."""
+"""When two texts are the same, and 64-bit ids of them: what tells a false negative from a negative."""
 
 import hashlib
 from collections.abc import Iterable
@@ -6,13 +6,21 @@ from collections.abc import Iterable
 import numpy as np
 
 
+def same_text(text: str) -> str:
+    r"""A form that is equal for texts which differ in white space only.
+
+    >>> same_text("return  x\n") == same_text("return x")
+    True
+    """
+    return " ".join(text.split())
+
+
 def text_ids(texts: Iterable[str]) -> np.ndarray:
-    """int64 id of each text; equal for texts that differ in white space only.
+    """int64 id of each text, whatever its role; equal for texts that are the same (`same_text`).
 
     Among a million texts two different ones share an id with a chance of 3e-8.
     """
     digests = (
-        hashlib.blake2b(" ".join(text.split()).encode("utf-8", "replace"), digest_size=8).digest()
-        for text in texts
+        hashlib.blake2b(same_text(text).encode("utf-8", "replace"), digest_size=8).digest() for text in texts
     )
     return np.frombuffer(b"".join(digests), np.int64)

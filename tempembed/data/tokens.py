@@ -32,6 +32,17 @@ class Tokens:
         unpooled = None if self.unpooled is None else self.unpooled[rows]
         return Tokens(ids=self.ids[places], offsets=offsets, counts=counts, unpooled=unpooled)
 
+    def at(self, present: np.ndarray) -> "Tokens":
+        """These texts where `present` (bool) is true, texts without a token elsewhere."""
+        lengths = np.zeros(len(present), np.int64)
+        lengths[present] = np.diff(self.offsets)
+        unpooled = None
+        if self.unpooled is not None:
+            unpooled = np.zeros(len(present), np.int32)
+            unpooled[present] = self.unpooled
+        offsets = np.append(0, np.cumsum(lengths))
+        return Tokens(ids=self.ids, offsets=offsets, counts=self.counts, unpooled=unpooled)
+
     def as_bags(self) -> "Tokens":
         """Each text's distinct tokens, ascending, with their counts: for an encoder that ignores order."""
         texts = np.repeat(np.arange(len(self)), np.diff(self.offsets))

@@ -4,14 +4,17 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from random import Random
 
 import numpy as np
 
 from tempembed.data.pairs import Pairs
+from tempembed.data.text_ids import same_text
 from tempembed.errors import UserError
 from tempembed.evaluation.clustering import SEED, Clustering
+from tempembed.evaluation.own_text import own_texts
 from tempembed.evaluation.pairs import PairClassification
 from tempembed.evaluation.reranking import Reranking
 from tempembed.evaluation.retrieval import Retrieval
@@ -26,7 +29,10 @@ NUM_CANDIDATES = 32  # of a query
 
 @dataclass(frozen=True, kw_only=True)
 class Corpus:
-    """Texts and answers; `tasks` are what is measured on them."""
+    """Texts and answers; `tasks` are what is measured on them.
+
+    A document that is the query's own text is no candidate of it, unless it is listed as an answer.
+    """
 
     queries: list[str]
     documents: list[str]
@@ -53,6 +59,11 @@ class Corpus:
         queries, documents, relevant, labels = json.loads(path.read_text())
         return Corpus(queries=queries, documents=documents, relevant=relevant, labels=labels)
 
+    @cached_property
+    def own_texts(self) -> list[list[int]]:
+        """For each query, the documents that are its own text and no answer; empty if there are none."""
+        return own_texts(self.queries, self.documents, self.relevant)
+
     def tasks(self, kinds: Sequence[str] = KINDS) -> list[Task]:
         """Those of the kinds that the corpus allows; they share their lists of texts.
 
@@ -73,8 +84,11 @@ class Corpus:
 
     def retrieval(self) -> Retrieval:
         """Search in all documents."""
-        relevant = [dict.fromkeys(r, 1.0) for r in self.relevant]
-        return Retrieval(name="retrieval", queries=self.queries, documents=self.documents, relevant=relevant)
+        return Retrieval(
+            name="retrieval", queries=self.queries, documents=self.documents,
+            relevant=[dict.fromkeys(r, 1.0) for r in self.relevant],
+            excluded=self.own_texts, num_own_texts=sum(map(bool, self.own_texts)),
+        )  # fmt: skip
 
     def clustering(self) -> Clustering:
         """Three samples, with replacement, of 2,048 documents that have a label; mteb 2's protocol and seed."""
@@ -102,6 +116,7 @@ class Corpus:
         return Reranking(
             name="reranking", queries=[self.queries[row] for row in rows], documents=self.documents,
             candidates=candidates, relevant=[self.relevant[row] for row in rows],
+            num_own_texts=sum(bool(self.own_texts and self.own_texts[row]) for row in rows),
         )  # fmt: skip
 
     def pair_classification(self) -> PairClassification:
@@ -131,54 +146,65 @@ class Corpus:
     def _same_label(self, row: int) -> list[int]:
         """Wrong documents with the label of the first right one."""
         right = self.relevant[row]
-        return [i for i in self._by_label().get(self.labels[right[0]], ()) if i not in right]
+        taken = {*right, *(self.own_texts[row] if self.own_texts else ())}
+        return [i for i in self._by_label.get(self.labels[right[0]], ()) if i not in taken]
 
+    @cached_property
     def _by_label(self) -> dict[str | None, list[int]]:
-        if not hasattr(self, "_groups"):
-            groups: dict[str | None, list[int]] = {}
-            for i, label in enumerate(self.labels):
-                if label is not None:
-                    groups.setdefault(label, []).append(i)
-            object.__setattr__(self, "_groups", groups)
-        return self._groups  # type: ignore[attr-defined]
+        groups: dict[str | None, list[int]] = {}
+        for i, label in enumerate(self.labels):
+            if label is not None:
+                groups.setdefault(label, []).append(i)
+        return groups
 
 
 def corpus_from_pairs(pairs: Pairs, *, max_queries: int | None = None, seed: int = 0) -> Corpus:
     """Every distinct document, hard negatives included, is the corpus; a query's documents are its answers.
 
     Args:
-        pairs: test pairs; equal texts count once, so a query may have several right documents.
+        pairs: test pairs; the same text (`same_text`) counts once, as it comes first, so a query may have several right
+            documents.
         max_queries: take a random choice of so many queries; the corpus stays whole.
         seed: of that choice.
 
     Raises:
         UserError: fewer than two documents.
     """
-    document_ids: dict[str, int] = {}
-    for text in pairs.documents:
-        document_ids.setdefault(text, len(document_ids))
-    labels: list[str | None] = [None] * len(document_ids)
-    for text, label in zip(pairs.documents, pairs.labels or [], strict=False):
-        labels[document_ids[text]] = label
+    numbers: dict[str, int] = {}
+    documents: list[str] = []
+    labels: list[str | None] = []
+
+    def number(text: str) -> int:
+        found = numbers.setdefault(same_text(text), len(documents))
+        if found == len(documents):
+            documents.append(text)
+            labels.append(None)
+        return found
+
+    right = [number(text) for text in pairs.documents]
+    for document, label in zip(right, pairs.labels or [], strict=False):
+        labels[document] = label
     for negatives in pairs.hard_negatives or []:
         for text in negatives:
-            if document_ids.setdefault(text, len(document_ids)) == len(labels):
-                labels.append(None)
-    if len(document_ids) < 2:
+            number(text)
+    if len(documents) < 2:
         raise UserError(
-            f"{pairs.source}: expected at least 2 distinct documents to search in, got {len(document_ids)}"
+            f"{pairs.source}: expected at least 2 distinct documents to search in, got {len(documents)}"
         )
-    relevant: dict[str, list[int]] = {}
-    for query, document in zip(pairs.queries, pairs.documents, strict=True):
-        relevant.setdefault(query, []).append(document_ids[document])
-    queries = list(relevant)
-    if max_queries and max_queries < len(queries):
-        chosen = np.random.default_rng(seed).choice(len(queries), max_queries, replace=False)
-        queries = [queries[i] for i in sorted(chosen)]
+    answers: dict[str, set[int]] = {}
+    first: dict[str, str] = {}
+    for query, document in zip(pairs.queries, right, strict=True):
+        same = same_text(query)
+        first.setdefault(same, query)
+        answers.setdefault(same, set()).add(document)
+    asked = list(first)
+    if max_queries and max_queries < len(asked):
+        chosen = np.random.default_rng(seed).choice(len(asked), max_queries, replace=False)
+        asked = [asked[i] for i in sorted(chosen)]
     clusters = {label for label in labels if label is not None}
     return Corpus(
-        queries=queries,
-        documents=list(document_ids),
-        relevant=[sorted(set(relevant[query])) for query in queries],
+        queries=[first[same] for same in asked],
+        documents=documents,
+        relevant=[sorted(answers[same]) for same in asked],
         labels=labels if len(clusters) > 1 else [],
     )

@@ -111,6 +111,9 @@ def evaluate(
         scores += rows
         skipped += left_out
         replicates |= resampled
+    if own := {task.name: task.num_own_texts for task in tasks if task.num_own_texts}:
+        listed = ", ".join(f"{num:,} of {name}" for name, num in own.items())
+        say(f"queries that are documents as well, each left out of its own ranking: {listed}")
     first = tasks[0]
     parts_of = {task.name: task.part_of or task.name for task in tasks}
     return Evaluation(
@@ -118,7 +121,7 @@ def evaluate(
             "model": model,
             "data": {
                 "num_queries": len(first.queries), "num_documents": len(first.documents),
-                "tasks": {task.name: {"kind": task.kind, "fingerprint": task.fingerprint, "part_of": task.part_of or task.name} for task in tasks},
+                "tasks": {task.name: _described(task) for task in tasks},
             },
             "width": full,
             "geometry": measures,
@@ -128,6 +131,13 @@ def evaluate(
         },
         replicates,
     )  # fmt: skip
+
+
+def _described(task: Task) -> dict[str, Any]:
+    return {
+        "kind": task.kind, "fingerprint": task.fingerprint, "part_of": task.part_of or task.name,
+        "num_own_texts": task.num_own_texts,
+    }  # fmt: skip
 
 
 def merged(first: Evaluation, second: Evaluation) -> Evaluation:

@@ -1,7 +1,7 @@
 """mteb's own evaluation of a model whose embeddings are there already, written in mteb's result format."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -9,12 +9,14 @@ import mteb
 import torch
 from mteb.abstasks.abstask import AbsTask
 from mteb.cache import ResultCache
+from mteb.models import SearchEncoderWrapper
 from mteb.models.abs_encoder import AbsEncoder
 from mteb.models.model_meta import ModelMeta
 from mteb.types import PromptType
 
 from tempembed.encoders.role import Prompts
 from tempembed.evaluation.mteb_prompts import task_prompt
+from tempembed.evaluation.mteb_tasks import all_left_out
 from tempembed.evaluation.store import EmbeddingStore
 
 
@@ -23,10 +25,19 @@ class StoredEncoder(AbsEncoder):
 
     mteb files results under the meta's name and revision. Without one all models share `no_model_name_available`, and a
     second model is given the first one's scores.
+
+    A search is mteb's own. From its results go the documents that are the query's own text: mteb knows them by equal ids
+    only, and only in tasks that say so.
     """
 
-    def __init__(self, store: EmbeddingStore, name: str, prompts: Prompts) -> None:
-        self._store, self._prompts = store, prompts
+    def __init__(
+        self,
+        store: EmbeddingStore,
+        name: str,
+        prompts: Prompts,
+        left_out: Mapping[tuple[str, str, str], Mapping[str, set[str]]],
+    ) -> None:
+        self._store, self._prompts, self._left_out = store, prompts, left_out
         self.model_prompts = dict(prompts.by_name)
         self.mteb_model_meta = ModelMeta.create_empty(
             overwrites={"name": f"tempembed/{name}", "revision": store.fingerprint}
@@ -40,6 +51,23 @@ class StoredEncoder(AbsEncoder):
             "query" if prompt_type == PromptType.query else "document",
             task_prompt(self._prompts, task_metadata, prompt_type),
         ).numpy()
+
+    def index(self, corpus: Any, **options: Any) -> None:
+        """As mteb does it."""
+        self._searcher = SearchEncoderWrapper(cast(Any, self))
+        self._searcher.index(corpus, **options)
+
+    def search(
+        self, queries: Any, *, task_metadata: Any, hf_split: str, hf_subset: str, **options: Any
+    ) -> Any:
+        """As mteb does it, without the queries' own texts."""
+        found = self._searcher.search(
+            queries, task_metadata=task_metadata, hf_split=hf_split, hf_subset=hf_subset, **options
+        )
+        for query, out in self._left_out.get((task_metadata.name, hf_subset, hf_split), {}).items():
+            for document in out & found.get(query, {}).keys():
+                del found[query][document]
+        return found
 
     def similarity(self, embeddings1: Any, embeddings2: Any) -> torch.Tensor:
         """Cosine."""
@@ -68,7 +96,7 @@ def mteb_scores(
         output: a folder; an mteb results cache.
     """
     output.mkdir(parents=True, exist_ok=True)
-    encoder = StoredEncoder(store, name, prompts)
+    encoder = StoredEncoder(store, name, prompts, all_left_out(tasks))
     found = mteb.evaluate(
         cast(Any, encoder),
         list(tasks),

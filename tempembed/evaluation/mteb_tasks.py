@@ -1,7 +1,7 @@
 """mteb's tasks as ours, and our texts as mteb's tasks. The only module that knows mteb's objects."""
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import datasets
@@ -28,6 +28,7 @@ from tempembed.evaluation.clustering import Clustering
 from tempembed.evaluation.corpus import Corpus
 from tempembed.evaluation.folder import FolderTask
 from tempembed.evaluation.mteb_prompts import task_prompt
+from tempembed.evaluation.own_text import own_texts
 from tempembed.evaluation.pairs import STS, PairClassification
 from tempembed.evaluation.reranking import Reranking
 from tempembed.evaluation.retrieval import Retrieval
@@ -90,6 +91,20 @@ def to_ours(task: AbsTask, prompts: Prompts) -> list[Task]:
             "of local files with --task-folder"
         ) from error
     found: list[Task] = []
+    for subset, split, data in _parts_of_data(task):
+        parts = (name, *([subset] if subset != "default" else []), *([split] if len(task.eval_splits) > 1 else []))  # fmt: skip
+        common = {
+            "name": "/".join(parts),
+            "part_of": getattr(task, "part_of", name),
+            "query_prompt": task_prompt(prompts, task.metadata, PromptType.query),
+            "document_prompt": task_prompt(prompts, task.metadata, PromptType.document),
+        }
+        found.append(_one(task, data, split, common, prompts))
+    return found
+
+
+def _parts_of_data(task: AbsTask) -> Iterator[tuple[str, str, Any]]:
+    """(subset, split, data) of what mteb would run."""
     for split in task.eval_splits:
         for subset in task.hf_subsets:
             data: Any = task.dataset
@@ -97,15 +112,7 @@ def to_ours(task: AbsTask, prompts: Prompts) -> list[Task]:
                 data = data[subset]
             elif split not in data:
                 continue
-            parts = (name, *([subset] if subset != "default" else []), *([split] if len(task.eval_splits) > 1 else []))  # fmt: skip
-            common = {
-                "name": "/".join(parts),
-                "part_of": getattr(task, "part_of", name),
-                "query_prompt": task_prompt(prompts, task.metadata, PromptType.query),
-                "document_prompt": task_prompt(prompts, task.metadata, PromptType.document),
-            }
-            found.append(_one(task, data, split, common, prompts))
-    return found
+            yield subset, split, data
 
 
 def _one(task: AbsTask, data: Any, split: str, common: dict[str, Any], prompts: Prompts) -> Task:
@@ -136,33 +143,74 @@ def _one(task: AbsTask, data: Any, split: str, common: dict[str, Any], prompts: 
 
 def _retrieval(task: AbsTaskRetrieval, data: Any, common: dict[str, Any]) -> Task:
     # documents in the order of their ids: trec_eval breaks ties by the id
-    ids = list(data["corpus"]["id"])
-    order = sorted(range(len(ids)), key=ids.__getitem__)
-    number = {ids[place]: i for i, place in enumerate(order)}
-    bodies = list(data["corpus"]["text"])
-    titles = list(data["corpus"]["title"]) if "title" in data["corpus"].column_names else [None] * len(ids)
-    documents = [
-        f"{titles[i]} {bodies[i]}".strip() if titles[i] else (bodies[i] or "").strip() for i in order
-    ]
-    relevant_docs = {q: docs for q, docs in data["relevant_docs"].items() if docs}
-    asked = [
-        (id_, text)
-        for id_, text in zip(data["queries"]["id"], data["queries"]["text"], strict=True)
-        if id_ in relevant_docs
-    ]
-    queries = [text for _, text in asked]
+    texts = dict(sorted(_documents(data).items()))
+    number = {id_: i for i, id_ in enumerate(texts)}
+    asked = _asked(data)
+    itself = _left_out(task, data, asked, texts)
+    common |= {
+        "queries": list(asked.values()), "documents": list(texts.values()), "num_own_texts": len(itself)
+    }  # fmt: skip
     gains = [
-        {number[d]: float(gain) for d, gain in relevant_docs[id_].items() if d in number and gain > 0}
-        for id_, _ in asked
+        {number[d]: float(gain) for d, gain in data["relevant_docs"][id_].items() if d in number and gain > 0}
+        for id_ in asked
     ]
     if task.metadata.type == "Reranking" and data["top_ranked"]:
-        candidates = [sorted({number[d] for d in data["top_ranked"][id_] if d in number}) for id_, _ in asked]
-        relevant = [list(row) for row in gains]
-        return Reranking(
-            **common, queries=queries, documents=documents, candidates=candidates, relevant=relevant
+        ranked = (set(data["top_ranked"][id_]) - itself.get(id_, set()) for id_ in asked)
+        candidates = [sorted(number[d] for d in found if d in number) for found in ranked]
+        return Reranking(**common, candidates=candidates, relevant=[list(row) for row in gains])
+    excluded = [sorted(number[d] for d in itself.get(id_, ())) for id_ in asked] if itself else ()
+    return Retrieval(**common, relevant=gains, excluded=excluded)
+
+
+def _documents(data: Any) -> dict[str, str]:
+    """By id, title and text joined as mteb does."""
+    corpus = data["corpus"]
+    titles = list(corpus["title"]) if "title" in corpus.column_names else [None] * len(corpus)
+    return {
+        id_: f"{title} {text}".strip() if title else (text or "").strip()
+        for id_, title, text in zip(list(corpus["id"]), titles, list(corpus["text"]), strict=True)
+    }
+
+
+def _asked(data: Any) -> dict[str, str]:
+    """By id, the queries that have judgements."""
+    texts = zip(data["queries"]["id"], data["queries"]["text"], strict=True)
+    return {id_: text for id_, text in texts if data["relevant_docs"].get(id_)}
+
+
+def _left_out(
+    task: AbsTaskRetrieval, data: Any, asked: Mapping[str, str], texts: Mapping[str, str]
+) -> dict[str, set[str]]:
+    """Of queries that are documents as well, by id, the documents that are no part of their rankings.
+
+    They are found by the text, unless they are judged right; where the task says that equal ids are one text
+    (`ignore_identical_ids`), by the id too, whatever the judgement, as mteb has it.
+    """
+    ids = list(texts)
+    number = {id_: i for i, id_ in enumerate(ids)}
+    right = [
+        {number[d] for d, gain in data["relevant_docs"][id_].items() if gain > 0 and d in number}
+        for id_ in asked
+    ]
+    found = own_texts(list(asked.values()), list(texts.values()), right)
+    out = {id_: {ids[i] for i in own} for id_, own in zip(asked, found, strict=False) if own}
+    if task.ignore_identical_ids:
+        for id_ in asked.keys() & texts.keys():
+            out.setdefault(id_, set()).add(id_)
+    return out
+
+
+def all_left_out(tasks: Sequence[AbsTask]) -> dict[tuple[str, str, str], dict[str, set[str]]]:
+    """By task, subset and split: of queries that are documents as well, by id, the documents that their rankings leave out."""
+    found = {
+        (task.metadata.name, subset, split): _left_out(
+            task, data[split], _asked(data[split]), _documents(data[split])
         )
-    excluded = [number.get(id_, -1) for id_, _ in asked] if task.ignore_identical_ids else ()
-    return Retrieval(**common, queries=queries, documents=documents, relevant=gains, excluded=excluded)
+        for task in tasks
+        if isinstance(task, AbsTaskRetrieval) and task.data_loaded and not task.skip_first_result
+        for subset, split, data in _parts_of_data(task)
+    }
+    return {key: out for key, out in found.items() if out}
 
 
 def _clustering(task: AbsTaskClustering, data: datasets.Dataset, common: dict[str, Any]) -> Clustering:

@@ -11,6 +11,7 @@ from tempembed.data.tokens import Tokens
 from tempembed.encoders.encoder import Encoder
 from tempembed.errors import UserError
 from tempembed.evaluation.corpus import Corpus
+from tempembed.evaluation.own_text import own_texts
 from tempembed.evaluation.retrieval import Retrieval
 
 NUM_QUERIES, NUM_DOCUMENTS = 500, 3_000
@@ -37,12 +38,12 @@ class Probe:
         place = {document: i for i, document in enumerate(chosen)}
         self._budgets = budgets
         self._queries, self._documents = queries.select(np.array(rows)), documents.select(np.array(chosen))
+        asked, searched = [corpus.queries[row] for row in rows], [corpus.documents[i] for i in chosen]
+        relevant = [{place[d]: 1.0 for d in corpus.relevant[row]} for row in rows]
         self._task = Retrieval(
-            name="probe",
-            queries=[corpus.queries[row] for row in rows],
-            documents=[corpus.documents[i] for i in chosen],
-            relevant=[{place[d]: 1.0 for d in corpus.relevant[row]} for row in rows],
-        )
+            name="probe", queries=asked, documents=searched, relevant=relevant,
+            excluded=own_texts(asked, searched, relevant),
+        )  # fmt: skip
 
     def __call__(self, encoder: Encoder) -> dict[str, float]:
         """`probe/ndcg_at_10`, and for each budget `probe/score_at_N_bytes` and `probe/retention_at_N_bytes`."""

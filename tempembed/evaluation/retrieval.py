@@ -30,8 +30,8 @@ class Retrieval(Task):
 
     relevant: Sequence[Mapping[int, float]]
     """For each query, its right documents and their gains."""
-    excluded: Sequence[int] = ()
-    """For each query, a document that is never an answer (the query itself), or -1."""
+    excluded: Sequence[Sequence[int]] = ()
+    """For each query, the documents that are no part of its ranking (the query itself); empty: none of any."""
 
     kind: ClassVar[str] = "retrieval"
     metric: ClassVar[str] = "ndcg_at_10"
@@ -44,14 +44,13 @@ class Retrieval(Task):
     ) -> Measured:
         """float32 widths share one product, bits are searched by popcount, the rest has a product each."""
         check_finite(queries_QD)
-        gains = Gains(self.relevant, len(self.documents))
-        kept = CUTOFF + bool(self.excluded)
+        gains, race = Gains(self.relevant, len(self.documents)), Race(self.excluded, len(self.documents))
 
         def scored(ids_QK: Tensor) -> Mean:
-            return Mean(gains.ndcg(self._without_excluded(ids_QK)))
+            return Mean(gains.ndcg(race.best(ids_QK, CUTOFF)))
 
         floats = [spec for spec in specs if spec.numbers == "float32"]
-        for spec, found in _float_rankings(floats, queries_QD, documents, kept):
+        for spec, found in _float_rankings(floats, queries_QD, documents, CUTOFF + race.most):
             yield spec, found if isinstance(found, UserError) else scored(found)
         for same, fitted in documents.fit_all([s for s in specs if s.numbers != "float32"]):
             for spec in same:
@@ -59,14 +58,26 @@ class Retrieval(Task):
                     yield spec, fitted
                     continue
             if not isinstance(fitted, UserError):
-                for spec, ids in _rankings(same, fitted, queries_QD, kept):
+                for spec, ids in _rankings(same, fitted, queries_QD, race):
                     yield spec, scored(ids)
 
-    def _without_excluded(self, ids_QK: Tensor) -> Tensor:
-        if not self.excluded:
-            return ids_QK
-        is_out = ids_QK == torch.tensor(self.excluded)[:, None]
-        return ids_QK.gather(1, is_out.int().argsort(dim=1, stable=True))[:, :CUTOFF]
+
+class Race:
+    """Which documents take part in the ranking of a query."""
+
+    def __init__(self, excluded: Sequence[Sequence[int]], num_documents: int) -> None:
+        self.most = max(map(len, excluded), default=0)
+        """Documents that a query leaves out at most: so many more must be found."""
+        self._num_documents = num_documents
+        self._out = torch.tensor([row * num_documents + i for row, out in enumerate(excluded) for i in out])
+
+    def best(self, ids_QK: Int[Tensor, "Q K"], k: int) -> Int[Tensor, "Q K2"]:
+        """The first k of each query that take part; where fewer do, others at the end."""
+        if not self.most:
+            return ids_QK[:, :k]
+        keys = torch.arange(len(ids_QK))[:, None] * self._num_documents + ids_QK
+        is_out = torch.isin(keys, self._out)
+        return ids_QK.gather(1, is_out.int().argsort(dim=1, stable=True))[:, :k]
 
 
 class Gains:
@@ -135,14 +146,15 @@ def _float_rankings(
 
 
 def _rankings(
-    specs: Sequence[Spec], fitted: Fitted, queries_QD: Tensor, kept: int
+    specs: Sequence[Spec], fitted: Fitted, queries_QD: Tensor, race: Race
 ) -> Iterator[tuple[Spec, Tensor]]:
     """One codec, searched; and re-ranked in every way that is asked."""
-    codec = fitted.codec
+    codec, kept = fitted.codec, CUTOFF + race.most
     queries, codes = codec.cut(queries_QD), codec.numbers.encode(fitted.documents_MK)
     if codec.spec.is_bits:
         deepest = max(spec.depth if spec.rerank else kept for spec in specs)
-        _, candidates = hamming_top_k(codec.numbers.encode(queries), codes, deepest)
+        _, candidates = hamming_top_k(codec.numbers.encode(queries), codes, deepest + race.most)
+        candidates = race.best(candidates, deepest)
         rerankers: dict[str, Reranker] = {}
         for spec in specs:
             if not spec.rerank:

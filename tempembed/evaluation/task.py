@@ -29,6 +29,8 @@ class Task(ABC):
     documents: Sequence[str]
     part_of: str = ""
     """The task whose parts (languages, sub-forums) are averaged; default: itself."""
+    num_own_texts: int = 0
+    """Queries that are documents as well, and are left out of their own rankings."""
     query_prompt: str | None = None
     """Put before each query; None: what the model puts before queries."""
     document_prompt: str | None = None
@@ -55,6 +57,6 @@ class Task(ABC):
         """16 hex digits of texts and answers: scores of equal fingerprints may be compared in pairs."""
         digest = hashlib.sha256()
         for field in fields(self):
-            if field.name not in ("query_prompt", "document_prompt"):
+            if field.name not in ("num_own_texts", "query_prompt", "document_prompt"):
                 digest.update(json.dumps(getattr(self, field.name), default=str).encode())
         return digest.hexdigest()[:16]

@@ -1,6 +1,6 @@
 """The training objective over ranks: local rows against gathered columns, in one or both directions."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import NamedTuple, get_args
 
@@ -32,11 +32,16 @@ class Loss(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class TextIds:
-    """64-bit ids of this rank's texts, by which false negatives are found."""
+    """64-bit ids of this rank's texts, by which false negatives are found; one space for all roles."""
 
     queries_B: Int[Tensor, " B"]
     documents_B: Int[Tensor, " B"]
     hard_negatives_NB: Int[Tensor, "N B"] | None = None
+    known: tuple[Int[Tensor, " F"], Int[Tensor, " F"]] | None = None
+    """(row, id of a text), rows ascending: what else the data lists as right for a row of this rank, in or out of the batch.
+
+    Answers of its query; in document-to-query, queries that its document answers.
+    """
 
 
 def contrastive_loss(
@@ -64,7 +69,9 @@ def contrastive_loss(
         temperatures_T: of this step, in place of those in `terms`; a learned one carries a gradient.
         hard_negatives_NBD: N hard negatives for each query; candidates of every row of the global batch.
         has_negative_NB: False where a row has fewer than N; such places are no candidates.
-        ids: mask candidates that are as right as the positive, over the global batch (`FalseNegatives`).
+        ids: mask candidates that are as right as the positive, over the global batch (`FalseNegatives`): those that the
+            data lists as answers of the row's query, and the query's own text. In the other direction a document's
+            candidates are masked by the same rule.
         direction: query-to-document, document-to-query (without hard negatives), or the mean of both.
         hardness: beta and tau_plus.
         dense: the oracle in place of the tiled engine; memory C x B for every term.
@@ -93,7 +100,7 @@ def contrastive_loss(
         if num_negatives:
             raise UserError("--direction document-to-query: expected no hard negatives, they are documents")
         queries_BD, documents_BD = documents_BD, queries_BD
-        ids = ids and TextIds(queries_B=ids.documents_B, documents_B=ids.queries_B)
+        ids = ids and replace(ids, queries_B=ids.documents_B, documents_B=ids.queries_B)
 
     queries_BD = unit(queries_BD[:, :widest])
     positive_B = torch.arange(batch, device=queries_BD.device) + rank * batch
@@ -109,8 +116,8 @@ def contrastive_loss(
             candidates_CD = candidates_CD[valid]
             candidate_ids_C = None if candidate_ids_C is None else candidate_ids_C[valid]
     masks = None
-    if query_ids_G is not None and candidate_ids_C is not None:
-        masks = FalseNegatives(query_ids_G, candidate_ids_C, positive_B)
+    if ids is not None and query_ids_G is not None and candidate_ids_C is not None:
+        masks = FalseNegatives(query_ids_G, candidate_ids_C, positive_B, ids.known)
     num_masked = torch.as_tensor(0 if masks is None else masks.count())
     if temperatures_T is None:
         dtype = torch.promote_types(queries_BD.dtype, torch.float32)
@@ -126,14 +133,19 @@ def contrastive_loss(
     oracle = partial(nested_infonce, temperatures_T=temperatures_T, hardness=hardness)
     losses_T = oracle(queries_BD, candidates_CD, positive_B, terms, masked_BC=masked_BC)
     if both:
-        # texts are equal both ways, so the mask is its own transpose
-        square_BG = None if masked_BC is None else masked_BC[:, : batch * world_size]
         backward_T = oracle(
-            candidates_CD[positive_B], gather(queries_BD), positive_B, terms, masked_BC=square_BG
-        )
+            candidates_CD[positive_B], gather(queries_BD), positive_B, terms,
+            masked_BC=None if masked_BC is None else _other_way(masked_BC, positive_B),
+        )  # fmt: skip
         losses_T = (losses_T + backward_T) / 2
     weights_T = losses_T.new_tensor([term.weight for term in terms])
     return Loss((losses_T * weights_T).sum(), losses_T.detach(), num_masked)
+
+
+def _other_way(masked_BC: Bool[Tensor, "B C"], positive_B: Int[Tensor, " B"]) -> Bool[Tensor, "B G"]:
+    """Of local documents against all queries: a query is as right for a document as the document for the query."""
+    num = len(positive_B) * rank_and_world_size()[1]
+    return gather(masked_BC[:, :num].to(torch.uint8)).bool()[:, positive_B].T
 
 
 def _gathered_ids(ids: TextIds | None) -> tuple[Tensor | None, Tensor | None]:

@@ -67,7 +67,7 @@ def test_every_path_gives_the_same_vector(kind, data_dir, tmp_path):
     served = mlflow.sentence_transformers.load_model(str(tmp_path / "mlflow"))
     trained = load_encoder(str(output))
     store = EmbeddingStore(tmp_path / "store", trained)
-    mtebs = StoredEncoder(EmbeddingStore(tmp_path / "other", trained), "m", trained.prompts)
+    mtebs = StoredEncoder(EmbeddingStore(tmp_path / "other", trained), "m", trained.prompts, {})
     task = corpus_tasks(corpus)[0]
     for role, texts, of_test in (
         ("query", corpus.queries, test_tokens[0]),
