@@ -36,7 +36,9 @@ class Measure:
     max_tokens: int | None = None
     """Cut texts after so many tokens; default: the model's own limit."""
     skip_bad_rows: bool = False
-    """Leave bad rows of --data out and count them, instead of stopping at the first."""
+    """Leave bad rows of --data or --task-folder out and count them, instead of stopping at the first."""
+    min_score: float | None = None
+    """Of --data with a column of scores: rows from this score on are pairs."""
     cache: str | None = None
     """Folder for embeddings, so that a text is encoded once per model; default: embeddings/ in tempembed's cache."""
 
@@ -116,11 +118,16 @@ def subject(command: Measure) -> Subject:
 
     if not (command.tasks or command.task_folder):
         corpus = evaluation_task(
-            command.data, max_queries=command.max_queries, skip_bad_rows=command.skip_bad_rows, say=say
+            command.data,
+            max_queries=command.max_queries,
+            skip_bad_rows=command.skip_bad_rows,
+            min_score=command.min_score,
+            say=say,
         )
         return Subject(corpus.tasks(), corpus.labels, store, full_precision(corpus_tasks(corpus), {}))
     if command.task_folder:
-        theirs = [folder_task(task) for task in read_folder(Path(command.task_folder))]
+        found = read_folder(Path(command.task_folder), skip_bad_rows=command.skip_bad_rows, say=say)
+        theirs = [folder_task(task) for task in found]
     else:
         theirs = named_tasks(command.tasks)
     tasks: list[Task] = []
