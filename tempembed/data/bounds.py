@@ -29,6 +29,8 @@ ROW_BYTES = 64
 """That a row takes beside its texts."""
 PART_BYTES = 2**28
 """Of text that is read at a time, at most."""
+UNPACKED_BYTES = 2**30
+"""That any file may grow to, however small it is."""
 RATIO = 1000
 """Times that data may be larger than its file; text is packed to a tenth, and rarely to a hundredth."""
 DELTA_BYTES = 2**22
@@ -99,7 +101,7 @@ def open_bytes(path: Path, *, kept: bool) -> Iterator[IO[bytes]]:
         if not is_packed(path):
             yield file
             return
-        limit = max(2**30, RATIO * path.stat().st_size)
+        limit = max(UNPACKED_BYTES, RATIO * path.stat().st_size)
         unpacked = _Unpacked(file, min(limit, room()) if kept else limit, str(path))
         yield io.BufferedReader(unpacked, 2**18)
 
@@ -211,7 +213,7 @@ def parquet_batches(parquet: Parquet, names: list[str], rows: int, *, kept: bool
         UserError: damaged, texts above 16 MiB, or too large for the file or for the memory that is free.
     """
     path, file = parquet.path, parquet.file
-    limit = max(2**30, RATIO * path.stat().st_size)
+    limit = max(UNPACKED_BYTES, RATIO * path.stat().st_size)
     limit = min(limit, room()) if kept else limit
     leaves = {i: file.schema.column(i) for i in range(len(file.schema))}
     leaves = {i: leaf for i, leaf in leaves.items() if _is_of(leaf.path, names)}

@@ -56,7 +56,11 @@ class Columns:
     @property
     def lists(self) -> list[str]:
         """Those that hold lists, which CSV has as JSON in a cell."""
-        return [name for name in (self.document if self.listed else None, self.hard_negatives) if name]
+        listed = [self.document] if self.listed else []
+        messages = [name for name in (self.query, self.document) if name == MESSAGES]
+        return list(
+            dict.fromkeys([*messages, *listed, *([self.hard_negatives] if self.hard_negatives else [])])
+        )
 
 
 def find_columns(names: Sequence[str], text_names: Sequence[str], *, scored: bool = False) -> Columns:

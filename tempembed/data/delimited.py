@@ -1,6 +1,7 @@
 """Tables whose cells are separated: CSV by its rules for quotes, TSV as people write it."""
 
 import csv
+import itertools
 from collections.abc import Generator, Iterable, Iterator
 from pathlib import Path
 
@@ -43,7 +44,9 @@ def other_separator(header: list[str], delimiter: str) -> str:
 
 
 def _csv_records(lines: Iterable[str], delimiter: str, path: Path) -> Iterator[tuple[int, list[str]]]:
-    reader = csv.reader(lines, delimiter=delimiter, strict=True)
+    lines = iter(lines)
+    first = next(lines, "")
+    reader = csv.reader(itertools.chain([first], lines) if first else (), delimiter=delimiter, strict=True)
     while True:
         line = reader.line_num + 1
         try:
@@ -55,6 +58,7 @@ def _csv_records(lines: Iterable[str], delimiter: str, path: Path) -> Iterator[t
                 f"{path}, line {line}: expected quotes that open and close a cell, got a record up to line "
                 f"{reader.line_num} that breaks this ({error}): the file is cut off, or a quote inside a "
                 f"cell is not doubled; mend it, or write JSON Lines"
+                + other_separator(first.split(delimiter), delimiter)
             ) from error
         if cells:
             yield line, cells
@@ -115,7 +119,7 @@ def _further_lines(path: Path, num_cells: int, *, kept: bool) -> list[str] | Non
     further: list[str] = []
     with text_lines(path, kept=kept) as lines:
         starts: list[str] = []
-        reader = csv.reader((starts.append(line[:1]) or line for line in lines), delimiter="\t", strict=True)
+        reader = csv.reader(_noted(lines, starts), delimiter="\t", strict=True)
         try:
             for cells in reader:
                 if cells and len(cells) != num_cells:
@@ -125,3 +129,10 @@ def _further_lines(path: Path, num_cells: int, *, kept: bool) -> list[str] | Non
         except csv.Error:
             return None
     return further
+
+
+def _noted(lines: Iterable[str], starts: list[str]) -> Iterator[str]:
+    """The lines; the first character of each is put into `starts`."""
+    for line in lines:
+        starts.append(line[:1])
+        yield line

@@ -98,7 +98,7 @@ def check_overlap(
         say: takes the line.
     """
     keys = {role: (_keys(texts), owners) for role, texts, owners in _texts(test)}
-    wanted = np.unique(np.concatenate([texts for texts, _ in keys.values()]))
+    wanted = np.unique(np.concatenate([role_keys for role_keys, _ in keys.values()]))
     beginnings = np.unique(np.concatenate([_beginnings(texts) for _, texts, _ in _texts(test)]))
     found = np.zeros(len(wanted), bool)
     for start in range(0, len(train), _CHUNK_ROWS):
@@ -110,8 +110,8 @@ def check_overlap(
         return
     is_shared = np.zeros(len(test), bool)
     examples = []
-    for role, (texts, owners) in keys.items():
-        hits = np.flatnonzero(np.isin(texts, shared))
+    for role, (role_keys, owners) in keys.items():
+        hits = np.flatnonzero(np.isin(role_keys, shared))
         is_shared[owners[hits]] = True
         column = test[role].combine_chunks()
         items = column.flatten() if role == "hard_negatives" else column

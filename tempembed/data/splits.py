@@ -17,7 +17,7 @@ _KEYWORDS = {
     TEST: ("test", "testing", "eval", "evaluation"),
 }
 _SPLIT_OF = {keyword: split for split, keywords in _KEYWORDS.items() for keyword in keywords}
-_KEYWORD = re.compile(rf"(?:^|[-._ 0-9])({'|'.join(_SPLIT_OF)})(?=[-._ 0-9]|$)", re.IGNORECASE)
+_KEYWORD = re.compile(rf"(?:^|[-._ 0-9/])({'|'.join(_SPLIT_OF)})(?=[-._ 0-9/]|$)", re.IGNORECASE)
 
 Part = TypeVar("Part")
 

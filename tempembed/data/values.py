@@ -4,6 +4,7 @@ import datetime
 import decimal
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import pyarrow as pa
@@ -87,17 +88,12 @@ def as_text(value: Any, column: str) -> str | None:
 
 def as_number(value: Any, column: str, expected: str = "a number") -> float:
     """A number, or text that is one; otherwise `BadRow`."""
+    number = math.nan
     if isinstance(value, str):
-        try:
+        with suppress(ValueError):
             number = float(checked_utf8(value, column))
-        except ValueError:
-            number = math.nan
-    else:
-        number = (
-            float(value)
-            if isinstance(value, int | float | decimal.Decimal) and abs(value) <= MOST
-            else math.nan
-        )
+    elif isinstance(value, int | float | decimal.Decimal) and abs(value) <= MOST:
+        number = float(value)
     if not -MOST <= number <= MOST:  # as it is for NaN
         raise BadRow("wrong number", expected, shown(value), "write it as a number", column=column)
     return number

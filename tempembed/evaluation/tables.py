@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -71,17 +70,16 @@ def read_table(path: Path, wanted: Mapping[str, Column], faults: Faults) -> Tabl
         if table.names is not None:
             seen.update(dict.fromkeys(_distinct(table.names, path)))
             names = _spellings(wanted, list(seen), path, table.hint)
-        with closing(table.rows(list((names or {}).values()))) as records:
-            for row, line, values in records:
-                try:
-                    if isinstance(values, BadRow):
-                        raise values
-                    if names is None or table.names is None:
-                        seen.update(dict.fromkeys(values))
-                    rows.append(_parsed(values, wanted, names))
-                    places.append((row, line))
-                except BadRow as bad:
-                    faults.report(f"{place(path, row, line, bad.column)}: {bad.message}", bad.reason, bad)
+        for row, line, values in table.rows(list((names or {}).values())):
+            try:
+                if isinstance(values, BadRow):
+                    raise values
+                if table.names is None:
+                    seen.update(dict.fromkeys(values))
+                rows.append(_parsed(values, wanted, names))
+                places.append((row, line))
+            except BadRow as bad:
+                faults.report(f"{place(path, row, line, bad.column)}: {bad.message}", bad.reason, bad)
     if table.names is None and seen:
         names = _spellings(wanted, list(seen), path)
     if not rows:
@@ -145,6 +143,7 @@ def _parsed(
             found[ours] = column.parse(values.get(name) if name else None)
         except BadRow as bad:
             bad.column = name or column.spellings[0]
+            bad.reason += f" in {bad.column}"
             raise
     return found
 
