@@ -92,7 +92,8 @@ def read_pairs(
     Texts are kept byte for byte. Of equal pairs (same query, same document) the first is kept and the others
     are counted, always: a second copy in a batch would be a negative that is right. A null or empty
     `negative_k` or `hard_negatives` means that the row has none; labels all rows have, or no row. A row with several
-    right documents is several pairs. Formats: docs of `--data` in the README, and `columns`.
+    right documents is several pairs. Rows of FlagEmbedding, tevatron, ms-swift and DPR are read, and rows of
+    sentence1, sentence2 with a label or a score.
 
     Args:
         source: `.parquet`, `.jsonl`, `.ndjson`, `.json` (one object per line), `.csv`, `.tsv`, each perhaps `.gz`, a
@@ -126,6 +127,11 @@ def read_pairs(
         table = table.filter(pa.array(distinct))
     if faults.unread:
         say(f"{source}: columns that are not read: {quoted(faults.unread)}")
+    if {"0", "1"}.issuperset(table[LABEL].unique().to_pylist()):
+        say(
+            f"{source}: labels 0 and 1 are taken for classes of documents: where 0 means a wrong document, call the "
+            f"columns sentence1, sentence2 and label"
+        )
     if faults.right_negatives:
         say(
             f"{source}: left out {faults.right_negatives} hard negatives that are right answers of their own row"

@@ -180,9 +180,10 @@ def _row_label(value: Any, column: str) -> str | None:
 
 
 def _row_score(value: Any, column: str) -> float:
+    expected = "a number (0, 1 or a score)"
     if _is_absent(value):
-        raise BadRow("missing score", "a number", "none", "fill it in", column=column)
-    return as_number(value, column)
+        raise BadRow("missing score", expected, "none", "fill it in", column=column)
+    return as_number(value, column, expected)
 
 
 def _is_absent(value: Any) -> bool:

@@ -89,11 +89,9 @@ def as_text(value: Any, column: str) -> str | None:
 def as_number(value: Any, column: str, expected: str = "a number") -> float:
     """A number, or text that is one; otherwise `BadRow`."""
     number = math.nan
-    if isinstance(value, str):
-        with suppress(ValueError):
-            number = float(checked_utf8(value, column))
-    elif isinstance(value, int | float | decimal.Decimal) and abs(value) <= MOST:
-        number = float(value)
+    if isinstance(value, str | int | float | decimal.Decimal):
+        with suppress(ValueError, OverflowError):
+            number = float(checked_utf8(value, column) if isinstance(value, str) else value)
     if not -MOST <= number <= MOST:  # as it is for NaN
         raise BadRow("wrong number", expected, shown(value), "write it as a number", column=column)
     return number

@@ -331,7 +331,9 @@ def test_files_of_a_folder_are_judged_together(put, tmp_path):
 
 def test_a_label_of_query_and_document_stays_a_label(read):
     rows = [{"query": f"q{i}", "document": f"d{i}", "label": i % 2} for i in range(4)]
-    assert read(*rows)[0].labels == ["0", "1", "0", "1"]
+    pairs, said = read(*rows)
+    assert pairs.labels == ["0", "1", "0", "1"]
+    assert "labels 0 and 1 are taken for classes of documents: where 0 means a wrong document, call the" in said
 
 
 # Advice
