@@ -194,7 +194,7 @@ def arrow_columns(schema: pa.Schema, name: str, *, scored: bool = False) -> Colu
             expected, fits = "lists of text", _is_list(type_) and _is_item(type_)
             fits = fits or pa.types.is_null(type_) or (column != columns.hard_negatives and is_text(type_))
         elif column in (columns.label, columns.score):
-            expected, fits = "text or numbers", not (pa.types.is_nested(type_) or pa.types.is_binary(type_))
+            expected, fits = "text or numbers", not any(kind(type_) for kind in _NO_LABEL)
         elif column in ("positive", *columns.negatives):
             fits = fits or (_is_list(type_) and _is_item(type_))
         if not fits:
@@ -203,6 +203,9 @@ def arrow_columns(schema: pa.Schema, name: str, *, scored: bool = False) -> Colu
                 f"write the column as {expected}, or rename it if it is something else"
             )
     return columns
+
+
+_NO_LABEL = (pa.types.is_nested, pa.types.is_binary, pa.types.is_large_binary)
 
 
 def is_text(type_: pa.DataType) -> bool:

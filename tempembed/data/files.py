@@ -108,25 +108,23 @@ def _read_file(path: Path, reading: Reading) -> pa.Table:
 def _read_rows(path: Path, collector: Collector, reading: Reading) -> None:
     """Rows of CSV, whose header states the columns, or of JSON, each line of which states its own."""
     with open_table(path, kept=True) as table:
-        rows = table.rows(())
-        names, columns = None, None
+        rows, names = table.rows(()), None
         if table.names is not None:
             first, rows = _peek(rows)
             texts = [name for name in table.names if not _is_numeric(first.get(name))]
-            names = tuple(table.names)
-            columns = file_columns(names, texts, str(path), scored=reading.scored, hint=table.hint)
-            reading.faults.not_read(name for name in names if name not in columns.names)
+            columns = file_columns(table.names, texts, str(path), scored=reading.scored, hint=table.hint)
+            reading.faults.not_read(name for name in table.names if name not in columns.names)
         for row, line, values in rows:
             try:
                 if isinstance(values, BadRow):
                     raise values
-                if columns is None or (table.names is None and tuple(values) != names):
-                    texts = [
-                        n for n, value in values.items() if isinstance(value, str) and not _is_numeric(value)
-                    ]
-                    names, columns = tuple(values), find_columns(list(values), texts, scored=reading.scored)
+                if table.names is not None:
+                    values = _with_lists(values, columns)
+                elif tuple(values) != names:
+                    texts = [n for n, v in values.items() if isinstance(v, str) and not _is_numeric(v)]
+                    columns, names = find_columns(list(values), texts, scored=reading.scored), tuple(values)
                     reading.faults.not_read(name for name in names if name not in columns.names)
-                collector.add(_with_lists(values, columns) if table.names else values, columns, row, line)
+                collector.add(values, columns, row, line)
             except BadRow as bad:
                 collector.reject(bad, row, line)
 

@@ -171,8 +171,9 @@ def _find(folder: Path, stem: str, more: tuple[str, ...] = ()) -> Path | None:
     if not found and (folder / stem).is_dir():
         found = data_files(folder / stem)
         found = [path for path in found if _stem(path) == "test"] or found
-    if not found and more:  # test.qrels, and qrels.test.trec
-        found = [path for path in data_files(folder) if kind_of(path) in more and kind_of(path) != ".txt"]
+    if not found and more:  # test.qrels, run.trec, qrels.dev.small.tsv
+        named = [path for path in data_files(folder) if path.name.lower().startswith(stem)]
+        found = named or [path for path in data_files(folder) if kind_of(path) in (".qrels", ".trec")]
         found = [path for path in found if split_of(path.name) == TEST] or found
     if len(found) > 1:
         raise UserError(f"{folder}: expected one file {stem}, got {[path.name for path in found]}")
@@ -187,12 +188,17 @@ def _stem(path: Path) -> str:
 def _sets(folder: Path, path: Path, reading: _Reading) -> FolderTask:
     """Each row a set of sentences with their labels, mteb's older layout."""
     table = read_table(path, _SETS, reading.faults)
-    for row, (sentences, labels) in enumerate(zip(*table.columns.values(), strict=True)):
-        if len(sentences) != len(labels) or len(sentences) < 2:
-            raise UserError(
-                f"{table.where(row, 'labels')}: expected as many labels as sentences, at least 2, got {str(labels)[:60]}"
-            )
-    return FolderTask(folder.name, "clustering_sets", {"test": table.columns}, {})
+    sentences, labels = table.columns.values()
+    good = [row for row in range(len(labels)) if len(sentences[row]) == len(labels[row]) >= 2]
+    for row in sorted(set(range(len(labels))) - set(good)):
+        reading.faults.report(
+            f"{table.where(row, 'labels')}: expected as many labels as sentences, at least 2, got {str(labels[row])[:60]}",
+            "other number of labels than of sentences",
+        )
+    if not good:
+        raise UserError(f"{path}: expected sets of sentences with their labels, got none that is good")
+    columns = {name: [values[row] for row in good] for name, values in table.columns.items()}
+    return FolderTask(folder.name, "clustering_sets", {"test": columns}, {})
 
 
 def _retrieval(folder: Path, reading: _Reading) -> FolderTask:
@@ -217,7 +223,7 @@ def _retrieval(folder: Path, reading: _Reading) -> FolderTask:
         raise UserError(f"{qrels_path}: expected at least one score above 0, got none")
     if unanswered := len(relevant) - len(answered):
         reading.say(f"{qrels_path}: left out {unanswered} queries that have no right answer")
-    candidates = _candidates(folder, corpus["id"], answered)
+    candidates = _candidates(folder, corpus["id"], answered, reading)
     kind = "reranking" if candidates else "retrieval"
     return FolderTask(folder.name, kind, {"corpus": corpus, "queries": queries}, answered, candidates)
 
@@ -275,12 +281,12 @@ def _known(
 
 
 def _candidates(
-    folder: Path, corpus: list[str], relevant: dict[str, dict[str, int]]
+    folder: Path, corpus: list[str], relevant: dict[str, dict[str, int]], reading: _Reading
 ) -> dict[str, list[str]] | None:
     path = _find(folder, "top_ranked")
     if path is None:
         return None
-    table = read_table(path, _RANKED, Faults(skip=False))
+    table = read_table(path, _RANKED, reading.faults)
     candidates = dict(zip(table.columns["query"], table.columns["documents"], strict=True))
     _require_known(path, (d for ids in candidates.values() for d in ids), set(corpus))
     if lacking := [query for query in relevant if query not in candidates]:

@@ -62,7 +62,7 @@ def read_table(path: Path, wanted: Mapping[str, Column], faults: Faults) -> Tabl
     Raises:
         UserError: not such a file, missing columns, no rows, and the first bad row unless `faults` counts them.
     """
-    rows: list[dict[str, Any]] = []
+    columns: dict[str, list[Any]] = {name: [] for name in wanted}
     places: list[tuple[int, int]] = []
     seen: dict[str, None] = {}
     with open_table(path, kept=True) as table:
@@ -76,18 +76,20 @@ def read_table(path: Path, wanted: Mapping[str, Column], faults: Faults) -> Tabl
                     raise values
                 if table.names is None:
                     seen.update(dict.fromkeys(values))
-                rows.append(_parsed(values, wanted, names))
-                places.append((row, line))
+                parsed = _parsed(values, wanted, names)
             except BadRow as bad:
                 faults.report(f"{place(path, row, line, bad.column)}: {bad.message}", bad.reason, bad)
+                continue
+            places.append((row, line))
+            for name, value in parsed.items():
+                columns[name].append(value)
     if table.names is None and seen:
         names = _spellings(wanted, list(seen), path)
-    if not rows:
+    if not places:
         first = f" that is good. The first: {faults.first}" if faults.first else ""
         raise UserError(f"{path}: expected rows, got none{first}")
     assert names is not None
-    columns = {name: [values.get(name) for values in rows] for name in wanted if name in names}
-    return Table(path, columns, places)
+    return Table(path, {name: columns[name] for name in wanted if name in names}, places)
 
 
 def _distinct(names: list[str], path: Path) -> list[str]:

@@ -204,6 +204,8 @@ def test_tsv_that_csv_wrote(read):
         ("qrels.tsv", "q 0 a 1\nr 0 b 2\n"),
         ("qrels.trec", "q Q0  a   1\nr Q0 b 2\n"),
         ("test.qrels", "q 0 a 1\r\nr 0 b 2\r\n"),
+        ("qrels.test.tsv", QRELS),
+        ("qrels-test.txt", "q 0 a 1\nr 0 b 2\n"),
         ("qrels/test.trec", "q 0 a 1\nr 0 b 2\n"),
         ("qrels/test.tsv", QRELS),
         ("qrels.tsv", "q\ta\t1\nr\tb\t2\n"),
@@ -381,6 +383,19 @@ def test_bad_rows_of_every_table_are_counted(read):
     assert "left out 5 bad rows: " in said
     for reason in ("1 x no text in text", "1 x line that is not JSON", "1 x wrong number of cells"):
         assert reason in said
+
+
+def test_bad_sets_are_counted(read):
+    rows = lines(
+        {"sentences": ["a", "b"], "labels": [1, 2]},
+        {"sentences": ["a", "b"], "labels": [1]},
+        {"sentences": [], "labels": []},
+    )
+    with pytest.raises(UserError, match="row 2, column labels: expected as many labels as sentences"):
+        read({"test.jsonl": rows})
+    task, said = read({"test.jsonl": rows}, skip_bad_rows=True)
+    assert task.columns["test"] == {"sentences": [["a", "b"]], "labels": [["1", "2"]]}
+    assert "left out 2 bad rows: 2 x other number of labels than of sentences" in said
 
 
 def test_bad_rows_of_other_tasks_are_counted(read):
