@@ -17,6 +17,7 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from tempembed.checksums import MANIFEST, checksums, is_whole
+from tempembed.data.overlap import check_overlap
 from tempembed.data.pairs import Pairs, read_pairs, require_rows
 from tempembed.data.partners import Partners
 from tempembed.data.split import holdout
@@ -118,7 +119,9 @@ def training_pairs(settings: TrainSettings, say: Callable[[str], None] = lambda 
         from tempembed.data.installed_code import installed_code
 
         return read_pairs(str(installed_code(progress=say).train))
-    return read_pairs(settings.data, skip_bad_rows=settings.skip_bad_rows)
+    return read_pairs(
+        settings.data, skip_bad_rows=settings.skip_bad_rows, min_score=settings.min_score, say=say
+    )
 
 
 def evaluation_task(
@@ -126,9 +129,11 @@ def evaluation_task(
     *,
     max_queries: int | None = None,
     skip_bad_rows: bool = False,
+    min_score: float | None = None,
+    check: Callable[[Pairs], None] = lambda _: None,
     say: Callable[[str], None] = lambda _: None,
 ) -> Corpus:
-    """The retrieval and clustering task of a data source; for installed-code its own test split."""
+    """The retrieval and clustering task of a data source, whose pairs `check` sees; of installed-code its test split."""
     if source == INSTALLED_CODE:
         import pyarrow.parquet as pq
 
@@ -137,7 +142,9 @@ def evaluation_task(
         test = installed_code(progress=say).test
         pairs = Pairs(table=pq.read_table(test), source=source)
         return corpus_from_pairs(pairs, max_queries=max_queries or DEFAULT_MAX_QUERIES)
-    return corpus_from_pairs(read_pairs(source, skip_bad_rows=skip_bad_rows), max_queries=max_queries)
+    pairs = read_pairs(source, skip_bad_rows=skip_bad_rows, split="test", min_score=min_score, say=say)
+    check(pairs)
+    return corpus_from_pairs(pairs, max_queries=max_queries)
 
 
 def build_encoder(settings: TrainSettings, tokenizer: Tokenizer | None) -> Encoder:
@@ -195,7 +202,19 @@ def prepare(settings: TrainSettings, say: Callable[[str], None] = lambda _: None
     eval_source = settings.eval_data or (INSTALLED_CODE if settings.data == INSTALLED_CODE else None)
     task = None
     if eval_source:
-        task = evaluation_task(eval_source, skip_bad_rows=settings.skip_bad_rows, say=say)
+        task = evaluation_task(
+            eval_source,
+            skip_bad_rows=settings.skip_bad_rows,
+            min_score=settings.min_score,
+            check=lambda test: check_overlap(
+                pairs.table,
+                test.table,
+                what=f"--eval-data {test.source}",
+                allow=settings.allow_overlap,
+                say=say,
+            ),
+            say=say,
+        )
     elif settings.hold_out:
         train, test = holdout(pairs.table, max(2, round(settings.hold_out * len(pairs))), say=say)
         say(f"held out {len(test)} of {len(pairs)} pairs as the test")

@@ -104,6 +104,10 @@ class TrainSettings:
     """Steps between progress reports."""
     skip_bad_rows: bool = False
     """Leave bad rows of --data out and count them, instead of stopping at the first."""
+    min_score: float | None = None
+    """Of data with a column of scores: rows from this score on are pairs."""
+    allow_overlap: bool = False
+    """Train although texts of --eval-data are in --data."""
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():

@@ -155,7 +155,9 @@ def _documents(data: str | None, source: "Source") -> "Callable[[], FitOn] | Non
 
     def own() -> FitOn:
         if named:
-            corpus = evaluation_task(named, skip_bad_rows=settings.skip_bad_rows, say=say)
+            corpus = evaluation_task(
+                named, skip_bad_rows=settings.skip_bad_rows, min_score=settings.min_score, say=say
+            )
         elif test := prepare(settings, say).evaluation():
             corpus = test[0]
         else:

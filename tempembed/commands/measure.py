@@ -47,7 +47,9 @@ class Measure:
     max_document_tokens: int | None = None
     """The same for documents only; default --max-tokens."""
     skip_bad_rows: bool = False
-    """Leave bad rows of --data out and count them, instead of stopping at the first."""
+    """Leave bad rows of --data or --task-folder out and count them, instead of stopping at the first."""
+    min_score: float | None = None
+    """Of --data with a column of scores: rows from this score on are pairs."""
     cache: str | None = None
     """Folder for embeddings, so that a text is encoded once per model; default: embeddings/ in tempembed's cache."""
 
@@ -145,7 +147,11 @@ def subject(command: Measure) -> Subject:
 
     if not (command.tasks or command.task_folder):
         corpus = evaluation_task(
-            command.data, max_queries=command.max_queries, skip_bad_rows=command.skip_bad_rows, say=say
+            command.data,
+            max_queries=command.max_queries,
+            skip_bad_rows=command.skip_bad_rows,
+            min_score=command.min_score,
+            say=say,
         )
         by_role = encoder.prompts.by_role
         # mteb knows no roles in pair classification
@@ -153,7 +159,8 @@ def subject(command: Measure) -> Subject:
         theirs = [t for t in corpus_tasks(corpus) if alike or t.metadata.type != "PairClassification"]
         return Subject(corpus.tasks(), corpus.labels, store, full_precision(theirs, by_role))
     if command.task_folder:
-        theirs = [folder_task(task) for task in read_folder(Path(command.task_folder))]
+        found = read_folder(Path(command.task_folder), skip_bad_rows=command.skip_bad_rows, say=say)
+        theirs = [folder_task(task) for task in found]
     else:
         theirs = named_tasks(command.tasks)
     tasks: list[Task] = []

@@ -1,11 +1,17 @@
 """How much a file may ask for: what it says of its sizes is checked against the memory there is."""
 
 import csv
+import gzip
+import io
 import resource
+import shutil
+import tempfile
+import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, AnyStr
+from typing import IO, Any, AnyStr, cast
 
 import psutil
 import pyarrow as pa
@@ -23,6 +29,8 @@ ROW_BYTES = 64
 """That a row takes beside its texts."""
 PART_BYTES = 2**28
 """Of text that is read at a time, at most."""
+UNPACKED_BYTES = 2**30
+"""That any file may grow to, however small it is."""
 RATIO = 1000
 """Times that data may be larger than its file; text is packed to a tenth, and rarely to a hundredth."""
 DELTA_BYTES = 2**22
@@ -76,33 +84,107 @@ def cut_lines(file: IO[bytes]) -> Iterator[bytes]:
         yield line
 
 
+def is_packed(path: Path) -> bool:
+    """Whether the name says gzip."""
+    return path.suffix.lower() == ".gz"
+
+
 @contextmanager
-def csv_lines(path: Path) -> Iterator[Iterator[str]]:
-    """The lines of a CSV file, ends kept; cells may be as long as a line.
+def open_bytes(path: Path, *, kept: bool) -> Iterator[IO[bytes]]:
+    """The bytes of a plain file; those of a .gz unpacked, as far as data may be larger than its file.
+
+    Args:
+        path: of the file.
+        kept: whether the caller keeps all that it reads, or a part at a time.
+    """
+    with require_file(path).open("rb") as file:
+        if not is_packed(path):
+            yield file
+            return
+        limit = max(UNPACKED_BYTES, RATIO * path.stat().st_size)
+        unpacked = _Unpacked(file, min(limit, room()) if kept else limit, str(path))
+        yield io.BufferedReader(unpacked, 2**18)
+
+
+class _Unpacked(io.RawIOBase):
+    """What a gzip file holds, up to a limit of bytes."""
+
+    def __init__(self, file: IO[bytes], limit: int, source: str) -> None:
+        self._file = gzip.GzipFile(fileobj=file)
+        self._limit, self._source, self._size = limit, source, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        try:
+            content = self._file.read(len(buffer))
+        except (OSError, EOFError, zlib.error) as error:
+            raise UserError(
+                f"{self._source}: expected a whole gzip file, it is damaged, cut off or something else "
+                f"({first_line(error)}): pack or copy it again"
+            ) from error
+        self._size += len(content)
+        _require_room(self._size, self._limit, self._source)
+        buffer[: len(content)] = content
+        return len(content)
+
+
+@contextmanager
+def text_lines(path: Path, *, kept: bool = True) -> Iterator[Iterator[str]]:
+    """The lines of a file of text, ends kept; cells of CSV may be as long as a line.
 
     Bytes that are not UTF-8 stay recognisable (surrogateescape): they cost a row and not the file.
     """
     limit = csv.field_size_limit(LINE_BYTES)
     try:
-        with path.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
-            yield lines(file, str(path), "characters", "end rows with a line break, or cut their texts")
+        with open_bytes(path, kept=kept) as content:
+            file = io.TextIOWrapper(content, encoding="utf-8-sig", errors="surrogateescape", newline="")
+            yield lines(
+                cast(IO[str], file), str(path), "characters", "end rows with a line break, or cut their texts"
+            )
     finally:
         csv.field_size_limit(limit)
 
 
-def open_parquet(path: Path) -> pq.ParquetFile:
+@dataclass(frozen=True)
+class Parquet:
+    """An open Parquet file."""
+
+    path: Path
+    """As the user gave it."""
+    place: Path
+    """Where its bytes are; that of a .gz is a temporary file."""
+    file: pq.ParquetFile
+
+
+@contextmanager
+def open_parquet(path: Path) -> Iterator[Parquet]:
     """A Parquet file that has a footer.
 
     Raises:
         UserError: cut off, damaged, or something else.
     """
+    if not is_packed(path):
+        with _parquet_file(path, path) as file:
+            yield Parquet(path, path, file)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder) / "data.parquet"
+        with open_bytes(path, kept=False) as content, place.open("wb") as file:
+            shutil.copyfileobj(content, file)
+        with _parquet_file(path, place) as opened:
+            yield Parquet(path, place, opened)
+
+
+def _parquet_file(path: Path, place: Path) -> pq.ParquetFile:
     require_file(path)
     try:
-        file = pq.ParquetFile(path, page_checksum_verification=True)
+        file = pq.ParquetFile(place, page_checksum_verification=True)
         file.schema_arrow.names  # noqa: B018 (a damaged name shows here)
         return file
     except (pa.ArrowException, OSError, ValueError) as error:  # ValueError: a damaged column name
-        with path.open("rb") as damaged:
+        with place.open("rb") as damaged:
             start = damaged.read(4)
         found = (
             "one that is cut off or damaged"
@@ -115,17 +197,14 @@ def open_parquet(path: Path) -> pq.ParquetFile:
         ) from error
 
 
-def parquet_batches(
-    path: Path, file: pq.ParquetFile, names: list[str], rows: int, *, kept: bool
-) -> Iterator[pa.Table]:
+def parquet_batches(parquet: Parquet, names: list[str], rows: int, *, kept: bool) -> Iterator[pa.Table]:
     """Columns of a Parquet file in batches of at most `rows`, texts resolved only where there is room for them.
 
     Two things may be far larger than the file: a page (which says so), and a text that a dictionary holds once and the
     rows name a million times (so texts are measured before they are read, where the longest leaves that in doubt).
 
     Args:
-        path: of the file.
-        file: as `open_parquet` gives it.
+        parquet: as `open_parquet` gives it.
         names: of the columns.
         rows: at a time.
         kept: whether the caller keeps all batches, or one at a time.
@@ -133,7 +212,8 @@ def parquet_batches(
     Raises:
         UserError: damaged, texts above 16 MiB, or too large for the file or for the memory that is free.
     """
-    limit = max(2**30, RATIO * path.stat().st_size)
+    path, file = parquet.path, parquet.file
+    limit = max(UNPACKED_BYTES, RATIO * path.stat().st_size)
     limit = min(limit, room()) if kept else limit
     leaves = {i: file.schema.column(i) for i in range(len(file.schema))}
     leaves = {i: leaf for i, leaf in leaves.items() if _is_of(leaf.path, names)}
@@ -141,7 +221,7 @@ def parquet_batches(
     pages, texts, longest, row = 0, 0, 1, 1
     for number in range(file.num_row_groups):
         for i, leaf in leaves.items() if file.metadata.row_group(number).num_rows else ():
-            length = _longest(path, file, number, leaf, row)
+            length = _longest(parquet, number, leaf, row)
             if length is None:
                 unnamed.add(leaf.path)
                 length = DELTA_BYTES
@@ -159,24 +239,22 @@ def parquet_batches(
     rows = max(1, min(rows, PART_BYTES // longest))
     if texts > limit:
         measured = 0
-        with _opened(
-            path, file, [leaf.path for leaf in leaves.values() if leaf.path not in unnamed]
-        ) as named:
+        with _opened(parquet, [leaf.path for leaf in leaves.values() if leaf.path not in unnamed]) as named:
             for batch in _readable(named.iter_batches(rows, columns=names), path):
                 measured += sum(map(_text_bytes, batch.columns))
                 _require_room(measured, limit, str(path))
     yield from resolved(_readable(file.iter_batches(rows, columns=names), path), str(path), limit, kept=kept)
 
 
-def _opened(path: Path, file: pq.ParquetFile, named: list[str]) -> pq.ParquetFile:
+def _opened(parquet: Parquet, named: list[str]) -> pq.ParquetFile:
     """The file again; columns that are `named` come as places in a dictionary."""
     return pq.ParquetFile(
-        path, metadata=file.metadata, read_dictionary=named, buffer_size=2**16, pre_buffer=False,
+        parquet.place, metadata=parquet.file.metadata, read_dictionary=named, buffer_size=2**16, pre_buffer=False,
         page_checksum_verification=True,
     )  # fmt: skip
 
 
-def _longest(path: Path, file: pq.ParquetFile, group: int, leaf: pq.ColumnSchema, row: int) -> int | None:
+def _longest(parquet: Parquet, group: int, leaf: pq.ColumnSchema, row: int) -> int | None:
     """Bytes of the longest text that a column's dictionary holds; None where texts repeat each other without one.
 
     Raises:
@@ -184,7 +262,7 @@ def _longest(path: Path, file: pq.ParquetFile, group: int, leaf: pq.ColumnSchema
     """
 
     def first_row(names: list[str]) -> pa.Array:
-        with _opened(path, file, names) as again:
+        with _opened(parquet, names) as again:
             return next(again.iter_batches(1, row_groups=[group], columns=[leaf.path])).column(0)
 
     try:
@@ -196,10 +274,10 @@ def _longest(path: Path, file: pq.ParquetFile, group: int, leaf: pq.ColumnSchema
         try:
             first_row([])
         except (pa.ArrowException, OSError, StopIteration) as error:
-            raise _damaged(path, row, error) from error
+            raise _damaged(parquet.path, row, error) from error
         return None
-    while _is_any_list(array.type):
-        array = array.flatten()
+    while _is_any_list(array.type) or pa.types.is_struct(array.type):
+        array = array.flatten() if _is_any_list(array.type) else array.flatten()[0]
     if not _is_named(array.type) or not len(array.dictionary):
         return 1
     return pc.max(pc.binary_length(array.dictionary)).as_py() or 1
@@ -296,9 +374,12 @@ def _is_named(type_: pa.DataType) -> bool:
 
 
 def _text_bytes(column: pa.ChunkedArray) -> int:
-    """Of a column of text or lists of text, resolved."""
+    """Of a column of text, or of lists and objects of text, resolved."""
     if _is_any_list(column.type):
         column = pa.chunked_array([chunk.flatten() for chunk in column.chunks], column.type.value_type)
+        return _text_bytes(column)
+    if pa.types.is_struct(column.type):
+        return sum(map(_text_bytes, column.flatten()))
     if not _is_named(column.type):
         return column.nbytes
     total = 0

@@ -12,8 +12,23 @@ from tempembed.data.wording import quoted
 from tempembed.errors import UserError
 
 QUERY, DOCUMENT, HARD_NEGATIVES, LABEL = "query", "document", "hard_negatives", "label"
+SCORE = "score"
+"""How well a document fits its query, of rows that are judged; not a column of pairs."""
 TEXT = pa.large_string()  # 64-bit offsets: a column may pass 2 GiB
 SCHEMA = pa.schema({QUERY: TEXT, DOCUMENT: TEXT, HARD_NEGATIVES: pa.list_(TEXT), LABEL: TEXT})
+
+MESSAGES = "messages"
+_LISTS_OF_DOCUMENTS = {
+    "pos": ("neg",),  # FlagEmbedding
+    "positive_passages": ("negative_passages",),  # tevatron, and MIRACL
+    "positives": ("negatives",),  # tevatron's older text pairs
+    "positive_messages": ("negative_messages",),  # ms-swift
+    "positive_ctxs": ("hard_negative_ctxs", "negative_ctxs"),  # DPR
+}
+"""Column of right documents to columns of wrong ones, of which the first is read."""
+_QUERIES = (QUERY, "anchor", "question", MESSAGES)
+_JUDGED = (("sentence1", "sentence2"), ("question1", "question2"), ("text1", "text2"))
+_SCORES = (LABEL, "labels", "score", "scores", "similarity", "similarity_score", "is_duplicate")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,45 +42,124 @@ class Columns:
     negatives: tuple[str, ...]
     """Columns of one hard negative each."""
     label: str | None
+    score: str | None = None
+    """Of rows that are judged: how well the document fits the query."""
+    listed: bool = False
+    """Whether the document column holds lists of documents."""
 
     @property
     def names(self) -> list[str]:
         """All of them, as the file has them."""
-        optional = [name for name in (self.hard_negatives, *self.negatives, self.label) if name is not None]
-        return [self.query, self.document, *optional]
+        optional = [self.hard_negatives, *self.negatives, self.label, self.score]
+        return list(dict.fromkeys([self.query, self.document, *(name for name in optional if name)]))
+
+    @property
+    def lists(self) -> list[str]:
+        """Those that hold lists, which CSV has as JSON in a cell."""
+        listed = [self.document] if self.listed else []
+        messages = [name for name in (self.query, self.document) if name == MESSAGES]
+        return list(
+            dict.fromkeys([*messages, *listed, *([self.hard_negatives] if self.hard_negatives else [])])
+        )
 
 
-def find_columns(names: Sequence[str], text_names: Sequence[str]) -> Columns:
-    """Find our columns among `names`; `text_names` are those that hold text, for a suggestion."""
+def find_columns(names: Sequence[str], text_names: Sequence[str], *, scored: bool = False) -> Columns:
+    """Find our columns among `names`.
+
+    Args:
+        names: of the file's columns.
+        text_names: those that hold text, for a suggestion.
+        scored: whether a column of scores beside query and document is to be read.
+    """
     if repeated := [name for name, count in Counter(names).items() if count > 1]:
         raise BadRow("wrong columns", "each column once", f"{quoted(repeated)} more than once", "rename one")
+    if found := _format(names):
+        return found
     numbered = sorted(
         (name for name in names if re.fullmatch(r"negative_[0-9]{1,9}", name)), key=lambda name: int(name[9:])
     )
     query = one_spelling(names, QUERY, "anchor")
     document = one_spelling(names, DOCUMENT, "positive")
-    negative = one_spelling(names, HARD_NEGATIVES, "negative", *numbered[:1])
+    lists = [name for negatives in _LISTS_OF_DOCUMENTS.values() for name in negatives if name in names]
+    negative = one_spelling(names, HARD_NEGATIVES, "negative", *numbered[:1], *lists)
     if query is None or document is None:
-        missing = [name for name, found in ((QUERY, query), (DOCUMENT, document)) if found is None]
-        spare = [name for name in text_names if name not in (query, document)]
-        todo = "rename the columns"
-        if len(text_names) == 2 and len(spare) == len(missing):
-            todo = "rename " + " and ".join(
-                f"{old!r} to {new!r}" for old, new in zip(spare, missing, strict=True)
-            )
         expected = (
             f"columns {QUERY!r} and {DOCUMENT!r} (or 'anchor' and 'positive'), optionally {HARD_NEGATIVES!r} "
             f"or 'negative_1', 'negative_2', ... and {LABEL!r}"
         )
-        found = f"no {' and no '.join(map(repr, missing))} among {quoted(names)}"
-        raise BadRow("wrong columns", expected, found, todo)
+        missing = [name for name, found in ((QUERY, query), (DOCUMENT, document)) if found is None]
+        found_ = f"no {' and no '.join(map(repr, missing))} among {quoted(names)}"
+        todo = _advice(missing, [name for name in text_names if name not in (query, document)])
+        raise BadRow("wrong columns", expected, found_, todo)
     return Columns(
         query=query,
         document=document,
-        hard_negatives=HARD_NEGATIVES if negative == HARD_NEGATIVES else None,
+        hard_negatives=negative if negative in (HARD_NEGATIVES, *lists) else None,
         negatives=("negative",) if negative == "negative" else tuple(numbered),
         label=LABEL if LABEL in names else None,
+        score=SCORE if scored and SCORE in names else None,
     )
+
+
+def _format(names: Sequence[str]) -> Columns | None:
+    """The columns of a format that other libraries train on; None: of none of them."""
+    query = next((name for name in _QUERIES if name in names), None)
+    documents = one_spelling(names, *_LISTS_OF_DOCUMENTS)
+    negative, score, listed = None, None, documents is not None
+    if documents is not None and query is not None:
+        one_spelling(names, DOCUMENT, documents)
+        negative = next((name for name in _LISTS_OF_DOCUMENTS[documents] if name in names), None)
+        score = LABEL if documents == "positive_messages" and LABEL in names else None
+    elif {DOCUMENT, "positive"} & set(names):
+        return None
+    elif query == MESSAGES or (query == QUERY and "response" in names):
+        documents = "response" if query == QUERY else MESSAGES  # ms-swift: query, response, rejected_response
+        negative = "rejected_response" if "rejected_response" in names else None
+        score = LABEL if LABEL in names else None
+    elif query in (None, "question") and (pair := next((p for p in _JUDGED if set(p) <= set(names)), None)):
+        (query, documents), score = pair, one_spelling(names, *_SCORES)
+    if query is None or documents is None:
+        return None
+    return Columns(
+        query=query, document=documents, hard_negatives=negative, negatives=(), label=None, score=score,
+        listed=listed,
+    )  # fmt: skip
+
+
+_NO_TEXT = re.compile(
+    r"(^|[\W_])(ids?|idx|index|[dqpc]ids?|uuid|guid|key|hash|md5|no|nr|num|number|count|len|length|tokens|ur[il]s?|"
+    r"links?|date|time|timestamp|year|lang|language|locale|split|fold|source|type|kind|category|topic|domain|prompts?|"
+    r"instructions?|instruct|system|scores?|labels?|ratings?|grades?|ranks?|weights?|similarity|relevance|probs?|"
+    r"probability|confidence|negatives?|neg|metadata|meta|model|user|author|version|status|tags?|row|line)([\W_]|$)"
+    r"|(doc|document|query|corpus|passage|question|answer|pair|row)_?ids?$",
+    re.IGNORECASE,
+)
+_MEANS = {
+    QUERY: re.compile(r"(^|[\W_])(query|queries|questions?|ask|search|anchor|premise|sentence1|text1)([\W_]|$)", re.I),
+    DOCUMENT: re.compile(
+        r"(^|[\W_])(answers?|repl(y|ies)|responses?|documents?|docs?|passages?|contexts?|text|content|body|positives?|"
+        r"outputs?|completions?|hypothesis|sentence2|text2)([\W_]|$)",
+        re.I,
+    ),
+}  # fmt: skip
+
+
+def _advice(missing: Sequence[str], spare: Sequence[str]) -> str:
+    """What to rename, by what the names mean: no identity, prompt, score or number is a query or a document."""
+    spare = [name for name in spare if not _NO_TEXT.search(name)]
+    chosen: dict[str, str] = {}
+    for wanted in missing:
+        other = _MEANS[DOCUMENT if wanted == QUERY else QUERY]
+        likely = [name for name in spare if _MEANS[wanted].search(name) and not other.search(name)]
+        if len(likely) == 1:
+            chosen[wanted] = likely[0]
+    left = [name for name in spare if name not in chosen.values()]
+    wanting = [wanted for wanted in missing if wanted not in chosen]
+    if len(left) == len(wanting):
+        chosen |= dict(zip(wanting, left, strict=True))
+    if len(chosen) < len(missing):
+        return "rename the columns"
+    return "rename " + " and ".join(f"{chosen[new]!r} to {new!r}" for new in missing)
 
 
 def one_spelling(names: Sequence[str], *spellings: str) -> str | None:
@@ -77,30 +171,41 @@ def one_spelling(names: Sequence[str], *spellings: str) -> str | None:
     return present[0] if present else None
 
 
-def file_columns(names: Sequence[str], text_names: Sequence[str], name: str) -> Columns:
+def file_columns(
+    names: Sequence[str], text_names: Sequence[str], name: str, *, scored: bool = False, hint: str = ""
+) -> Columns:
     """`find_columns` of a file that states them once, where no row can be skipped to mend them."""
     try:
-        return find_columns(names, text_names)
+        return find_columns(names, text_names, scored=scored)
     except BadRow as bad:
-        raise UserError(f"{name}: {bad.message}") from bad
+        raise UserError(f"{name}: {bad.message}{hint}") from bad
 
 
-def arrow_columns(schema: pa.Schema, name: str) -> Columns:
+def arrow_columns(schema: pa.Schema, name: str, *, scored: bool = False) -> Columns:
     """Columns of an Arrow schema, their types checked: a type is wrong for all rows or for none."""
-    columns = file_columns(schema.names, [column.name for column in schema if is_text(column.type)], name)
+    texts = [column.name for column in schema if is_text(column.type)]
+    columns = file_columns(schema.names, texts, name, scored=scored)
     for column in columns.names:
         type_ = schema.field(column).type
-        expected, fits = "text", is_text(type_)
-        if column == columns.hard_negatives:
-            expected, fits = "lists of text", _is_list_of_text(type_)
-        elif column == columns.label:
-            expected, fits = "text or whole numbers", fits or pa.types.is_integer(type_)
+        expected, fits = "text", is_text(type_) or _is_object(type_)
+        if MESSAGES in column:
+            expected, fits = "lists of messages", _is_list(type_)
+        elif column in columns.lists:
+            expected, fits = "lists of text", _is_list(type_) and _is_item(type_)
+            fits = fits or pa.types.is_null(type_) or (column != columns.hard_negatives and is_text(type_))
+        elif column in (columns.label, columns.score):
+            expected, fits = "text or numbers", not any(kind(type_) for kind in _NO_LABEL)
+        elif column in ("positive", *columns.negatives):
+            fits = fits or (_is_list(type_) and _is_item(type_))
         if not fits:
             raise UserError(
                 f"{name}, column {column!r}: expected {expected} in every row, got {type_} from row 1 on: "
                 f"write the column as {expected}, or rename it if it is something else"
             )
     return columns
+
+
+_NO_LABEL = (pa.types.is_nested, pa.types.is_binary, pa.types.is_large_binary)
 
 
 def is_text(type_: pa.DataType) -> bool:
@@ -111,6 +216,21 @@ def is_text(type_: pa.DataType) -> bool:
     return text or pa.types.is_null(type_)  # a column of nulls only: the rows are bad, not the type
 
 
-def _is_list_of_text(type_: pa.DataType) -> bool:
-    kinds = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
-    return pa.types.is_null(type_) or (any(kind(type_) for kind in kinds) and is_text(type_.value_type))
+def is_list_of_text(type_: pa.DataType) -> bool:
+    """Whether it is lists of texts in one of their forms, or nulls only."""
+    return pa.types.is_null(type_) or (_is_list(type_) and is_text(type_.value_type))
+
+
+def _is_list(type_: pa.DataType) -> bool:
+    return any(
+        kind(type_) for kind in (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
+    )
+
+
+def _is_item(type_: pa.DataType) -> bool:
+    return is_text(type_.value_type) or _is_object(type_.value_type)
+
+
+def _is_object(type_: pa.DataType) -> bool:
+    """Whether it is objects with `text`."""
+    return pa.types.is_struct(type_) and type_.get_field_index("text") >= 0

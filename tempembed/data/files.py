@@ -1,28 +1,22 @@
 """Where pairs come from: a file, a folder of files, a saved dataset, or one of the hub."""
 
-import csv
+import itertools
 import json
 import os
 import re
-from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from tempembed.data.bounds import (
-    LINE_BYTES,
-    csv_lines,
-    cut_lines,
-    open_parquet,
-    parquet_batches,
-    resolved,
-    validated,
-)
+from tempembed.data.bounds import open_parquet, parquet_batches, resolved, validated
 from tempembed.data.columns import Columns, arrow_columns, file_columns, find_columns
 from tempembed.data.faults import BadRow, Faults
+from tempembed.data.records import SUFFIXES, Record, first_bytes, kind_of, open_table
 from tempembed.data.rows import CHUNK_ROWS, Collector
+from tempembed.data.splits import TEST, TRAIN, VALIDATION, Split, parts_for, split_of
 from tempembed.data.wording import first_line, quoted, shown
 from tempembed.errors import UserError
 from tempembed.untrusted import read_json, require_file, require_inside
@@ -30,96 +24,169 @@ from tempembed.untrusted import read_json, require_file, require_inside
 if TYPE_CHECKING:
     from datasets import Dataset
 
-SUFFIXES = (".parquet", ".jsonl", ".ndjson", ".json", ".csv", ".tsv")
-
-BOM = b"\xef\xbb\xbf"
-"""UTF-8's byte order mark, which may come before the first line."""
-
 _HUB_NAME = re.compile(r"(?P<name>\w[\w.-]*(/\w[\w.-]*)?)(:(?P<config>[^:/]*)(:(?P<split>[^/]+))?)?")
 
 
-def read_source(source: str, faults: Faults) -> dict[str, pa.Table]:
-    """One table per file, each with the columns of `SCHEMA`."""
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """How a source is read."""
+
+    faults: Faults
+    split: Split
+    scored: bool
+    """Whether a column of scores beside query and document is read."""
+    say: Callable[[str], None]
+
+
+def read_source(source: str, reading: Reading) -> dict[str, pa.Table]:
+    """One table per file, each with the columns of `SCHEMA` and a score."""
     if not source.strip():
         raise UserError("expected a file, a folder or a hub name with pairs, got an empty name: set --data")
     path = Path(os.path.expanduser(source))  # unlike Path.expanduser, leaves an unknown ~user alone
     if path.is_dir():
         saved = ("dataset_info.json", "state.json")  # what Dataset.save_to_disk writes beside the data
-        if (path / "dataset_dict.json").exists() or all((path / name).exists() for name in saved):
-            return {source: _read_dataset(_load_saved(path), source, faults)}
-        return {str(file): _read_file(file, faults) for file in _data_files(path)}
+        if (path / "dataset_dict.json").exists():
+            path = _saved_split(path, reading)
+            return {str(path): _read_dataset(_load_saved(path), str(path), reading)}
+        if all((path / name).exists() for name in saved):
+            return {source: _read_dataset(_load_saved(path), source, reading)}
+        return {str(file): _read_file(file, reading) for file in _data_files(path, reading)}
     if path.exists():
-        return {str(path): _read_file(path, faults)}
+        return {str(path): _read_file(path, reading)}
     hub = _HUB_NAME.fullmatch(source)
-    if not hub or Path(hub["name"]).suffix.lower() in SUFFIXES:
+    if not hub or kind_of(Path(hub["name"])) in SUFFIXES:
         raise UserError(
             f"{source}: no such file or folder, nor a hub name like org/name, org/name:config or "
             f"org/name:config:split: check the path"
         )
-    return {source: _read_dataset(_load_hub(hub["name"], hub["config"], hub["split"]), source, faults)}
+    return {
+        source: _read_dataset(_load_hub(hub["name"], hub["config"], hub["split"], reading), source, reading)
+    }
 
 
-def _data_files(folder: Path) -> list[Path]:
-    """The data files of a folder, by name; hidden files are not data."""
+def _data_files(folder: Path, reading: Reading) -> list[Path]:
+    """The data files of a folder that are for this reading, by name; hidden files are not data."""
     entries = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
-    files = [entry for entry in entries if not entry.is_dir() and entry.suffix.lower() in SUFFIXES]
+    files = [(entry.name, entry) for entry in entries if _is_data(entry)]
+    if not files:  # a folder for each split, as on the hub
+        splits = [entry for entry in entries if entry.is_dir() and split_of(entry.name)]
+        inner = [sorted(file for file in split.iterdir() if _is_data(file)) for split in splits]
+        files = [(str(file.relative_to(folder)), file) for found in inner for file in found]
     if not files:
         found = f"only {quoted(entry.name for entry in entries)}" if entries else "an empty folder"
         raise UserError(
             f"{folder}: expected files that end in {', '.join(SUFFIXES)}, got {found}: "
             f"give the folder that holds the files (subfolders are not read)"
         )
-    return files
+    return parts_for(reading.split, files, str(folder), reading.say)
 
 
-def _read_file(path: Path, faults: Faults) -> pa.Table:
-    suffix = path.suffix.lower()
-    if suffix not in SUFFIXES:
+def _is_data(entry: Path) -> bool:
+    return not entry.name.startswith(".") and not entry.is_dir() and kind_of(entry) in SUFFIXES
+
+
+def _read_file(path: Path, reading: Reading) -> pa.Table:
+    kind = kind_of(path)
+    if kind not in SUFFIXES:
         raise UserError(
-            f"{path}: expected a file that ends in {', '.join(SUFFIXES)}, got {suffix!r}: convert it"
+            f"{path}: expected a file that ends in {', '.join(SUFFIXES)}, got {path.suffix.lower()!r}: convert it"
         )
-    with require_file(path).open("rb") as file:
-        start = file.read(2)
-    if not start:
+    if not first_bytes(require_file(path)):
         raise UserError(f"{path}: expected pairs, got an empty file (0 bytes): check how it was made")
-    collector = Collector(name=str(path), faults=faults)
-    if suffix == ".parquet":
-        _read_parquet(path, collector)
-    elif start in (b"\xff\xfe", b"\xfe\xff"):
-        raise UserError(f"{path}: expected UTF-8 text, got UTF-16: save it again as UTF-8")
-    elif suffix in (".csv", ".tsv"):
-        _read_csv(path, "\t" if suffix == ".tsv" else ",", collector)
+    collector = Collector(name=str(path), faults=reading.faults)
+    if kind == ".parquet":
+        with open_parquet(path) as parquet:
+            schema = parquet.file.schema_arrow
+            columns = arrow_columns(schema, str(path), scored=reading.scored)
+            reading.faults.not_read(name for name in schema.names if name not in columns.names)
+            collector.add_batches(parquet_batches(parquet, columns.names, CHUNK_ROWS, kept=True), columns)
     else:
-        _read_json_lines(path, collector)
+        _read_rows(path, collector, reading)
     return collector.table()
 
 
-def _read_parquet(path: Path, collector: Collector) -> None:
-    file = open_parquet(path)
-    with file:
-        columns = arrow_columns(file.schema_arrow, str(path))
-        batches = parquet_batches(path, file, columns.names, CHUNK_ROWS, kept=True)
-        collector.add_batches(batches, columns)
+def _read_rows(path: Path, collector: Collector, reading: Reading) -> None:
+    """Rows of CSV, whose header states the columns, or of JSON, each line of which states its own."""
+    with open_table(path, kept=True) as table:
+        rows, names = table.rows(()), None
+        if table.names is not None:
+            first, rows = _peek(rows)
+            texts = [name for name in table.names if not _is_numeric(first.get(name))]
+            columns = file_columns(table.names, texts, str(path), scored=reading.scored, hint=table.hint)
+            reading.faults.not_read(name for name in table.names if name not in columns.names)
+        for row, line, values in rows:
+            try:
+                if isinstance(values, BadRow):
+                    raise values
+                if table.names is not None:
+                    values = _with_lists(values, columns)
+                elif tuple(values) != names:
+                    texts = [n for n, v in values.items() if isinstance(v, str) and not _is_numeric(v)]
+                    columns, names = find_columns(list(values), texts, scored=reading.scored), tuple(values)
+                    reading.faults.not_read(name for name in names if name not in columns.names)
+                collector.add(values, columns, row, line)
+            except BadRow as bad:
+                collector.reject(bad, row, line)
 
 
-def _read_dataset(dataset: "Dataset", source: str, faults: Faults) -> pa.Table:
-    columns = arrow_columns(dataset.features.arrow_schema, source)
-    collector = Collector(name=source, faults=faults)
+def _peek(rows: Iterator[Record]) -> tuple[Mapping[str, Any], Iterator[Record]]:
+    """(the values of the first row, all rows)."""
+    first = next(rows, None)
+    if first is None:
+        return {}, iter(())
+    return {} if isinstance(first[2], BadRow) else first[2], itertools.chain([first], rows)
+
+
+def _is_numeric(cell: str | None) -> bool:
+    try:
+        return cell is not None and float(cell) is not None
+    except ValueError:
+        return False
+
+
+def _with_lists(values: dict[str, Any], columns: Columns) -> dict[str, Any]:
+    """The cells of a row of CSV, those of lists read as JSON."""
+    for column in columns.lists:
+        cell = values[column]
+        try:
+            values[column] = json.loads(cell) if cell.strip() else None
+        except (ValueError, RecursionError):
+            pass  # still text, which the check of the row reports
+    return values
+
+
+def _read_dataset(dataset: "Dataset", source: str, reading: Reading) -> pa.Table:
+    schema = dataset.features.arrow_schema
+    columns = arrow_columns(schema, source, scored=reading.scored)
+    reading.faults.not_read(name for name in schema.names if name not in columns.names)
+    collector = Collector(name=source, faults=reading.faults)
     selected = dataset.select_columns(columns.names).with_format("arrow")
     batches = validated(selected.iter(batch_size=CHUNK_ROWS), source)
     collector.add_batches(resolved(batches, source, kept=True), columns)
     return collector.table()
 
 
+def _saved_split(folder: Path, reading: Reading) -> Path:
+    """The split of a folder of `DatasetDict.save_to_disk` that is for this reading."""
+    splits = [entry for entry in sorted(folder.iterdir()) if entry.is_dir()]
+    if not any(split_of(split.name) for split in splits) or not splits:
+        raise UserError(
+            f"{folder}: expected one dataset, got several splits ({quoted(s.name for s in splits)}): "
+            f"give {folder}/<split>"
+        )
+    found = parts_for(reading.split, [(split.name, split) for split in splits], str(folder), reading.say)
+    if len(found) > 1:
+        raise UserError(
+            f"{folder}: expected one split for this, got {quoted(split.name for split in found)}: "
+            f"give {folder}/<split>"
+        )
+    return found[0]
+
+
 def _load_saved(folder: Path) -> "Dataset":
     """A folder of `Dataset.save_to_disk`."""
     import datasets
 
-    if (folder / "dataset_dict.json").exists():
-        splits = quoted(entry.name for entry in sorted(folder.iterdir()) if entry.is_dir())
-        raise UserError(
-            f"{folder}: expected one dataset, got several splits ({splits}): give {folder}/<split>"
-        )
     require_inside(folder, folder.rglob("*"))
     try:
         state = read_json(folder / "state.json")
@@ -135,128 +202,22 @@ def _load_saved(folder: Path) -> "Dataset":
         ) from error
 
 
-def _load_hub(name: str, config: str | None, split: str | None) -> "Dataset":
+def _load_hub(name: str, config: str | None, split: str | None, reading: Reading) -> "Dataset":
+    """A split of a data set of the hub: the one that is named, else the one for this reading."""
     import datasets
 
-    try:
-        return datasets.load_dataset(name, config or None, split=split or "train")
-    except Exception as error:  # what its file, network and format layers raise has no common class
-        raise UserError(
-            f"{name}: no such file or folder, and as a dataset: the hub could not be reached, it was not "
-            f"found there, or it did not load ({type(error).__name__}: {first_line(error)}): check the "
-            f"spelling, the network, and the form org/name:config:split"
-        ) from error
-
-
-def _read_json_lines(path: Path, collector: Collector) -> None:
-    row, names, columns = 0, None, None
-    with path.open("rb") as file:
-        for line, content in enumerate(cut_lines(file), start=1):
-            is_too_long = len(content) > LINE_BYTES
-            content = content.removeprefix(BOM) if line == 1 else content
-            if not is_too_long and not content.strip():
+    wanted = [split] if split else [TRAIN] if reading.split == "train" else [TEST, VALIDATION, TRAIN]
+    for number, each in enumerate(wanted, start=1):
+        try:
+            dataset = datasets.load_dataset(name, config or None, split=each)
+            reading.say(f"{name}: reads the split {each}")
+            return dataset
+        except Exception as error:  # what its file, network and format layers raise has no common class
+            if number < len(wanted) and "Unknown split" in str(error):
                 continue
-            row += 1
-            is_array = (
-                content.lstrip().startswith(b"[")
-                if path.suffix.lower() == ".json"
-                else content.strip() == b"["
-            )
-            if row == 1 and is_array:
-                raise UserError(
-                    f"{path}: expected one JSON object per line, got a JSON array: write JSON Lines, for one "
-                    f"with pandas.read_json(path).to_json('pairs.jsonl', orient='records', lines=True)"
-                )
-            try:
-                if is_too_long:
-                    raise BadRow(
-                        "line that is too long", f"lines of at most {LINE_BYTES:,} bytes", "a longer one",
-                        "put one row on a line, or cut its texts",
-                    )  # fmt: skip
-                values = json_object(content)
-                if columns is None or tuple(values) != names:
-                    texts = [name for name, value in values.items() if isinstance(value, str)]
-                    names, columns = tuple(values), find_columns(list(values), texts)
-                collector.add(values, columns, row, line)
-            except BadRow as bad:
-                collector.reject(bad, row, line)
-
-
-def _unique(members: list[tuple[str, Any]]) -> dict[str, Any]:
-    values = dict(members)
-    if len(values) < len(members):
-        repeated = [name for name, count in Counter(name for name, _ in members).items() if count > 1]
-        raise BadRow(
-            "doubled name", "each name once in an object", f"{quoted(repeated)} more than once", "rename one"
-        )
-    return values
-
-
-_JSON = json.JSONDecoder(object_pairs_hook=_unique)  # made once: json.loads with a hook makes one per line
-
-
-def json_object(line: bytes) -> dict[str, Any]:
-    """The object of a line of JSON Lines, each name in it once; `BadRow` if the line is anything else."""
-    try:
-        value = _JSON.decode(line.decode("utf-8"))
-    except UnicodeDecodeError as error:
-        found = f"byte 0x{line[error.start]:02x} at byte {error.start + 1} of the line"
-        raise BadRow("invalid UTF-8", "UTF-8", found, "save the file as UTF-8") from error
-    except (ValueError, RecursionError) as error:
-        cut = "" if line.endswith(b"\n") else " (the last line; the file may be cut off)"
-        # Not str(error) of a JSONDecodeError: its "line 1" would be taken for a line of the file.
-        why = (
-            f"{error.msg} at character {error.pos + 1}"
-            if isinstance(error, json.JSONDecodeError)
-            else str(error)
-        )
-        found = f"{shown(line.decode().strip())}{cut}, {why}"
-        raise BadRow("line that is not JSON", "one JSON object per line", found, "write it again") from error
-    if not isinstance(value, dict):
-        raise BadRow("line that is not an object", "one JSON object per line", shown(value), "write it again")
-    return value
-
-
-def _read_csv(path: Path, delimiter: str, collector: Collector) -> None:
-    with csv_lines(path) as file:
-        reader = csv.reader(file, delimiter=delimiter, strict=True)
-        _, header = next(csv_records(reader, path), (1, []))
-        columns = file_columns(header, header, str(path))
-        for row, (line, cells) in enumerate(csv_records(reader, path), start=1):
-            try:
-                collector.add(_csv_values(header, cells, columns), columns, row, line)
-            except BadRow as bad:
-                collector.reject(bad, row, line)
-
-
-def csv_records(reader: Any, path: Path) -> Iterator[tuple[int, list[str]]]:
-    """The records that are not blank, each with its first line."""
-    while True:
-        line = reader.line_num + 1
-        try:
-            cells = next(reader)
-        except StopIteration:
-            return
-        except csv.Error as error:  # where the next row starts is a guess from here on: not a row to skip
             raise UserError(
-                f"{path}, line {line}: expected quotes that open and close a cell, got a record up to line "
-                f"{reader.line_num} that breaks this ({error}): the file is cut off, or a quote inside a "
-                f"cell is not doubled; mend it, or write JSON Lines"
+                f"{name}: no such file or folder, and as a dataset: the hub could not be reached, it was not "
+                f"found there, or it did not load ({type(error).__name__}: {first_line(error)}): check the "
+                f"spelling, the network, and the form org/name:config:split"
             ) from error
-        if cells:
-            yield line, cells
-
-
-def _csv_values(header: list[str], cells: list[str], columns: Columns) -> dict[str, Any]:
-    if len(cells) != len(header):
-        found = f"{len(cells)}, the first {shown(cells[0])}"
-        todo = "quote cells that hold the separator"
-        raise BadRow("wrong number of cells", f"{len(header)} cells as in the header", found, todo)
-    values: dict[str, Any] = dict(zip(header, cells, strict=True))
-    if columns.hard_negatives:
-        cell = values[columns.hard_negatives]
-        try:
-            values[columns.hard_negatives] = json.loads(cell) if cell.strip() else None
-        except (ValueError, RecursionError):
-            pass  # still text, which _clean_row reports
-    return values
+    raise AssertionError("a split is tried at least")

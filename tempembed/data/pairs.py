@@ -1,7 +1,7 @@
 """Pairs of texts, the one form in which all training and test data arrive."""
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -12,9 +12,11 @@ import pyarrow.compute as pc
 
 from tempembed.data.columns import DOCUMENT, HARD_NEGATIVES, LABEL, QUERY, SCHEMA, TEXT, is_text
 from tempembed.data.faults import Faults
-from tempembed.data.files import read_source
-from tempembed.data.rows import CHUNK_ROWS
-from tempembed.data.wording import counts, shown
+from tempembed.data.files import Reading, read_source
+from tempembed.data.judged import judged_pairs
+from tempembed.data.rows import CHUNK_ROWS, ROW
+from tempembed.data.splits import Split
+from tempembed.data.wording import counts, quoted, shown
 from tempembed.errors import UserError
 
 SOURCE = "source"
@@ -33,7 +35,7 @@ class Pairs:
     source: str
     """What the user gave, for messages and logs."""
     num_skipped: int = 0
-    """Rows left out: duplicate pairs always, bad rows under `skip_bad_rows`."""
+    """Rows left out: duplicate pairs and rows judged as no pairs always, bad rows under `skip_bad_rows`."""
     skip_reasons: Mapping[str, int] = field(default_factory=dict)
     """Reason to number of rows; the values sum to `num_skipped`."""
 
@@ -77,20 +79,32 @@ class Pairs:
         return digest.hexdigest()[:16]
 
 
-def read_pairs(source: str, *, skip_bad_rows: bool = False) -> Pairs:
+def read_pairs(
+    source: str,
+    *,
+    skip_bad_rows: bool = False,
+    split: Split = "train",
+    min_score: float | None = None,
+    say: Callable[[str], None] = lambda _: None,
+) -> Pairs:
     """Read pairs from a file, a folder of files, or a `datasets` hub name.
 
     Texts are kept byte for byte. Of equal pairs (same query, same document) the first is kept and the others
     are counted, always: a second copy in a batch would be a negative that is right. A null or empty
-    `negative_k` or `hard_negatives` means that the row has none; labels all rows have, or no row.
+    `negative_k` or `hard_negatives` means that the row has none; labels all rows have, or no row. A row with several
+    right documents is several pairs. Rows of FlagEmbedding, tevatron, ms-swift and DPR are read, and rows of
+    sentence1, sentence2 with a label or a score.
 
     Args:
-        source: `.parquet`, `.jsonl`, `.ndjson`, `.json` (one object per line), `.csv`, `.tsv`, a folder of
-            these (sorted by name, subfolders not read), a folder of `Dataset.save_to_disk`, or
-            `org/name[:config[:split]]`, by default the split "train". An existing path wins over a hub name.
+        source: `.parquet`, `.jsonl`, `.ndjson`, `.json` (one object per line), `.csv`, `.tsv`, each perhaps `.gz`, a
+            folder of these (sorted by name, subfolders not read), a folder of `save_to_disk`, or
+            `org/name[:config[:split]]`. An existing path wins over a hub name.
         skip_bad_rows: leave bad rows out and count them, instead of raising. Damage that hides where rows
             start (Parquet that cannot be decoded, a broken quote in CSV), a line above 16 MiB, and Parquet that
             would unpack to more than 1,000 times the file or half of the free memory still raise.
+        split: which files are read where their names say a split: those for training or those for a test.
+        min_score: rows with a column of scores are pairs from here on.
+        say: takes a line for what a user should know: splits, columns that are not read, counts.
 
     Raises:
         UserError: names the file, and where it applies the row (from 1, header and blank lines not counted),
@@ -98,36 +112,53 @@ def read_pairs(source: str, *, skip_bad_rows: bool = False) -> Pairs:
     """
     faults = Faults(skip=skip_bad_rows)
     try:
-        tables = read_source(source, faults)
+        tables = read_source(
+            source, Reading(faults=faults, split=split, scored=min_score is not None, say=say)
+        )
     except OSError as error:
         raise UserError(
             f"{source[:300]}: expected a readable file or folder, got {str(error)[:300]}: check its permissions"
         ) from error
-    table = _join(tables)
-    if not table.num_rows:
-        if faults.first is None:
-            raise UserError(
-                f"{source}: expected at least one pair, but it has no rows: give a file with pairs"
-            )
-        raise UserError(
-            f"{source}: expected at least one good pair, but every row is bad ({counts(faults.reasons)}). "
-            f"The first: {faults.first}"
-        )
-    if table.num_rows > 1 and _all_same_pair(table):
-        raise UserError(
-            f"{source}: expected different pairs, but all {table.num_rows} rows are duplicates of one pair, "
-            f"query {shown(table[QUERY][0].as_py())}: check how the file was made"
-        )
+    table = judged_pairs(_join(tables), source, min_score, faults, say)
+    _require_pairs(table, source, faults)
     distinct = _first_of_each_pair(table)
     if duplicates := int((~distinct).sum()):
         faults.reasons[_DUPLICATE] += duplicates
         table = table.filter(pa.array(distinct))
+    if faults.unread:
+        say(f"{source}: columns that are not read: {quoted(faults.unread)}")
+    if {"0", "1"}.issuperset(table[LABEL].unique().to_pylist()):
+        say(
+            f"{source}: labels 0 and 1 are taken for classes of documents: where 0 means a wrong document, call the "
+            f"columns sentence1, sentence2 and label"
+        )
+    if faults.right_negatives:
+        say(
+            f"{source}: left out {faults.right_negatives} hard negatives that are right answers of their own row"
+        )
     return Pairs(
         table=_without_empty_columns(table),
         source=source,
         num_skipped=faults.reasons.total(),
         skip_reasons=dict(faults.reasons),
     )
+
+
+def _require_pairs(table: pa.Table, source: str, faults: Faults) -> None:
+    if not table.num_rows:
+        if not faults.reasons:
+            raise UserError(
+                f"{source}: expected at least one pair, but it has no rows: give a file with pairs"
+            )
+        first = f". The first: {faults.first}" if faults.first else ": give others"
+        raise UserError(
+            f"{source}: expected at least one good pair, but every row is bad ({counts(faults.reasons)}){first}"
+        )
+    if table.num_rows > 1 and _all_same_pair(table):
+        raise UserError(
+            f"{source}: expected different pairs, but all {table.num_rows} rows are duplicates of one pair, "
+            f"query {shown(table[QUERY][0].as_py())}: check how the file was made"
+        )
 
 
 def require_rows(pairs: Pairs, minimum: int, what: str) -> None:
@@ -152,7 +183,7 @@ def _join(tables: Mapping[str, pa.Table]) -> pa.Table:
             f"{unlabelled[0]}: expected a column {LABEL!r} as in {labelled}, got none: "
             f"add labels to all files or remove them from all"
         )
-    table = pa.concat_tables([SCHEMA.empty_table(), *filled.values()])
+    table = pa.concat_tables([ROW.empty_table(), *filled.values()])
     if len(filled) < 2:
         return table
     files = np.repeat(np.arange(len(filled), dtype=np.int32), [part.num_rows for part in filled.values()])

@@ -1,22 +1,35 @@
 """Rows of any file in our columns.
 
-A row is fine, or a `BadRow` says why not; `_clean_row` is the only place that decides. Arrow batches take a
-short cut (`_clean_batch`), which gives up on a batch that is not perfect and leaves it to `_clean_row`.
+A row is fine, or a `BadRow` says why not; `_clean_rows` is the only place that decides. Arrow batches take a
+short cut (`_clean_batch`), which gives up on a batch that is not perfect and leaves it to `_clean_rows`.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tempembed.data.columns import HARD_NEGATIVES, LABEL, SCHEMA, TEXT, Columns, is_text
+from tempembed.data.columns import (
+    HARD_NEGATIVES,
+    LABEL,
+    MESSAGES,
+    SCHEMA,
+    SCORE,
+    TEXT,
+    Columns,
+    is_list_of_text,
+    is_text,
+)
 from tempembed.data.faults import BadRow, Faults
+from tempembed.data.values import as_number, as_text, conversation_text, document_text, python_rows
 from tempembed.data.wording import shown
 
 CHUNK_ROWS = 65_536  # rows held as Python objects at a time
 _PLACES = pa.schema({"row": pa.int64(), "line": pa.int64()})  # where a row came from; line 0: not a text file
+ROW = pa.schema([*SCHEMA, pa.field(SCORE, pa.float64())])
+"""What is kept of a row: our columns, and how well the document fits where that is judged."""
 
 
 class Collector:
@@ -32,8 +45,10 @@ class Collector:
 
     def add(self, values: Mapping[str, Any], columns: Columns, row: int, line: int = 0) -> None:
         """Take one row, or raise `BadRow`."""
-        self._rows.append(_clean_row(values, columns))
-        self._places.append((row, line))
+        rows, right_negatives = _clean_rows(values, columns)
+        self._rows += rows
+        self._places += [(row, line)] * len(rows)
+        self._faults.right_negatives += right_negatives
         self.num_rows = row
         if len(self._rows) >= CHUNK_ROWS:
             self._flush()
@@ -52,7 +67,7 @@ class Collector:
                 self._append(clean, range(first, first + len(batch)), [0] * len(batch))
                 self.num_rows += len(batch)
                 continue
-            for row, values in enumerate(_python_rows(batch, columns.names), start=first):
+            for row, values in enumerate(python_rows(batch, columns.names), start=first):
                 try:
                     self.add(values, columns, row)
                 except BadRow as bad:
@@ -60,10 +75,9 @@ class Collector:
             self._flush()
 
     def table(self) -> pa.Table:
-        """The rows so far, in the columns of `SCHEMA`; either all have a label or none has."""
+        """The rows so far, in the columns of `SCHEMA` and with their score; either all have a label or none has."""
         self._flush()
-        schema = pa.schema([*SCHEMA, *_PLACES])
-        table = pa.concat_tables([schema.empty_table(), *self._tables])
+        table = pa.concat_tables([pa.schema([*ROW, *_PLACES]).empty_table(), *self._tables])
         unlabelled = table[LABEL].null_count
         if 0 < unlabelled < len(table):
             missing = pc.is_null(table[LABEL])
@@ -72,12 +86,12 @@ class Collector:
             for place in places:
                 self._faults.add(bad, self._name, place["row"], place["line"])
             table = table.filter(pc.invert(missing))
-        return table.select(SCHEMA.names)
+        return table.select(ROW.names)
 
     def _flush(self) -> None:
         if self._rows:
-            arrays = [pa.array(v, f.type) for v, f in zip(zip(*self._rows, strict=True), SCHEMA, strict=True)]
-            self._append(pa.table(arrays, schema=SCHEMA), *zip(*self._places, strict=True))
+            arrays = [pa.array(v, f.type) for v, f in zip(zip(*self._rows, strict=True), ROW, strict=True)]
+            self._append(pa.table(arrays, schema=ROW), *zip(*self._places, strict=True))
             self._rows, self._places = [], []
 
     def _append(self, table: pa.Table, rows: Sequence[int], lines: Sequence[int]) -> None:
@@ -91,72 +105,85 @@ class _CleanRow(NamedTuple):  # a tuple, not a dataclass: made once per row of J
     document: str
     hard_negatives: list[str]
     label: str | None
+    score: float | None
 
 
-def _clean_row(values: Mapping[str, Any], columns: Columns) -> _CleanRow:
-    """The row in our columns, or `BadRow`."""
-    return _CleanRow(
-        query=checked_text(values.get(columns.query), columns.query),
-        document=checked_text(values.get(columns.document), columns.document),
-        hard_negatives=_row_negatives(values, columns),
-        label=_row_label(values.get(columns.label), columns.label) if columns.label else None,
-    )
+def _clean_rows(values: Mapping[str, Any], columns: Columns) -> tuple[list[_CleanRow], int]:
+    """(the row in our columns, once for each of its documents; how many negatives were one of these), or `BadRow`.
 
-
-def checked_text(value: Any, column: str, item: str = "") -> str:
-    """The value, if it is text that is not blank and can be written as UTF-8; otherwise `BadRow`.
-
-    `item` says which part of the cell it is, for the message.
+    Only lists of documents are searched for negatives: a row of one document is kept as it is written.
     """
-    if value is None:
-        raise BadRow("missing text", f"text{item}", "nothing (null)", "fill it in", column=column)
-    if not isinstance(value, str):
-        raise BadRow("wrong type", f"text{item}", shown(value), "write it as text", column=column)
-    if not value.strip():
-        raise BadRow("empty text", f"text{item}", f"{shown(value)} (empty)", "fill it in", column=column)
-    if not value.isascii():
-        try:
-            value.encode()
-        except UnicodeEncodeError as error:
-            code = ord(value[error.start])
-            # surrogateescape turns byte 0xNN into U+DCNN; other lone surrogates come from JSON escapes.
-            what = (
-                f"byte 0x{code - 0xDC00:02x}"
-                if 0xDC80 <= code <= 0xDCFF
-                else f"half a character (U+{code:04X})"
-            )
-            found = f"{what} after {error.start} characters"
-            raise BadRow(
-                "invalid UTF-8", f"UTF-8{item}", found, "save the data as UTF-8", column=column
-            ) from error
-    return value
+    query = _text(values.get(columns.query), columns.query)
+    documents = _row_documents(values, columns)
+    negatives = wrong = _row_negatives(values, columns)
+    if isinstance(values.get(columns.document), list):
+        wrong = [text for text in negatives if text not in documents]
+    label = _row_label(values.get(columns.label), columns.label) if columns.label else None
+    score = _row_score(values.get(columns.score), columns.score) if columns.score else None
+    rows = [_CleanRow(query, document, wrong, label, score) for document in documents]
+    return rows, len(negatives) - len(wrong)
+
+
+def _text(value: Any, column: str, item: str = "") -> str:
+    read = conversation_text if MESSAGES in column else document_text
+    return read(value, column, item)
+
+
+def _row_documents(values: Mapping[str, Any], columns: Columns) -> list[str]:
+    column = columns.document
+    value = values.get(column)
+    if column == MESSAGES:
+        return [conversation_text(value, column, assistant=True)]
+    if isinstance(value, list) and (columns.listed or column == "positive"):
+        if texts := _texts(value, column):
+            return texts
+        raise BadRow("no document", "at least one document", "an empty list", "add one", column=column)
+    return [_text(value, column)]
+
+
+def _texts(value: list[Any], column: str) -> list[str]:
+    """Each item of a list; of messages, each conversation."""
+    if (
+        MESSAGES in column and value and isinstance(value[0], Mapping)
+    ):  # one conversation, not in a list of its own
+        return [_text(value, column)]
+    return [
+        _text(text, column, f" as item {number} of the list") for number, text in enumerate(value, start=1)
+    ]
 
 
 def _row_negatives(values: Mapping[str, Any], columns: Columns) -> list[str]:
     if columns.hard_negatives is None:
-        found = [(values.get(name), name) for name in columns.negatives]
-        return [checked_text(value, name) for value, name in found if not _is_absent(value)]
-    value = values.get(columns.hard_negatives)
+        found: list[str] = []
+        for name in columns.negatives:
+            value = values.get(name)
+            if isinstance(value, list):
+                found += _texts(value, name)
+            elif not _is_absent(value):
+                found.append(_text(value, name))
+        return found
+    value, column = values.get(columns.hard_negatives), columns.hard_negatives
     if value is None:
         return []
+    if column == "rejected_response" and isinstance(value, str):
+        return [_text(value, column)]
     if not isinstance(value, list):
         todo = 'write ["first", "second"]'
         expected = "a list of texts (in CSV as JSON in one cell)"
-        raise BadRow("wrong type", expected, shown(value), todo, column=columns.hard_negatives)
-    return [
-        checked_text(text, columns.hard_negatives, f" as item {number} of the list")
-        for number, text in enumerate(value, start=1)
-    ]
+        raise BadRow("wrong type", expected, shown(value), todo, column=column)
+    return _texts(value, column)
 
 
 def _row_label(value: Any, column: str) -> str | None:
+    text = as_text(value, column)
+    return None if _is_absent(text) else text
+
+
+def _row_score(value: Any, column: str) -> float:
+    expected = "a number (0, 1 or a score)"
     if _is_absent(value):
-        return None
-    if isinstance(value, int) and not isinstance(value, bool):
-        return str(value)
-    if not isinstance(value, str):
-        raise BadRow("wrong type", "text or a whole number", shown(value), "write it as text", column=column)
-    return checked_text(value, column)
+        raise BadRow("missing score", expected, "none", "fill it in", column=column)
+    return as_number(value, column, expected)
 
 
 def _is_absent(value: Any) -> bool:
@@ -164,7 +191,9 @@ def _is_absent(value: Any) -> bool:
 
 
 def _clean_batch(batch: pa.Table, columns: Columns) -> pa.Table | None:
-    """The batch in our columns, or None if any of its rows needs `_clean_row`."""
+    """The batch in our columns, or None if any of its rows needs `_clean_rows`."""
+    if not _is_plain(batch.schema, columns):
+        return None
     query, document = (_text_array(batch[name]) for name in (columns.query, columns.document))
     label = _text_array(batch[columns.label]) if columns.label else pa.nulls(len(batch), TEXT)
     if query is None or document is None or label is None or _blank(query).any() or _blank(document).any():
@@ -173,7 +202,21 @@ def _clean_batch(batch: pa.Table, columns: Columns) -> pa.Table | None:
     if negatives is None:
         return None
     label = pc.if_else(pa.array(_blank(label)), pa.scalar(None, TEXT), label)
-    return pa.table([query, document, negatives, label], schema=SCHEMA)
+    return pa.table([query, document, negatives, label, pa.nulls(len(batch), pa.float64())], schema=ROW)
+
+
+def _is_plain(schema: pa.Schema, columns: Columns) -> bool:
+    """Whether all is text, lists of text and whole numbers, which Arrow turns into text as we do."""
+    texts = [schema.field(name).type for name in (columns.query, columns.document, *columns.negatives)]
+    labels = [schema.field(columns.label).type] if columns.label else []
+    lists = [schema.field(columns.hard_negatives).type] if columns.hard_negatives else []
+    return (
+        not columns.listed
+        and columns.score is None
+        and all(map(is_text, texts))
+        and all(is_text(type_) or pa.types.is_integer(type_) for type_ in labels)
+        and all(map(is_list_of_text, lists))
+    )
 
 
 def _text_array(column: pa.ChunkedArray) -> pa.Array | None:
@@ -192,7 +235,7 @@ def _blank(texts: pa.Array) -> np.ndarray:
 
 
 def _negative_lists(batch: pa.Table, columns: Columns) -> pa.Array | None:
-    """list<large_string>, one list per row; None if any row needs `_clean_row`."""
+    """list<large_string>, one list per row; None if any row needs `_clean_rows`."""
     num_rows = len(batch)
     if columns.hard_negatives:
         lists = batch[columns.hard_negatives].cast(SCHEMA.field(HARD_NEGATIVES).type).combine_chunks()
@@ -210,26 +253,3 @@ def _negative_lists(batch: pa.Table, columns: Columns) -> pa.Array | None:
         counts = present.sum(axis=0)
     offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
     return pa.ListArray.from_arrays(pa.array(offsets), texts)
-
-
-def _python_rows(batch: pa.Table, names: Sequence[str]) -> Iterator[dict[str, Any]]:
-    columns = [python_values(batch[name]) for name in names]
-    return (dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True))
-
-
-def python_values(column: pa.ChunkedArray) -> list[Any]:
-    """The column as Python objects; bytes that are not UTF-8 become surrogates, which `checked_text` names."""
-    try:
-        return column.to_pylist()
-    except UnicodeDecodeError:
-        pass
-
-    def decoded(value: Any) -> Any:
-        if isinstance(value, list):
-            return [decoded(item) for item in value]
-        return value if value is None else value.decode("utf-8", "surrogateescape")
-
-    text, binary = TEXT, pa.large_binary()
-    if not is_text(column.type):
-        text, binary = pa.list_(text), pa.list_(binary)
-    return [decoded(value) for value in column.cast(text).cast(binary).to_pylist()]

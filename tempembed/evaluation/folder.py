@@ -1,32 +1,67 @@
 """A folder of local files in mteb's layout: which kind of task it is, and its data, checked."""
 
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.csv
-
-from tempembed.data.bounds import LINE_BYTES, lines, open_parquet, parquet_batches
-from tempembed.data.faults import BadRow
-from tempembed.data.files import BOM, json_object
-from tempembed.data.rows import CHUNK_ROWS
-from tempembed.data.wording import first_line, quoted, shown
+from tempembed.data.bounds import is_packed
+from tempembed.data.faults import Faults
+from tempembed.data.records import SUFFIXES, kind_of
+from tempembed.data.splits import TEST, split_of
+from tempembed.data.wording import counts, quoted, shown
 from tempembed.errors import UserError
+from tempembed.evaluation import qrels
+from tempembed.evaluation.tables import (
+    Column,
+    Table,
+    binary,
+    check_names,
+    column_names,
+    identity,
+    label,
+    list_of,
+    number,
+    read_table,
+    text,
+    text_or_nothing,
+    title,
+)
 from tempembed.untrusted import is_folder, require_file, require_inside
 
-SUFFIXES = (".jsonl", ".parquet", ".tsv", ".csv")
 LAYOUT = (
     "corpus, queries and qrels (columns _id, text; query-id, corpus-id, score), or a file test with the columns "
     "sentences, labels (clustering), sentence1, sentence2, score (STS), sentence1, sentence2, labels (pair "
     "classification), or files train and test with the columns text, label (classification); each as "
     + ", ".join(SUFFIXES)
 )
-
-
-Table = dict[str, list[Any]]
+_TEXTS = {name: Column((name,), text) for name in ("sentence1", "sentence2", "text")}
+_PAIR = {"sentence1": _TEXTS["sentence1"], "sentence2": _TEXTS["sentence2"]}
+_SHAPES: dict[str, dict[str, Column]] = {
+    "clustering": {"sentences": Column(("sentences",), text), "labels": Column(("labels",), label)},
+    "sts": {**_PAIR, "score": Column(("score",), number)},
+    "pair_classification": {**_PAIR, "labels": Column(("labels", "label"), binary)},
+    "classification": {"text": _TEXTS["text"], "label": Column(("label",), label)},
+}
+_SETS = {
+    "sentences": Column(("sentences",), list_of(text, "texts")),
+    "labels": Column(("labels",), list_of(label, "labels")),
+}
+_CORPUS = {
+    "id": Column(("_id", "id", *qrels.DOCUMENT_IDS), identity),
+    "text": Column(
+        ("text", "contents", "content", "body", "passage", "document"), text_or_nothing, optional=True
+    ),
+    "title": Column(("title",), title, optional=True),
+}
+_QUERIES = {
+    "id": Column(("_id", "id", *(name for name in qrels.QUERY_IDS if name != "query")), identity),
+    "text": Column(("text", "query", "question"), text_or_nothing),
+}
+_RANKED = {
+    "query": Column(qrels.QUERY_IDS, identity),
+    "documents": Column(("corpus-ids", "corpus_ids", "doc_ids", "docids"), list_of(identity, "ids")),
+}
 
 
 @dataclass(frozen=True)
@@ -36,248 +71,232 @@ class FolderTask:
     name: str
     kind: str
     """retrieval, reranking, clustering, clustering_sets, sts, pair_classification or classification."""
-    columns: dict[str, Table]
-    """Table (corpus, queries, train, test) to columns."""
+    columns: dict[str, dict[str, list[Any]]]
+    """Table (corpus, queries, train, test) to columns. Ids and labels are text; scores are numbers."""
     relevant: dict[str, dict[str, int]]
     """Query id to document id to gain, of retrieval."""
     candidates: dict[str, list[str]] | None = None
     """Query id to document ids, of reranking."""
 
 
-def read_folder(folder: Path) -> list[FolderTask]:
+@dataclass(frozen=True)
+class _Reading:
+    faults: Faults
+    say: Callable[[str], None]
+
+
+def read_folder(
+    folder: Path, *, skip_bad_rows: bool = False, say: Callable[[str], None] = lambda _: None
+) -> list[FolderTask]:
     """The task of a folder, or those of its subfolders.
 
+    As mteb reads BEIR's folders: a document may be empty, its title stands before its text, and queries without a right
+    answer are left out. Judgments of queries and documents that are not there, and queries without text, are left out
+    and said.
+
+    Args:
+        folder: of files in mteb's layout.
+        skip_bad_rows: leave bad rows out and count them, instead of raising.
+        say: takes a line for what is left out.
+
     Raises:
-        UserError: no such layout, a file that cannot be read or is a link out of the folder, missing columns, empty
-            texts, ids that are dangling or not unique. Names the file and the first fault.
+        UserError: no such layout, a file that cannot be read or is a link out of the folder, missing columns, bad rows,
+            ids that are not unique. Names the file and the first fault.
     """
     if not is_folder(folder):
         raise UserError(
             f"--task-folder {folder}: expected a folder with {LAYOUT}; there is none of that name"
         )
-    if task := _read_one(folder):
-        return [task]
-    inner = [task for sub in sorted(folder.iterdir()) if sub.is_dir() and (task := _read_one(sub))]
-    if not inner:
+    reading = _Reading(Faults(skip=skip_bad_rows), say)
+    found = [task] if (task := _read_one(folder, reading)) else [
+        task for sub in sorted(folder.iterdir()) if sub.is_dir() and (task := _read_one(sub, reading))
+    ]  # fmt: skip
+    if not found:
         names = sorted(entry.name for entry in folder.iterdir())[:8]
         raise UserError(f"--task-folder {folder}: expected {LAYOUT}; got {names}")
-    return inner
+    if reasons := reading.faults.reasons:
+        say(
+            f"{folder}: left out {reasons.total()} bad rows: {counts(reasons)}; the first: {reading.faults.first}"
+        )
+    return found
 
 
-def _read_one(folder: Path) -> FolderTask | None:
+def _read_one(folder: Path, reading: _Reading) -> FolderTask | None:
     if _find(folder, "corpus"):
-        return _retrieval(folder)
+        return _retrieval(folder, reading)
     if not (path := _find(folder, "test")):
         return None
-    table = _table(path)
-    shapes = {
-        "clustering": {"sentences": "text", "labels": "label"},
-        "sts": {"sentence1": "text", "sentence2": "text", "score": "number"},
-        "pair_classification": {"sentence1": "text", "sentence2": "text", "labels": "binary"},
-        "classification": {"text": "text", "label": "label"},
-    }
-    kind = next((kind for kind, shape in shapes.items() if set(shape) <= set(table)), None)
+    names = column_names(require_file(path))
+    if not names:
+        raise UserError(f"{path}: expected the columns of {LAYOUT}; got no rows")
+    kind = next((kind for kind, shape in _SHAPES.items() if _has(shape, names)), None)
     if kind is None:
-        raise UserError(f"{path}: expected the columns of {LAYOUT}; got {quoted(table)}")
-    tables = {"test": (path, table)}
+        raise UserError(f"{path}: expected the columns of {LAYOUT}; got {quoted(names)}")
+    if kind == "clustering" and _holds_lists(path, "sentences"):
+        return _sets(folder, path, reading)
+    paths = {"test": path}
     if kind == "classification":
         train = _find(folder, "train")
         if train is None:
             raise UserError(f"{folder}: expected a file train beside {path.name} to learn the labels from")
-        tables["train"] = train, _table(train)
-    if kind == "clustering" and any(isinstance(value, list) for value in table["sentences"]):
-        return _sets(folder, path, table)
-    read = {name: _columns(*where, shapes[kind]) for name, where in tables.items()}
+        paths["train"] = train
+    read = {name: read_table(where, _SHAPES[kind], reading.faults).columns for name, where in paths.items()}
     if kind == "classification" and len(set(read["train"]["label"])) < 2:
         raise UserError(
-            f"{tables['train'][0]}: expected at least 2 labels, got {shown(read['train']['label'][0])} alone"
+            f"{paths['train']}: expected at least 2 labels, got {read['train']['label'][0][:60]} alone"
         )
     return FolderTask(folder.name, kind, read, {})
 
 
-def _find(folder: Path, stem: str) -> Path | None:
+def _has(shape: dict[str, Column], names: Collection[str]) -> bool:
+    return all(any(name in names for name in column.spellings) for column in shape.values())
+
+
+def _holds_lists(path: Path, column: str) -> bool:
+    found = read_table(
+        path, {column: Column((column,), lambda value: isinstance(value, list))}, Faults(skip=True)
+    )
+    return any(found.columns[column])
+
+
+def _find(folder: Path, stem: str, more: tuple[str, ...] = ()) -> Path | None:
     """`stem.suffix`, or the only such file in `stem/` (BEIR's qrels/test.tsv: of several the one named test)."""
-    found = [folder / f"{stem}{suffix}" for suffix in SUFFIXES if (folder / f"{stem}{suffix}").is_file()]
+
+    def data_files(place: Path) -> list[Path]:
+        return sorted(
+            path for path in place.iterdir() if path.is_file() and kind_of(path) in (*SUFFIXES, *more)
+        )
+
+    found = [path for path in data_files(folder) if _stem(path) == stem]
     if not found and (folder / stem).is_dir():
-        found = sorted(p for p in (folder / stem).iterdir() if p.suffix in SUFFIXES)
-        found = [p for p in found if p.stem == "test"] or found
+        found = data_files(folder / stem)
+        found = [path for path in found if _stem(path) == "test"] or found
+    if not found and more:  # test.qrels, run.trec, qrels.dev.small.tsv
+        named = [path for path in data_files(folder) if path.name.lower().startswith(stem)]
+        found = named or [path for path in data_files(folder) if kind_of(path) in (".qrels", ".trec")]
+        found = [path for path in found if split_of(path.name) == TEST] or found
     if len(found) > 1:
         raise UserError(f"{folder}: expected one file {stem}, got {[path.name for path in found]}")
     require_inside(folder, found)
     return found[0] if found else None
 
 
-def _table(path: Path) -> Table:
-    """Column name to values; what a line of JSON leaves out is None."""
-    require_file(path)
-    if path.suffix == ".jsonl":
-        return _json_table(path)
-    if path.suffix == ".parquet":
-        with open_parquet(path) as file:
-            names = _distinct(file.schema_arrow.names, path)
-            batches = list(parquet_batches(path, file, names, CHUNK_ROWS, kept=True))
-        return {name: [v for batch in batches for v in _values(batch[name], path)] for name in names}
-    try:
-        table = pyarrow.csv.read_csv(
-            path,
-            read_options=pyarrow.csv.ReadOptions(block_size=LINE_BYTES),
-            parse_options=pyarrow.csv.ParseOptions(delimiter="\t" if path.suffix == ".tsv" else ","),
-        )
-        return {name: table[name].to_pylist() for name in _distinct(table.column_names, path)}
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise UserError(
-            f"{path}: expected a {path.suffix[1:]} file, and could not read it ({first_line(error)})"
-        ) from error
+def _stem(path: Path) -> str:
+    return Path(path.stem).stem if is_packed(path) else path.stem
 
 
-def _json_table(path: Path) -> Table:
-    rows = []
-    with path.open("rb") as file:
-        for number, line in enumerate(lines(file, str(path)), start=1):
-            line = line.removeprefix(BOM) if number == 1 else line
-            if line.strip():
-                try:
-                    rows.append(json_object(line))
-                except BadRow as bad:
-                    raise UserError(f"{path}, line {number}: {bad.message}") from bad
-    return {
-        name: [row.get(name) for row in rows] for name in dict.fromkeys(key for row in rows for key in row)
-    }
-
-
-def _distinct(names: list[str], path: Path) -> list[str]:
-    if repeated := [name for name, num in Counter(names).items() if num > 1]:
-        raise UserError(
-            f"{path}: expected each column once, got {quoted(repeated)} more than once; rename one"
-        )
-    return names
-
-
-def _values(column: pa.ChunkedArray, path: Path) -> list[Any]:
-    try:
-        return column.to_pylist()
-    except (pa.ArrowException, ValueError, OverflowError) as error:  # invalid UTF-8; years beyond 9999
-        raise UserError(f"{path}: expected values that can be read ({first_line(error)})") from error
-
-
-def _columns(path: Path, table: Table, shape: dict[str, str]) -> Table:
-    """Columns of a table, each checked to be of its kind."""
-    if not any(table.values()):
-        raise UserError(f"{path}: expected rows, got none")
-    if missing := sorted(set(shape) - set(table)):
-        raise UserError(
-            f"{path}: expected the columns {sorted(shape)}, {missing} are missing from {quoted(table)}"
-        )
-    for name, kind in shape.items():
-        expected, good = _KINDS[kind]
-        for row, value in enumerate(table[name], 1):
-            if not good(value):
-                raise UserError(
-                    f"{path}: row {row}, column {name}: expected {expected}, got {str(value)[:60]!r}"
-                )
-    return {name: table[name] for name in shape}
-
-
-def _is_string(value: Any) -> bool:
-    """Text that can be written as UTF-8: JSON may hold halves of characters."""
-    return isinstance(value, str) and (value.isascii() or not any("\ud800" <= c <= "\udfff" for c in value))
-
-
-def _is_text(value: Any) -> bool:
-    return _is_string(value) and bool(value.strip())
-
-
-def _is_id(value: Any) -> bool:
-    return isinstance(value, int) or (_is_string(value) and value != "")
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and -1e15 <= value <= 1e15  # false for NaN
-
-
-def _is_label(value: Any) -> bool:
-    return value is not None and (
-        _is_string(value) if isinstance(value, str) else not isinstance(value, list | dict)
-    )
-
-
-_KINDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
-    "text": ("text", _is_text),
-    "text or nothing": ("text", _is_string),
-    "texts": ("a list of texts", lambda value: isinstance(value, list) and all(map(_is_text, value))),
-    "id": ("an id", _is_id),
-    "ids": ("a list of ids", lambda value: isinstance(value, list) and all(map(_is_id, value))),
-    "number": ("a number", _is_number),
-    "gain": ("a whole number", lambda value: _is_number(value) and float(value).is_integer()),
-    "binary": ("0 or 1", lambda value: isinstance(value, int | float) and value in (0, 1)),
-    "label": ("a label", _is_label),
-    "labels": ("a list of labels", lambda value: isinstance(value, list) and all(map(_is_label, value))),
-    "title": ("a title", lambda value: value is None or _is_label(value)),
-}  # fmt: skip
-
-
-def _sets(folder: Path, path: Path, table: Table) -> FolderTask:
+def _sets(folder: Path, path: Path, reading: _Reading) -> FolderTask:
     """Each row a set of sentences with their labels, mteb's older layout."""
-    columns = _columns(path, table, {"sentences": "texts", "labels": "labels"})
-    for row, (sentences, labels) in enumerate(zip(*columns.values(), strict=True), 1):
-        if len(sentences) != len(labels) or len(sentences) < 2:
-            raise UserError(
-                f"{path}: row {row}: expected as many labels as sentences, at least 2, got {str(labels)[:60]}"
-            )
+    table = read_table(path, _SETS, reading.faults)
+    sentences, labels = table.columns.values()
+    good = [row for row in range(len(labels)) if len(sentences[row]) == len(labels[row]) >= 2]
+    for row in sorted(set(range(len(labels))) - set(good)):
+        reading.faults.report(
+            f"{table.where(row, 'labels')}: expected as many labels as sentences, at least 2, got {str(labels[row])[:60]}",
+            "other number of labels than of sentences",
+        )
+    if not good:
+        raise UserError(f"{path}: expected sets of sentences with their labels, got none that is good")
+    columns = {name: [values[row] for row in good] for name, values in table.columns.items()}
     return FolderTask(folder.name, "clustering_sets", {"test": columns}, {})
 
 
-def _retrieval(folder: Path) -> FolderTask:
-    paths = {stem: _find(folder, stem) for stem in ("corpus", "queries", "qrels")}
-    if missing := [stem for stem, path in paths.items() if path is None]:
+def _retrieval(folder: Path, reading: _Reading) -> FolderTask:
+    corpus_path, queries_path = _find(folder, "corpus"), _find(folder, "queries")
+    qrels_path = _find(folder, "qrels", qrels.SUFFIXES)
+    if corpus_path is None or queries_path is None or qrels_path is None:
+        paths = {"corpus": corpus_path, "queries": queries_path, "qrels": qrels_path}
+        missing = [stem for stem, path in paths.items() if path is None]
         raise UserError(f"{folder}: expected files corpus, queries and qrels, {missing} are missing")
-    read: dict[str, Table] = {}
-    for stem in ("corpus", "queries"):
-        path = paths[stem]
-        assert path is not None
-        table = _table(path)
-        key = "_id" if "_id" in table else "id"
-        titled = {"title": "title"} if stem == "corpus" and "title" in table else {}
-        columns = _columns(path, table, {key: "id", "text": "text or nothing", **titled})
-        ids = [str(value) for value in columns[key]]
-        if repeated := [value for value, num in Counter(ids).items() if num > 1]:
-            raise UserError(
-                f"{path}: expected unique ids, got {shown(repeated[0])} and {len(repeated) - 1} more twice"
-            )
-        titles = ["" if title is None else str(title) for title in columns.get("title", ())]
-        texts = columns["text"]
-        for row, text in enumerate(texts, 1):
-            if not (text.strip() or (titles and titles[row - 1])):
-                raise UserError(f"{path}: row {row}, column text: expected text, got {str(text)[:60]!r}")
-        read[stem] = {"id": ids, "text": texts}
-        if titles:
-            read[stem]["title"] = titles
-    qrels = paths["qrels"]
-    assert qrels is not None
-    rows = _columns(qrels, _table(qrels), {"query-id": "id", "corpus-id": "id", "score": "gain"})
-    relevant: dict[str, dict[str, int]] = {}
-    for query, document, gain in zip(*rows.values(), strict=True):
-        relevant.setdefault(str(query), {})[str(document)] = int(gain)
-    _check_ids(qrels, "queries", relevant, read["queries"]["id"])
-    _check_ids(qrels, "corpus", [d for docs in relevant.values() for d in docs], read["corpus"]["id"])
-    relevant = {q: docs for q, docs in relevant.items() if any(gain > 0 for gain in docs.values())}
-    if not relevant:
-        raise UserError(f"{qrels}: expected at least one score above 0, got none")
-    candidates = None
-    if ranked := _find(folder, "top_ranked"):
-        columns = _columns(ranked, _table(ranked), {"query-id": "id", "corpus-ids": "ids"})
-        candidates = {str(q): [str(d) for d in ids] for q, ids in zip(*columns.values(), strict=True)}
-        _check_ids(ranked, "corpus", [d for ids in candidates.values() for d in ids], read["corpus"]["id"])
-        if lacking := [query for query in relevant if query not in candidates]:
-            raise UserError(
-                f"{ranked}: expected candidates for every query of qrels, {shown(lacking[0])} has none"
-            )
-    return FolderTask(folder.name, "reranking" if candidates else "retrieval", read, relevant, candidates)
+    corpus = _unique(read_table(corpus_path, _CORPUS, reading.faults), reading)
+    if len(corpus) == 1:
+        check_names(column_names(corpus_path), corpus_path)
+        raise UserError(f"{corpus_path}: expected the columns ['_id', 'text'], ['text'] are missing")
+    corpus.setdefault("text", [""] * len(corpus["id"]))
+    queries = _with_text(
+        _unique(read_table(queries_path, _QUERIES, reading.faults), reading), queries_path, reading
+    )
+    relevant = qrels.read_qrels(qrels_path, reading.faults, reading.say)
+    relevant = _known(relevant, queries["id"], corpus["id"], qrels_path, reading)
+    answered = {q: docs for q, docs in relevant.items() if any(gain > 0 for gain in docs.values())}
+    if not answered:
+        raise UserError(f"{qrels_path}: expected at least one score above 0, got none")
+    if unanswered := len(relevant) - len(answered):
+        reading.say(f"{qrels_path}: left out {unanswered} queries that have no right answer")
+    candidates = _candidates(folder, corpus["id"], answered, reading)
+    kind = "reranking" if candidates else "retrieval"
+    return FolderTask(folder.name, kind, {"corpus": corpus, "queries": queries}, answered, candidates)
 
 
-def _check_ids(path: Path, table: str, used: Any, known: Sequence[str]) -> None:
-    if dangling := sorted(set(used) - set(known)):
+def _unique(table: Table, reading: _Reading) -> dict[str, list[Any]]:
+    """The columns, each id once; a row that is there again in whole counts once."""
+    rows = list(zip(*table.columns.values(), strict=True))
+    first: dict[str, int] = {}
+    for place, row in enumerate(rows):
+        earlier = first.setdefault(row[0], place)
+        if earlier != place and rows[earlier] != row:
+            reading.faults.report(
+                f"{table.where(place, 'id')}: expected unique ids, got {shown(row[0])} here and with another text in "
+                f"row {table.places[earlier][0]}: rename one",
+                "id of another row",
+            )
+    if again := len(rows) - len(first):
+        reading.say(f"{table.path}: {again} rows have the id of an earlier one: left out")
+    return {name: [values[i] for i in first.values()] for name, values in table.columns.items()}
+
+
+def _with_text(queries: dict[str, list[Any]], path: Path, reading: _Reading) -> dict[str, list[Any]]:
+    having = [i for i, query in enumerate(queries["text"]) if query.strip()]
+    if empty := len(queries["text"]) - len(having):
+        reading.say(f"{path}: left out {empty} queries without text")
+    if not having:
+        raise UserError(f"{path}: expected queries with text, got none")
+    return {name: [values[i] for i in having] for name, values in queries.items()}
+
+
+def _known(
+    relevant: dict[str, dict[str, int]], queries: list[str], corpus: list[str], path: Path, reading: _Reading
+) -> dict[str, dict[str, int]]:
+    """The judgments of queries and documents that are there."""
+    known_queries, known_documents = set(queries), set(corpus)
+    missing_queries = [query for query in relevant if query not in known_queries]
+    found = {
+        query: {document: gain for document, gain in documents.items() if document in known_documents}
+        for query, documents in relevant.items()
+        if query in known_queries
+    }
+    missing_documents = {d for q in found for d in relevant[q]} - known_documents
+    found = {query: documents for query, documents in found.items() if documents}
+    for table, missing in (("queries", missing_queries), ("corpus", sorted(missing_documents))):
+        if missing and not found:
+            raise UserError(
+                f"{path}: expected ids that are in {table}, got {shown(missing[0])} and {len(missing) - 1} more that are "
+                f"not: drop these rows or add them to {table}"
+            )
+        if missing:
+            reading.say(
+                f"{path}: left out the judgments of {len(missing)} ids that are not in {table}: {quoted(missing[:3])}"
+            )
+    return found
+
+
+def _candidates(
+    folder: Path, corpus: list[str], relevant: dict[str, dict[str, int]], reading: _Reading
+) -> dict[str, list[str]] | None:
+    path = _find(folder, "top_ranked")
+    if path is None:
+        return None
+    table = read_table(path, _RANKED, reading.faults)
+    candidates = dict(zip(table.columns["query"], table.columns["documents"], strict=True))
+    _require_known(path, (d for ids in candidates.values() for d in ids), set(corpus))
+    if lacking := [query for query in relevant if query not in candidates]:
+        raise UserError(f"{path}: expected candidates for every query of qrels, {shown(lacking[0])} has none")
+    return candidates
+
+
+def _require_known(path: Path, used: Iterable[str], known: set[str]) -> None:
+    if dangling := sorted(set(used) - known):
         raise UserError(
-            f"{path}: expected ids that are in {table}, got {shown(dangling[0])} and {len(dangling) - 1} more that are not: "
-            f"drop these rows or add them to {table}"
+            f"{path}: expected ids that are in corpus, got {shown(dangling[0])} and {len(dangling) - 1} more that are not: "
+            f"drop these rows or add them to corpus"
         )

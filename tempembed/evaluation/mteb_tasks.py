@@ -390,7 +390,8 @@ def folder_task(task: FolderTask) -> AbsTask:
         }
         type_, metric = ("Reranking", "map_at_1000") if task.candidates else ("Retrieval", "ndcg_at_10")
         return _local(AbsTaskRetrieval, task.name, type_, metric, {"default": {"test": data}})
-    tables = {name: datasets.Dataset.from_dict(columns) for name, columns in task.columns.items()}
+    columns = _coded(task.columns) if task.kind == "classification" else task.columns
+    tables = {name: datasets.Dataset.from_dict(table) for name, table in columns.items()}
     data = datasets.DatasetDict(tables)
     if task.kind == "clustering":
         size = min(AbsTaskClustering.max_documents_per_cluster, len(data["test"]))
@@ -403,3 +404,14 @@ def folder_task(task: FolderTask) -> AbsTask:
     }
     base, type_, metric = forms[task.kind]
     return _local(base, task.name, type_, metric, data)
+
+
+def _coded(tables: dict[str, dict[str, list[Any]]]) -> dict[str, dict[str, list[Any]]]:
+    """Two labels as 0 and 1, in the order of their names: of two, mteb's average precision takes no text."""
+    names = sorted({label for table in tables.values() for label in table["label"]})
+    if len(names) != 2:
+        return tables
+    return {
+        part: {**table, "label": [names.index(label) for label in table["label"]]}
+        for part, table in tables.items()
+    }

@@ -1,23 +1,23 @@
 """Texts to search in: one file, read in chunks, never held whole."""
 
-import csv
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tempembed.data.bounds import csv_lines, lines, open_parquet, parquet_batches
+from tempembed.data import records
 from tempembed.data.columns import is_text, one_spelling
+from tempembed.data.encoding import is_utf16
 from tempembed.data.faults import BadRow
-from tempembed.data.files import BOM, csv_records, json_object
-from tempembed.data.rows import checked_text, python_values
+from tempembed.data.records import first_bytes, kind_of, open_table
+from tempembed.data.values import checked_text
 from tempembed.data.wording import quoted
 from tempembed.errors import UserError
 from tempembed.settings import INSTALLED_CODE
 from tempembed.untrusted import is_file
 
 COLUMNS = ("text", "document")
-SUFFIXES = (".txt", ".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")
+SUFFIXES = (".txt", *records.SUFFIXES)
 CHUNK_TEXTS = 4096
 CHUNK_CHARACTERS = 4_000_000
 
@@ -38,16 +38,9 @@ class Texts:
         Raises:
             UserError: a row without text, by file and row; no column of texts; no texts at all.
         """
-        suffix = self.path.suffix.lower()
-        if suffix == ".parquet":
-            rows = _parquet_rows(self.path)
-        elif suffix in (".csv", ".tsv"):
-            rows = _csv_rows(self.path, "\t" if suffix == ".tsv" else ",")
-        else:
-            rows = _line_rows(self.path, as_json=suffix != ".txt")
         chunk: list[str] = []
         characters = num = 0
-        for text in rows:
+        for text in _texts(self.path):
             num += 1
             chunk.append(text)
             characters += len(text)
@@ -76,70 +69,33 @@ def open_texts(source: str, say: Callable[[str], None] = lambda _: None) -> Text
         path = installed_code(progress=say).test
     else:
         path = Path(source)
-    if path.suffix.lower() not in SUFFIXES:
+    if kind_of(path) not in SUFFIXES:
         raise UserError(
             f"{source}: expected {INSTALLED_CODE} or a file that ends in {', '.join(SUFFIXES)}, got "
             f"{path.suffix!r}; convert it"
         )
     if not is_file(path):
         raise UserError(f"{source}: expected a file of texts, found no such file; check the path")
+    if kind_of(path) != ".parquet" and is_utf16(first_bytes(path)):
+        raise UserError(f"{source}: expected UTF-8 text, got UTF-16; save it again as UTF-8")
     with path.open("rb") as file:
-        if file.read(2) in (b"\xff\xfe", b"\xfe\xff"):
-            raise UserError(f"{source}: expected UTF-8 text, got UTF-16; save it again as UTF-8")
-        file.seek(0)
         digest = hashlib.file_digest(file, "sha256").hexdigest()[:16]
     return Texts(source=source, path=path, fingerprint=digest)
 
 
-def _line_rows(path: Path, *, as_json: bool) -> Iterator[str]:
-    row = 0
-    with path.open("rb") as file:
-        for line, content in enumerate(lines(file, str(path)), start=1):
-            content = content.removeprefix(BOM) if line == 1 else content
-            if not content.strip():
-                continue
-            row += 1
-            try:
-                if not as_json:
-                    yield checked_text(content.decode("utf-8", "surrogateescape").rstrip("\r\n"), "text")
-                    continue
-                values = json_object(content)
-                column = _column(list(values))
-                yield checked_text(values[column], column)
-            except BadRow as bad:
-                raise _at(path, row, bad, line) from bad
-
-
-def _csv_rows(path: Path, delimiter: str) -> Iterator[str]:
-    with csv_lines(path) as file:
-        records = csv_records(csv.reader(file, delimiter=delimiter, strict=True), path)
-        _, header = next(records, (1, []))
-        column = _file_column(header, path)
-        place = header.index(column)
-        for row, (line, cells) in enumerate(records, start=1):
-            try:
-                if len(cells) != len(header):
-                    expected = f"{len(header)} cells as in the header"
-                    raise BadRow("", expected, f"{len(cells)}", "quote cells that hold the separator")
-                yield checked_text(cells[place], column)
-            except BadRow as bad:
-                raise _at(path, row, bad, line) from bad
-
-
-def _parquet_rows(path: Path) -> Iterator[str]:
-    with open_parquet(path) as file:
-        column = _file_column(file.schema_arrow.names, path)
-        kind = file.schema_arrow.field(column).type
-        if not is_text(kind):
+def _texts(path: Path) -> Iterator[str]:
+    with open_table(path, kept=False) as table:
+        column = None if table.names is None else _file_column(table.names, path, table.hint)
+        if table.types is not None and not is_text(kind := table.types.field(column).type):
             raise UserError(f"{path}, column {column!r}: expected text, got {kind}; write the column as text")
-        row = 0
-        for batch in parquet_batches(path, file, [column], CHUNK_TEXTS, kept=False):
-            for value in python_values(batch[column]):
-                row += 1
-                try:
-                    yield checked_text(value, column)
-                except BadRow as bad:
-                    raise _at(path, row, bad) from bad
+        for row, line, values in table.rows([] if column is None else [column]):
+            try:
+                if isinstance(values, BadRow):
+                    raise values
+                name = column or _column(list(values))
+                yield checked_text(values[name], name)
+            except BadRow as bad:
+                raise _at(path, row, bad, line) from bad
 
 
 def _column(names: Sequence[str]) -> str:
@@ -152,11 +108,11 @@ def _column(names: Sequence[str]) -> str:
     return found
 
 
-def _file_column(names: Sequence[str], path: Path) -> str:
+def _file_column(names: Sequence[str], path: Path, hint: str) -> str:
     try:
         column = _column(names)
     except BadRow as bad:
-        raise UserError(f"{path}: {bad.message}") from bad
+        raise UserError(f"{path}: {bad.message}{hint}") from bad
     if list(names).count(column) > 1:
         raise UserError(f"{path}: expected a column {column!r}, got it more than once: rename one")
     return column

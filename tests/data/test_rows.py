@@ -49,16 +49,14 @@ LISTS = (
          "wrong type in query"),
         ({"query": True}, "query", "expected text, got True (true/false): write it as text",
          "wrong type in query"),
-        ({"document": {"text": "d"}}, "document", "expected text, got {'text': 'd'} (object): write it as "
+        ({"document": {"body": "d"}}, "document", "expected text, got {'body': 'd'} (object): write it as "
          "text", "wrong type in document"),
         ({"document": ["x" * 99]}, "document", "expected text, got ['" + "x" * 55 + "... (list): write it "
          "as text", "wrong type in document"),
         ({"query": "ab\ud800"}, "query", "expected UTF-8, got half a character (U+D800) after 2 characters: "
          "save the data as UTF-8", "invalid UTF-8 in query"),
-        ({"label": 1.5}, "label", "expected text or a whole number, got 1.5 (number): write it as text",
+        ({"label": {"a": 1}}, "label", "expected text or a whole number, got {'a': 1} (object): write it as text",
          "wrong type in label"),
-        ({"label": False}, "label", "expected text or a whole number, got False (true/false): write it as "
-         "text", "wrong type in label"),
         ({"label": ["x"]}, "label", "expected text or a whole number, got ['x'] (list): write it as text",
          "wrong type in label"),
         ({"label": " "}, "label", "expected a label, as other rows have, got none: fill it in",
@@ -67,7 +65,7 @@ LISTS = (
          "missing label in label"),
         ({"negative_2": 7}, "negative_2", "expected text, got 7 (number): write it as text",
          "wrong type in negative_2"),
-        ({"negative": ["x"]}, "negative", "expected text, got ['x'] (list): write it as text",
+        ({"negative": ["x", 3]}, "negative", "expected text as item 2 of the list, got 3 (number): write it as text",
          "wrong type in negative"),
         ({"hard_negatives": "x"}, "hard_negatives", LISTS[0] % "'x'", LISTS[1]),
         ({"hard_negatives": {"a": "x"}}, "hard_negatives", LISTS[0] % "{'a': 'x'} (object)", LISTS[1]),
@@ -238,7 +236,7 @@ def test_every_bad_row_is_counted_once(put):
     row = {"query": "q", "document": "d", "label": "l"}
     lines = [
         *[json.dumps({**row, "query": f"q{i}"}) for i in range(4)],
-        json.dumps({**row, "query": "", "document": "", "label": 1.5}),  # the first fault counts
+        json.dumps({**row, "query": "", "document": "", "label": []}),  # the first fault counts
         json.dumps({**row, "document": ""}),
         json.dumps({**row, "document": ""}),
         json.dumps({**row, "document": 5}),

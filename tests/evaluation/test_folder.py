@@ -39,7 +39,7 @@ def test_a_folder_of_search(tmp_path):
         ({"qrels.tsv": "query-id\tcorpus-id\tscore\nq\ta\t0.5"}, "row 1, column score: expected a whole number"),
         ({"qrels.tsv": "query-id\tcorpus-id\tscore\nq\ta\tinf"}, "expected a whole number"),
         ({"corpus.jsonl": lines({"_id": "a", "text": "x"}, {"_id": "a", "text": "y"})}, "unique ids"),
-        ({"corpus.jsonl": lines({"_id": "a", "text": "  "}, {"_id": "b", "text": "y"})}, "row 1, column text"),
+        ({"corpus.jsonl": lines({"_id": "a", "text": 7}, {"_id": "b", "text": "y"})}, "row 1, column text: expected text"),
         ({"corpus.jsonl": '{"_id": "a", "te'}, "line 1: expected one JSON object per line"),
         ({"corpus.jsonl": ""}, "expected rows, got none"),
         ({"corpus.csv": "_id,text\na,x"}, "expected one file corpus"),

@@ -1,6 +1,7 @@
 """Readers of training pairs: text formats, Parquet, and folders of Dataset.save_to_disk."""
 
 import csv
+import gzip
 import io
 import json
 
@@ -23,6 +24,15 @@ NAMES = [
     "negative_2",
     "hard_negatives",
     "label",
+    "pos",
+    "neg",
+    "negatives",
+    "positive_passages",
+    "messages",
+    "positive_messages",
+    "sentence1",
+    "sentence2",
+    "score",
     "x",
     "",
 ]
@@ -59,8 +69,27 @@ def read(source, skip):
 
 
 good_row = st.fixed_dictionaries({"query": TEXTS, "document": TEXTS})
+passages = st.lists(st.one_of(TEXTS, odd, st.fixed_dictionaries({"text": TEXTS, "title": TEXTS})), max_size=3)
+messages = st.lists(
+    st.fixed_dictionaries({"role": st.sampled_from(["user", "system", "x"]), "content": TEXTS}), max_size=2
+)
+other_row = st.one_of(
+    st.fixed_dictionaries({"query": TEXTS, "pos": passages, "neg": passages}),
+    st.fixed_dictionaries({"query": TEXTS, "positive_passages": passages, "negative_passages": passages}),
+    st.fixed_dictionaries(
+        {"messages": messages, "positive_messages": st.lists(messages, max_size=2), "label": odd}
+    ),
+    st.fixed_dictionaries(
+        {"sentence1": TEXTS, "sentence2": TEXTS, "label": st.one_of(st.sampled_from([0, 1, "1"]), odd)}
+    ),
+)
 rows = st.lists(
-    st.one_of(good_row, good_row, st.dictionaries(st.sampled_from(NAMES), st.one_of(TEXTS, odd), max_size=5)),
+    st.one_of(
+        good_row,
+        good_row,
+        other_row,
+        st.dictionaries(st.sampled_from(NAMES), st.one_of(TEXTS, odd), max_size=5),
+    ),
     max_size=6,
 )
 
@@ -81,16 +110,16 @@ def as_csv(rows, delimiter):
 @st.composite
 def text_file(draw):
     suffix = draw(st.sampled_from([".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".CSV"]))
-    content = draw(rows)
+    content = draw(st.one_of(rows, st.lists(other_row, max_size=4)))
     whole = as_csv(content, "\t" if suffix == ".tsv" else ",") if "sv" in suffix.lower() else as_json(content)
     return suffix, draw(damaged(whole))
 
 
 @profile
-@given(text_file(), st.booleans())
-def test_pairs_text(folder, file, skip):
-    path = folder / f"a{file[0]}"
-    path.write_bytes(file[1])
+@given(text_file(), st.booleans(), st.booleans())
+def test_pairs_text(folder, file, skip, packed):
+    path = folder / f"a{file[0]}{'.gz' if packed else ''}"
+    path.write_bytes(gzip.compress(file[1]) if packed else file[1])
     with only_our_errors("test_pairs_text", folder):
         read(path, skip)
     path.unlink()
@@ -175,6 +204,22 @@ def test_pairs_parquet(folder, content, skip):
     path = folder / "a.parquet"
     path.write_bytes(content)
     with only_our_errors("test_pairs_parquet", folder):
+        read(path, skip)
+    path.unlink()
+
+
+@profile
+@given(st.data(), st.booleans())
+def test_pairs_of_lists_in_parquet(folder, data, skip):
+    """Lists and objects of text, whole and damaged."""
+    path, sink = folder / "a.parquet", pa.BufferOutputStream()
+    kind = data.draw(st.sampled_from(["pos", "positive_passages", "positive", "document"]))
+    item = TEXTS if kind == "pos" else st.fixed_dictionaries({"text": TEXTS, "title": TEXTS})
+    cell = item if kind == "document" else st.lists(item, max_size=3)
+    content = data.draw(st.lists(st.fixed_dictionaries({"query": TEXTS, kind: cell}), min_size=1, max_size=5))
+    pq.write_table(pa.Table.from_pylist(content), sink, **data.draw(OPTIONS))
+    path.write_bytes(data.draw(damaged(sink.getvalue().to_pybytes(), 2)))
+    with only_our_errors("test_pairs_of_lists_in_parquet", folder):
         read(path, skip)
     path.unlink()
 

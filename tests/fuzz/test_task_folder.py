@@ -1,5 +1,6 @@
 """Folders in mteb's layout."""
 
+import gzip
 import io
 import json
 import shutil
@@ -9,7 +10,8 @@ import pyarrow.parquet as pq
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tempembed.evaluation.folder import SUFFIXES, read_folder
+from tempembed.data.records import SUFFIXES
+from tempembed.evaluation.folder import read_folder
 from tests.fuzz.harness import changed, damaged, json_bytes, only_our_errors, profile
 
 SHAPES = [
@@ -24,6 +26,11 @@ SHAPES = [
         "qrels": [{"query-id": 7, "corpus-id": 1, "score": 1}],
         "top_ranked": [{"query-id": 7, "corpus-ids": [1, 2]}],
     },
+    {
+        "corpus": [{"_id": "01", "text": "", "title": "t"}, {"_id": "1", "text": "y"}],
+        "queries": [{"query_id": "q", "text": "z"}, {"query_id": "r", "text": " "}],
+        "qrels": [{"query_id": "q", "doc_id": "1", "relevance": 1}, {"query_id": "q", "doc_id": "1", "relevance": 2}],
+    },
     {"test": [{"sentences": "a", "labels": "x"}, {"sentences": "b", "labels": "y"}]},
     {"test": [{"sentences": ["a", "b"], "labels": [0, 1]}, {"sentences": ["c", "d"], "labels": [1, 0]}]},
     {"test": [{"sentence1": "a", "sentence2": "b", "score": 0.5}]},
@@ -34,7 +41,7 @@ SHAPES = [
 
 def _written(rows, suffix):
     rows = rows if isinstance(rows, list) else [rows]
-    if suffix == ".jsonl":
+    if suffix in (".jsonl", ".ndjson", ".json"):
         return b"".join(json_bytes(row) + b"\n" for row in rows)
     rows = [row for row in rows if isinstance(row, dict)]
     if suffix == ".parquet":
@@ -70,17 +77,23 @@ def task(draw):
             )
         )
         files[place] = draw(damaged(content, 2)) if stem == broken else content
+        if draw(st.integers(0, 5)) == 0:
+            files[f"{place}.gz"] = draw(damaged(gzip.compress(files.pop(place)), 1))
+    if "qrels" in tables and draw(st.integers(0, 2)) == 0:
+        files = {place: content for place, content in files.items() if "qrels" not in place}
+        form = draw(st.sampled_from(["qrels.txt", "qrels.trec", "qrels.tsv", "qrels.csv", "test.qrels"]))
+        files[form] = draw(damaged(b"q 0 a 1\nr\t0\tb\t2\nq,a,1\n", 2))
     return files
 
 
 @profile
-@given(task())
-def test_task_folder(folder, files):
+@given(task(), st.booleans())
+def test_task_folder(folder, files, skip):
     for place, content in files.items():
         (folder / place).parent.mkdir(exist_ok=True)
         (folder / place).write_bytes(content)
     with only_our_errors("test_task_folder", folder):
-        for found in read_folder(folder):
+        for found in read_folder(folder, skip_bad_rows=skip):
             check(found)
     for path in folder.iterdir():
         shutil.rmtree(path) if path.is_dir() else path.unlink()

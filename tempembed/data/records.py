@@ -1,0 +1,141 @@
+"""The rows of one file, whatever its format: the one reader of pairs, of tasks and of texts.
+
+Every cell of CSV and TSV is text. Values of JSON and Parquet come as they are; `values` says what they are taken for.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from tempembed.data.bounds import is_packed, open_bytes, open_parquet, parquet_batches
+from tempembed.data.delimited import other_separator, separated_records
+from tempembed.data.encoding import START_BYTES, is_utf16
+from tempembed.data.faults import BadRow
+from tempembed.data.json_lines import byte_lines, json_records
+from tempembed.data.values import python_rows
+from tempembed.data.wording import first_line, shown
+from tempembed.errors import UserError
+
+SUFFIXES = (".parquet", ".jsonl", ".ndjson", ".json", ".csv", ".tsv")
+"""Of files of rows; each may be packed too, as .jsonl.gz."""
+JSON = (".jsonl", ".ndjson", ".json")
+DELIMITERS = {".csv": ",", ".tsv": "\t"}
+TEXT = "text"
+"""The column of a .txt file: its lines."""
+BATCH_ROWS = 4096
+
+Record = tuple[int, int, dict[str, Any] | BadRow]
+"""Row (from 1; header and blank lines not counted), line (0: the file has no lines), and values or what is wrong."""
+
+
+def kind_of(path: Path) -> str:
+    """The suffix that says the format, in small letters and without .gz.
+
+    >>> kind_of(Path("pairs.JSONL.gz"))
+    '.jsonl'
+    """
+    return Path(path.stem).suffix.lower() if is_packed(path) else path.suffix.lower()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """An open file of rows."""
+
+    names: list[str] | None
+    """Of its columns; None: each line of JSON names its own."""
+    rows: Callable[[Sequence[str]], Iterator[Record]]
+    """All rows, once; Parquet reads no other columns than those that are named."""
+    types: pa.Schema | None = None
+    """Of the columns of Parquet."""
+    hint: str = ""
+    """For messages: another separator that the columns seem to have."""
+
+
+@contextmanager
+def open_table(path: Path, *, kept: bool) -> Iterator[Table]:
+    """A file by the format that its name says.
+
+    Args:
+        path: ends in one of `SUFFIXES` or in .txt, perhaps with .gz.
+        kept: whether the caller keeps all rows, or one at a time.
+
+    Raises:
+        UserError: no plain file, not UTF-8 but UTF-16, damaged, too large.
+    """
+    kind = kind_of(path)
+    if kind == ".parquet":
+        with open_parquet(path) as parquet:
+            schema = parquet.file.schema_arrow
+            batches = partial(parquet_batches, parquet, rows=BATCH_ROWS, kept=kept)
+            yield Table(
+                names=schema.names,
+                types=schema,
+                rows=lambda names: _batch_rows(batches(list(names)), names, path),
+            )
+        return
+    check_utf8_file(path)
+    if kind in DELIMITERS:
+        with closing(separated_records(path, DELIMITERS[kind], kept=kept)) as records:
+            _, header = next(records, (1, []))
+            hint = other_separator(header, DELIMITERS[kind])
+            yield Table(names=header, rows=lambda _: _cell_rows(records, header), hint=hint)
+    elif kind in JSON:
+        yield Table(names=None, rows=lambda _: _numbered(json_records(path, kept=kept)))
+    else:
+        yield Table(names=[TEXT], rows=lambda _: _numbered(_line_texts(path, kept=kept)))
+
+
+def check_utf8_file(path: Path) -> None:
+    """Raise UserError if a file of text is UTF-16."""
+    if is_utf16(first_bytes(path)):
+        raise UserError(f"{path}: expected UTF-8 text, got UTF-16: save it again as UTF-8")
+
+
+def first_bytes(path: Path) -> bytes:
+    """The bytes that show how a file is encoded, unpacked."""
+    with open_bytes(path, kept=False) as file:
+        return file.read(START_BYTES)
+
+
+def _numbered(records: Iterator[tuple[int, dict[str, Any] | BadRow]]) -> Iterator[Record]:
+    for row, (line, values) in enumerate(records, start=1):
+        yield row, line, values
+
+
+def _line_texts(path: Path, *, kept: bool) -> Iterator[tuple[int, dict[str, Any] | BadRow]]:
+    for line, content in byte_lines(path, kept=kept):
+        if isinstance(content, BadRow):
+            yield line, content
+        else:
+            yield line, {TEXT: content.decode("utf-8", "surrogateescape").rstrip("\r\n")}
+
+
+def _cell_rows(records: Iterator[tuple[int, list[str]]], header: list[str]) -> Iterator[Record]:
+    for row, (line, cells) in enumerate(records, start=1):
+        if len(cells) == len(header):
+            yield row, line, dict(zip(header, cells, strict=True))
+        else:
+            found = f"{len(cells)}, the first {shown(cells[0])}"
+            todo = "quote cells that hold the separator"
+            expected = f"{len(header)} cells as in the header"
+            yield row, line, BadRow("wrong number of cells", expected, found, todo)
+
+
+def _batch_rows(batches: Iterator[pa.Table], names: Sequence[str], path: Path) -> Iterator[Record]:
+    row = 0
+    for batch in batches:
+        try:
+            values = list(python_rows(batch, names))
+        except (pa.ArrowException, ValueError, OverflowError) as error:  # years beyond 9999
+            raise UserError(
+                f"{path}: expected values that can be read, got others from row {row + 1} on "
+                f"({first_line(error)}): write them as text"
+            ) from error
+        for each in values:
+            row += 1
+            yield row, 0, each
