@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from tempembed.encoders.static import NO_PROMPTS
 from tempembed.errors import UserError
 from tempembed.evaluation.evaluate import evaluate
 from tempembed.evaluation.folder import FolderTask, read_folder
@@ -21,7 +22,7 @@ from tests.evaluation.test_mteb import Counting
 class Encoder(Counting):
     """That of mteb's tests, which also takes an empty text."""
 
-    prompts = {}
+    notes, prompts = (), NO_PROMPTS
 
     def embed(self, texts, *rest, **more):
         return super().embed([text or "empty" for text in texts], *rest, **more)
@@ -350,7 +351,7 @@ def test_empty_documents_are_kept_and_empty_queries_are_not(read):
     assert task.columns["queries"] == {"id": ["q", "s"], "text": ["one", "three"]}
     assert task.relevant == {"q": {"a": 1}, "s": {"b": 1}}
     assert "left out 1 queries without text" in said
-    assert to_ours(folder_task(task), {})[0].documents == ["Head", "", "", "body"]
+    assert to_ours(folder_task(task), NO_PROMPTS)[0].documents == ["Head", "", "", "body"]
 
 
 def test_a_document_that_is_there_twice_counts_once(read):
@@ -453,10 +454,10 @@ def test_our_score_of_a_wild_folder_is_mtebs(read, tmp_path):
     }
     by_hand = folder_task(FolderTask("wild", "retrieval", columns, relevant))
     store = EmbeddingStore(tmp_path / "cache", Encoder())
-    theirs = mteb_scores([by_hand], store, name="a", prompts={}, output=tmp_path / "mteb")["wild"]
-    ours = evaluate(to_ours(folder_task(task), {}), store.embed, model="m", specs=lambda full: []).report[
-        "scores"
-    ][0]
+    theirs = mteb_scores([by_hand], store, name="a", prompts=NO_PROMPTS, output=tmp_path / "mteb")["wild"]
+    ours = evaluate(
+        to_ours(folder_task(task), NO_PROMPTS), store.embed, model="m", specs=lambda full: []
+    ).report["scores"][0]
     assert ours["score"] == pytest.approx(theirs, abs=1e-4)
     assert 0.05 < theirs < 0.999
 
@@ -467,9 +468,11 @@ def test_two_labels_are_measured_by_mteb_too(read, tmp_path, labels):
     rows = [{"text": f"line {i} topic{i % 2}", "label": labels[i % 2]} for i in range(60)]
     task, _ = read({"train.jsonl": lines(*rows[:40]), "test.jsonl": lines(*rows[40:])})
     store = EmbeddingStore(tmp_path / "cache", Encoder())
-    theirs = mteb_scores([folder_task(task)], store, name="a", prompts={}, output=tmp_path / "mteb")["task"]
+    theirs = mteb_scores([folder_task(task)], store, name="a", prompts=NO_PROMPTS, output=tmp_path / "mteb")[
+        "task"
+    ]
     ours = evaluate(
-        to_ours(folder_task(task), {}), store.embed, model="m", specs=lambda full: [], raw=True
+        to_ours(folder_task(task), NO_PROMPTS), store.embed, model="m", specs=lambda full: [], raw=True
     ).report["scores"][0]
     assert ours["raw_score"] == pytest.approx(theirs, abs=1e-4)
 
