@@ -333,7 +333,9 @@ def test_a_label_of_query_and_document_stays_a_label(read):
     rows = [{"query": f"q{i}", "document": f"d{i}", "label": i % 2} for i in range(4)]
     pairs, said = read(*rows)
     assert pairs.labels == ["0", "1", "0", "1"]
-    assert "labels 0 and 1 are taken for classes of documents: where 0 means a wrong document, call the" in said
+    assert (
+        "labels 0 and 1 are taken for classes of documents: where 0 means a wrong document, call the" in said
+    )
 
 
 # Advice
@@ -361,6 +363,7 @@ def test_a_label_of_query_and_document_stays_a_label(read):
         ),
         ({"_id": "1", "text": "t"}, "rename the columns"),
         ({"label": "x", "text": "t"}, "rename the columns"),
+        ({"premise": "a", "hypothesis": "b", "label": "neutral"}, "rename the columns"),
         ({"one": "a", "two": "b"}, "rename 'one' to 'query' and 'two' to 'document'"),
     ],
 )
