@@ -130,15 +130,15 @@ _NO_TEXT = re.compile(
     r"(^|[\W_])(ids?|idx|index|[dqpc]ids?|uuid|guid|key|hash|md5|no|nr|num|number|count|len|length|tokens|ur[il]s?|"
     r"links?|date|time|timestamp|year|lang|language|locale|split|fold|source|type|kind|category|topic|domain|prompts?|"
     r"instructions?|instruct|system|scores?|labels?|ratings?|grades?|ranks?|weights?|similarity|relevance|probs?|"
-    r"probability|confidence|negatives?|neg|metadata|meta|model|user|author|version|status|tags?|row|line)([\W_]|$)"
+    r"probability|confidence|negatives?|neg|metadata|meta|model|user|author|version|status|tags?|row|line|premise|hypothesis)([\W_]|$)"
     r"|(doc|document|query|corpus|passage|question|answer|pair|row)_?ids?$",
     re.IGNORECASE,
 )
 _MEANS = {
-    QUERY: re.compile(r"(^|[\W_])(query|queries|questions?|ask|search|anchor|premise|sentence1|text1)([\W_]|$)", re.I),
+    QUERY: re.compile(r"(^|[\W_])(query|queries|questions?|ask|search|anchor|sentence1|text1)([\W_]|$)", re.I),
     DOCUMENT: re.compile(
         r"(^|[\W_])(answers?|repl(y|ies)|responses?|documents?|docs?|passages?|contexts?|text|content|body|positives?|"
-        r"outputs?|completions?|hypothesis|sentence2|text2)([\W_]|$)",
+        r"outputs?|completions?|sentence2|text2)([\W_]|$)",
         re.I,
     ),
 }  # fmt: skip

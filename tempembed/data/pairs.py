@@ -125,23 +125,28 @@ def read_pairs(
     if duplicates := int((~distinct).sum()):
         faults.reasons[_DUPLICATE] += duplicates
         table = table.filter(pa.array(distinct))
-    if faults.unread:
-        say(f"{source}: columns that are not read: {quoted(faults.unread)}")
-    if {"0", "1"}.issuperset(table[LABEL].unique().to_pylist()):
-        say(
-            f"{source}: labels 0 and 1 are taken for classes of documents: where 0 means a wrong document, call the "
-            f"columns sentence1, sentence2 and label"
-        )
-    if faults.right_negatives:
-        say(
-            f"{source}: left out {faults.right_negatives} hard negatives that are right answers of their own row"
-        )
+    _say_notes(table, source, faults, say)
     return Pairs(
         table=_without_empty_columns(table),
         source=source,
         num_skipped=faults.reasons.total(),
         skip_reasons=dict(faults.reasons),
     )
+
+
+def _say_notes(table: pa.Table, source: str, faults: Faults, say: Callable[[str], None]) -> None:
+    """What is no fault, and a user should know."""
+    if faults.unread:
+        say(f"{source}: columns that are not read: {quoted(faults.unread)}")
+    if faults.right_negatives:
+        say(
+            f"{source}: left out {faults.right_negatives} hard negatives that are right answers of their own row"
+        )
+    if {"0", "1"}.issuperset(table[LABEL].unique().to_pylist()):
+        say(
+            f"{source}: labels 0 and 1 are taken for classes of documents: where 0 means a wrong document, call the "
+            f"columns sentence1, sentence2 and label"
+        )
 
 
 def _require_pairs(table: pa.Table, source: str, faults: Faults) -> None:

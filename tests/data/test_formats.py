@@ -363,6 +363,7 @@ def test_a_label_of_query_and_document_stays_a_label(read):
         ),
         ({"_id": "1", "text": "t"}, "rename the columns"),
         ({"label": "x", "text": "t"}, "rename the columns"),
+        ({"premise": "a", "hypothesis": "b", "label": "neutral"}, "rename the columns"),
         ({"one": "a", "two": "b"}, "rename 'one' to 'query' and 'two' to 'document'"),
     ],
 )
