@@ -8,6 +8,7 @@ from typing import Any
 
 from tempembed.console import first_signal, progress_line, say
 from tempembed.errors import UserError
+from tempembed.places import with_places
 from tempembed.run_folder import hold
 from tempembed.settings import TrainSettings
 from tempembed.untrusted import check_place
@@ -22,9 +23,9 @@ class Run(TrainSettings):
 
     @property
     def settings(self) -> TrainSettings:
-        """The run without where it is kept."""
+        """The run without where it is kept; what it reads has absolute paths."""
         names = [field.name for field in dataclasses.fields(TrainSettings)]
-        return TrainSettings(**{name: getattr(self, name) for name in names})
+        return with_places(TrainSettings(**{name: getattr(self, name) for name in names}))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +40,8 @@ class Train(Run):
     """
 
     resume: bool = False
-    """Go on from the newest checkpoint in --output; the other settings must be the same."""
+    """Go on from the newest checkpoint in --output; what changes the result must be the same: the content of the data and of the
+    encoder, the objective, the optimiser, the seed and the steps."""
     stop_after: int | None = None
     """Stop at this step with a checkpoint, as if interrupted; go on with --resume."""
 
