@@ -53,8 +53,8 @@ CAUSES: tuple[tuple[str, str], ...] = (
     (r"[Rr]un (with id=|')\S+ not found|Run \S+ not found",
      "a run, it was deleted for good; restore MLflow's data, or train and register again"),
     (r"must be in the 'active' state", "a run or an experiment, it was deleted; restore it (mlflow experiments restore, or in the page)"),
-    (r"No such artifact|No such file or directory|NoSuchKey|NoSuchBucket",
-     "files of a run in the artifact store, they are not there; restore them, or train and register again"),
+    (r"Failed to download artifacts|No such artifact|No such file or directory|NoSuchKey|NoSuchBucket",
+     "files of a run in the artifact store, they are not there ({line}); restore them, or train and register again"),
     (r"Invalid url|InvalidURL|Failed to parse|No host supplied|Could not parse", "an address such as http://host:5000, got another; correct it"),
 )  # fmt: skip
 """What an error says, and what was expected, got and is to be done. The first that fits counts."""
@@ -106,7 +106,8 @@ def cause(error: BaseException) -> str | None:
     )
     for pattern, why in CAUSES:
         if re.search(pattern, text, re.MULTILINE):
-            return why.replace("{tables}", _tables(text)) + (f" ({line})" if is_told else "")
+            why = why.replace("{tables}", _tables(text)).replace("{line}", line)
+            return f"{why} ({line})" if is_told and line not in why else why
     return f"MLflow to answer, got {line}; see its log"
 
 

@@ -181,7 +181,7 @@ def check_server(uri: str, experiment: str) -> None:
     if uri.startswith(SQLITE) and not Path(uri.removeprefix(SQLITE)).exists():
         return  # it will be made
     with answered(uri):
-        check_database(uri)
+        check_database(uri, write=True)
         _experiment(MlflowClient(uri), uri, experiment)
 
 
@@ -231,7 +231,7 @@ def start_run(
     if identity:
         check_name(identity, "run's id")
     with answered(uri):
-        check_database(uri)
+        check_database(uri, write=True)
         client = MlflowClient(uri)
         experiment_id = _experiment(client, uri, experiment) or client.create_experiment(
             experiment, _artifacts(uri)

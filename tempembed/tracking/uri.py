@@ -37,7 +37,7 @@ def check_uri(uri: str) -> str:
         uri = f"{SQLITE}{Path(uri).expanduser().absolute()}"
     elif scheme.partition("+")[0] not in SCHEMES:
         raise UserError(
-            f"MLflow at {redact(uri)}: expected {', '.join(SCHEMES)}://… or the path of an SQLite file, got {scheme}://"
+            f"MLflow at {redact(uri)}: expected {', '.join(SCHEMES)}://… or the path of an SQLite file, got {scheme}://; correct it"
         )
     if uri.startswith(("http://", "https://")):
         _check_host(uri)
@@ -50,14 +50,27 @@ def check_uri(uri: str) -> str:
     return uri
 
 
-def check_database(uri: str) -> None:
-    """Connect once to a database that is a server, and raise what went wrong; MLflow would try for minutes, page by page."""
+def check_database(uri: str, *, write: bool = False) -> None:
+    """Connect once, and raise what its driver raises; MLflow would try for minutes, and print each failure.
+
+    Args:
+        uri: as `check_uri` gives it.
+        write: whether it must be one that can be written; asked of SQLite, whose file may be read-only.
+    """
+    if uri.startswith(SQLITE):
+        path = Path(uri.removeprefix(SQLITE).partition("?")[0])
+        path.parent.mkdir(parents=True, exist_ok=True)
+        sqlite3.connect(path).close()
+        if write and not os.access(path, os.W_OK):
+            raise sqlite3.OperationalError("attempt to write a readonly database")
     parts = urlsplit(uri)
     kind = parts.scheme.partition("+")[0]
     if kind not in DATABASE_PORTS:
         return
     if parts.hostname:
-        socket.create_connection((parts.hostname, parts.port or DATABASE_PORTS[kind]), CONNECT_SECONDS).close()
+        socket.create_connection(
+            (parts.hostname, parts.port or DATABASE_PORTS[kind]), CONNECT_SECONDS
+        ).close()
     with create_engine(uri, poolclass=NullPool).connect():
         pass
 
