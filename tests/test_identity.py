@@ -25,6 +25,7 @@ from tempembed.identity import (
 from tempembed.prepare import prepare
 from tempembed.settings import TrainSettings
 from tempembed.training import train
+from tests.conftest import make_rows
 
 FACTS = Facts(data="aa", encoder="static", width=64, sizes=(320,))
 BASE = TrainSettings(width=64, batch_size=32, steps=20)
@@ -184,17 +185,14 @@ def test_a_run_goes_on_under_other_spellings_to_the_same_bits(base, data_dir, tm
     assert (parts / "trained.json").stat().st_mtime_ns == stamp
 
 
-def test_other_data_under_the_same_name_is_refused(base, data_dir, tmp_path):
-    path = tmp_path / "pairs.parquet"
-    shutil.copy(data_dir / "train.parquet", path)
+def test_other_data_under_the_same_name_is_refused(base, tmp_path):
+    path = tmp_path / "pairs.jsonl"
     settings = dataclasses.replace(base, data=str(path))
+    path.write_text("\n".join(map(json.dumps, make_rows(320))))
     train(settings, prepare(settings), tmp_path / "run", quiet, stop_after=5)
-    other = tmp_path / "other.jsonl"
-    rows = [{"query": f"open the {i:x}", "document": f"def open_{i:x}(): pass"} for i in range(320)]
-    other.write_text("\n".join(map(json.dumps, rows)))
-    changed = dataclasses.replace(base, data=str(other))
+    path.write_text("\n".join(map(json.dumps, make_rows(320, seed=1))))
     with pytest.raises(UserError, match=r"content of --data: '\w{16}' there, '\w{16}' here; use the same"):
-        train(changed, prepare(changed), tmp_path / "run", quiet, resume=True)
+        train(settings, prepare(settings), tmp_path / "run", quiet, resume=True)
 
 
 def test_a_resume_that_is_refused_leaves_the_trained_model_as_it_is(base, tmp_path):
