@@ -13,6 +13,8 @@ from ray_jobs.metrics import Reading, measured, tell
 from ray_jobs.queue import is_unfinished
 from ray_jobs.run import ERROR, LOST, NOTES, STOP
 from tempembed.console import progress_line
+from tempembed.disk import full_disk
+from tempembed.errors import LostError
 from tempembed.evaluation.trained import REPORT
 from tempembed.objective import parse_objective, parse_terms
 from tempembed.search.goals import goal_values
@@ -153,7 +155,8 @@ class Board(tune.Callback):
     def _why_lost(self, name: str) -> str:
         path = self._ledger.trial_folder(name) / LOST
         said = path.read_text() if path.exists() else ""  # empty: it met a full disk too
-        return said or self._reasons.get(name) or "its processes died; the Ray dashboard has their logs"
+        died = LostError("its processes died; the Ray dashboard has their logs")
+        return said or self._reasons.get(name) or str(full_disk(died, (self._ledger.folder,)) or died)
 
     def give_up(self) -> None:
         """Trials that could not go on again and again failed; the same command tries them once more."""

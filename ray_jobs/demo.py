@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -19,12 +20,15 @@ from typing import Annotated
 
 import tyro
 
+from ray_jobs.connect import check_jobs_server
 from ray_jobs.local_stack import environment, start, stop
 from tempembed.console import run, say
 from tempembed.errors import UserError
+from tempembed.places import INPUTS, located, output_place
 from tempembed.redact import redact, redact_flag
 from tempembed.run_folder import hold
 from tempembed.settings import INSTALLED_CODE
+from tempembed.tracking.mlflow import check_server
 
 BYTES = 128
 STOP_SECONDS = 130
@@ -43,13 +47,13 @@ class Demo:
     stop: bool = False
     """Only stop what an earlier --keep left running."""
     sweep: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
-    """After --: flags of ray_jobs.tune, e.g. -- --objectives infonce:0.06 mrl:0.06 --epochs 1."""
+    """After --: flags of ray_jobs.tune, e.g. -- --objectives infonce:0.06 mrl:0.06 --epochs 1. Paths are those from here."""
 
 
 def main() -> None:
     """Entry point."""
     demo = tyro.cli(Demo, prog="python -m ray_jobs.demo", description=__doc__)
-    output = Path(demo.output).absolute()
+    output = output_place("--output", demo.output)
     folder = output.parent / "stack"
     if demo.stop:
         stop_kept(folder)
@@ -58,13 +62,19 @@ def main() -> None:
     def interrupted(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
+    ray_url, mlflow_url = os.environ.get("RAY_ADDRESS"), os.environ.get("MLFLOW_TRACKING_URI")
+    sweep = located_flags(demo.sweep)
+    flags = dict(itertools.pairwise(sweep))
+    if ray_url:
+        check_jobs_server(ray_url)
+    if mlflow_url:
+        check_server(mlflow_url, flags.get("--experiment", "tempembed"))
     held = hold(folder, "stack")
     for number in (signal.SIGTERM, signal.SIGHUP):  # SIGHUP: the terminal is gone; nohup ignores it
         if signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, interrupted)
     stop_kept(folder)
     began = time.monotonic()
-    ray_url, mlflow_url = os.environ.get("RAY_ADDRESS"), os.environ.get("MLFLOW_TRACKING_URI")
     say(
         "starting "
         + (" and ".join(n for n, u in (("Ray", ray_url), ("MLflow", mlflow_url)) if not u) or "nothing")
@@ -77,9 +87,8 @@ def main() -> None:
         env = dict(os.environ) if ray_url else environment(Path(stack.token_path))
         ray_url, mlflow_url = ray_url or stack.ray_url, mlflow_url or stack.mlflow_url
         say(f"Ray dashboard {ray_url}   MLflow {redact(mlflow_url)}")
-        submit(ray_url, mlflow_url, output, demo.sweep, env)
+        submit(ray_url, mlflow_url, output, sweep, env)
         say(f"report:  {output / 'report.html'}\ntrials:  {output / 'trials.json'}")
-        flags = dict(itertools.pairwise(demo.sweep))
         answer(output, mlflow_url, flags.get("--data", INSTALLED_CODE))
         say(f"finished in {time.monotonic() - began:.0f} s")
         keep = demo.keep and bool(stack.processes)
@@ -95,6 +104,21 @@ def main() -> None:
             stop(stack.processes)
             (folder / "stack.json").unlink(missing_ok=True)
         held.close()
+
+
+def located_flags(flags: Sequence[str]) -> tuple[str, ...]:
+    """Flags of a sweep with absolute paths of what it reads: its job starts in another folder.
+
+    >>> located_flags(("--data", "/", "--encoder=static"))
+    ('--data', '/', '--encoder', 'static')
+    """
+    parts: list[str] = []
+    for flag in flags:
+        name, equals, value = flag.partition("=")
+        parts += [name, value] if equals and flag.startswith("--") else [flag]
+    reads = {f"--{name}" for name in INPUTS} | {f"--{name.replace('_', '-')}" for name in INPUTS}
+    before = ("", *parts)
+    return tuple(located(part) if name in reads else part for name, part in zip(before, parts, strict=False))
 
 
 def submit(ray_url: str, mlflow_url: str, output: Path, flags: tuple[str, ...], env: dict[str, str]) -> None:

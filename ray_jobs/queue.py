@@ -6,6 +6,7 @@ from typing import Any
 from ray.tune.search import Searcher
 
 from ray_jobs.run import STOP
+from tempembed.identity import RESUMABLE_SETTINGS
 from tempembed.search.ledger import Ledger
 from tempembed.search.study import Study
 from tempembed.settings import TrainSettings
@@ -40,11 +41,18 @@ def is_unfinished(record: dict[str, Any]) -> bool:
     return record["status"] == "RUNNING" or (record["status"] == "FAILED" and record.get("lost", False))
 
 
-def unfinished(ledger: Ledger) -> Iterator[dict[str, Any]]:
-    """Trials that were begun and did not come to an end of their own; they go on from their newest checkpoints."""
+def unfinished(ledger: Ledger, base: TrainSettings) -> Iterator[dict[str, Any]]:
+    """Trials that were begun and did not come to an end of their own; they go on from their newest checkpoints.
+
+    Args:
+        ledger: has them.
+        base: of the sweep as it is asked for now: what may change of a run is taken from it, such as where its data is.
+    """
+    names = ("encoder", *(name for group in RESUMABLE_SETTINGS.values() for name in group))
+    now = {name: value for name, value in base.to_dict().items() if name in names}
     for record in filter(is_unfinished, ledger.records()):
         (ledger.trial_folder(record["name"]) / STOP).unlink(missing_ok=True)
-        yield {"name": record["name"], "settings": record["settings"], "resume": True}
+        yield {"name": record["name"], "settings": {**record["settings"], **now}, "resume": True}
 
 
 def grid(ledger: Ledger, settings: dict[str, TrainSettings]) -> Iterator[dict[str, Any]]:

@@ -1,6 +1,6 @@
 """The paper, reproduced: its objectives and what its reviewers missed, with several seeds; its claims tested; one report.
 
-ray job submit -- python -m ray_jobs.reproduce --preset quick --output results/reproduction
+ray job submit -- python -m ray_jobs.reproduce --preset quick --output /shared/reproduction
 """
 
 import os
@@ -15,10 +15,11 @@ from typing import Literal
 
 import tyro
 
-from ray_jobs.connect import connect
 from ray_jobs.run import PreparedData, apart
-from ray_jobs.tune import Sweep, sweep_trials
+from ray_jobs.sweep import Sweep
+from ray_jobs.tune import sweep_trials
 from tempembed.console import run
+from tempembed.places import output_place, with_places
 from tempembed.reproduction.presets import PRESETS, Preset, settings
 from tempembed.settings import INSTALLED_CODE
 
@@ -55,9 +56,8 @@ class Reproduce:
 
 def main() -> None:
     """Entry point."""
-    command = tyro.cli(Reproduce, prog="python -m ray_jobs.reproduce", description=__doc__)
-    preset, output = PRESETS[command.preset]().of(*command.encoders), Path(command.output).absolute()
-    connect()
+    command = with_places(tyro.cli(Reproduce, prog="python -m ray_jobs.reproduce", description=__doc__))
+    preset, output = PRESETS[command.preset]().of(*command.encoders), output_place("--output", command.output)
     folders, prepared = [], []
     for encoder, overrides in preset.encoders.items():
         sweep = Sweep(

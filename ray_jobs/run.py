@@ -21,10 +21,12 @@ from ray._private.state import available_resources_per_node
 from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer
 
+from ray_jobs.connect import temporary_folder
 from ray_jobs.process_group import NodeTorchConfig
 from tempembed.compression.spec import ALIAS_BUDGETS
-from tempembed.disk import is_full
+from tempembed.disk import full_disk, is_full
 from tempembed.errors import LostError, SilentRankError, UserError
+from tempembed.identity import Facts, count_steps
 from tempembed.names import check_name
 from tempembed.settings import TrainSettings
 
@@ -198,6 +200,10 @@ class PreparedData:
     """Of the encoder before training."""
     num_steps: int
     """Of a run."""
+    facts: Facts
+    """What the data and the encoder are, by content."""
+    test: str
+    """Fingerprint of the test; empty without one."""
 
 
 def apart(function: Callable[..., Result], *arguments: Any) -> Result:
@@ -240,16 +246,18 @@ def prepare_apart(settings: TrainSettings) -> PreparedData:
 def _prepare(settings: TrainSettings) -> PreparedData:
     from tempembed.evaluation.trained import KINDS
     from tempembed.prepare import initial_encoder, prepare
-    from tempembed.training import count_steps
 
     prepared = prepare(settings, lambda line: print(line, flush=True))
     test = prepared.evaluation()
+    facts = Facts.of(prepared, settings, initial_encoder(settings, prepared))
     return PreparedData(
         folder=prepared.folder,
         meta=prepared.meta,
         kinds=tuple(task.kind for task in test[0].tasks(KINDS)) if test else (),
-        width=initial_encoder(settings, prepared).width,
-        num_steps=count_steps(settings, prepared.meta["num_pairs"]),
+        width=facts.width,
+        num_steps=count_steps(settings, facts),
+        facts=facts,
+        test=test[0].fingerprint if test else "",
     )
 
 
@@ -419,6 +427,7 @@ def fit(
     )
     torch_config = NodeTorchConfig(timeout_s=collective_timeout)
     size = num_workers if min_workers is None else min_workers, cpus_per_worker, use_gpu
+    written = (output, storage, temporary_folder())
     for tries_left in reversed(range(START_TRIES)):
         if not await_room(*size, (output / STOP).exists):
             return
@@ -437,11 +446,18 @@ def fit(
             # another one was faster: there is room for both, one after the other
             if _had_no_room(error) and tries_left and _places(_nodes(), *size[1:]) >= size[0]:
                 continue
+            if not _says_why(error) and (full := full_disk(LostError(reason(error)), written)):
+                raise full from error
             raise (LostError if is_lost(error) else UserError)(reason(error)) from error
         except ray.exceptions.RayActorError as error:
-            raise LostError(
+            lost = LostError(
                 f"Ray Train's controller died ({type(error).__name__}); the dashboard has its log"
-            ) from error
+            )
+            raise full_disk(lost, written) or lost from error
+        except Exception as error:  # of what Train reads and writes of its own
+            if full := full_disk(error, written):
+                raise full from error
+            raise
 
 
 def _wait_for(trainer: TorchTrainer) -> None:
@@ -488,6 +504,8 @@ def fit_here(
         work.train(tell)
         work.measure()
     except Exception as error:
+        if full := full_disk(error, (output, temporary_folder())):
+            raise full from error
         kind = LostError if isinstance(error, LostError) or is_full(error) else UserError
         raise kind(f"{type(error).__name__}: {str(error).strip()}") from error
 
@@ -507,6 +525,12 @@ def is_lost(error: ray.train.TrainingFailedError) -> bool:
         return True
     causes = [_cause(failure) for failure in failures.values()]
     return any(_is_loss(cause) or isinstance(cause, LostError) or is_full(cause) for cause in causes)
+
+
+def _says_why(error: ray.train.TrainingFailedError) -> bool:
+    """Whether a worker ended with an error of ours that names its cause."""
+    causes = map(_cause, (getattr(error, "worker_failures", None) or {}).values())
+    return any(isinstance(cause, UserError | SilentRankError) for cause in causes)
 
 
 def _had_no_room(error: ray.train.TrainingFailedError) -> bool:

@@ -1,6 +1,6 @@
 """Train one encoder on Ray Train workers.
 
-ray job submit --working-dir . -- python -m ray_jobs.train --objective tempaggmrl --num-workers 2 --output runs/one
+ray job submit -- python -m ray_jobs.train --objective tempaggmrl --num-workers 2 --output /shared/runs/one
 
 A run is its settings and its folder: the same command again goes on where the last one ended, however it ended.
 """
@@ -10,25 +10,39 @@ import os
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import tyro
 
-from ray_jobs.connect import connect
+from ray_jobs.connect import connect, temporary_folder
 from ray_jobs.metrics import RunMetrics, measured, tell, tell_depth
 from ray_jobs.progress import Progress, followed
-from ray_jobs.run import STOP, check_batch, check_capacity, check_cpus, check_least, fit, prepare_apart
+from ray_jobs.run import (
+    STOP,
+    PreparedData,
+    check_batch,
+    check_capacity,
+    check_cpus,
+    check_least,
+    fit,
+    prepare_apart,
+)
 from tempembed.commands.train import Run
 from tempembed.console import first_signal, run
+from tempembed.disk import blamed_on_disk
 from tempembed.errors import UserError
 from tempembed.evaluation.trained import REPORT
+from tempembed.identity import Facts, differences, restored_settings, run_identity, settings_identity
 from tempembed.names import check_name
+from tempembed.places import cache_dir, output_place
 from tempembed.redact import refuse_secret
 from tempembed.report.table import score_table
 from tempembed.run_folder import SPOOL, RunFolder
 from tempembed.settings import TrainSettings
+from tempembed.tracking.courier import Courier
 from tempembed.tracking.spool import Spool
+from tempembed.untrusted import check_place
 
 PROGRESS = "progress.log"
 STOPPING = "stopping with a checkpoint; the same command goes on from here, again to stop at once"
@@ -70,7 +84,8 @@ class RayTrain(Run):
 def main() -> None:
     """Entry point."""
     command = tyro.cli(RayTrain, prog="python -m ray_jobs.train", description=__doc__)
-    output = Path(command.output).absolute()
+    output = output_place("--output", command.output)
+    check_place(cache_dir(), "$TEMPEMBED_CACHE")
     least = command.num_workers if command.min_workers is None else command.min_workers
     for num in range(least, command.num_workers + 1):
         check_batch(command.settings, num)
@@ -79,21 +94,53 @@ def main() -> None:
             f"--min-workers {least}: expected at most --num-workers {command.num_workers}; lower it"
         )
     refuse_secret("--mlflow-uri", command.mlflow_uri)
+    if uri := command.mlflow_uri or os.environ.get("MLFLOW_TRACKING_URI"):
+        from tempembed.tracking.mlflow import check_server
+
+        check_server(uri, command.experiment)
     folder = RunFolder(output)
     folder.lock()
     there = None if command.fresh else folder.settings()
     identity = there["id"] if there and "id" in there else uuid4().hex
-    of_run = {"id": identity, "settings": command.settings.to_dict()}
     if there:  # refuse before the work of preparing
-        folder.open({**there, **of_run}, defaults=TrainSettings().to_dict())
+        folder.refuse(_unlike(command, None, there))
     (output / STOP).unlink(missing_ok=True)
     connect()
+    with blamed_on_disk(output, cache_dir(), temporary_folder()):
+        _train(command, folder, identity, uri)
+
+
+def _unlike(command: RayTrain, prepared: PreparedData | None, there: dict[str, Any]) -> str:
+    """What makes the run that is there another one; without data, what can be told before it is read."""
+    stored = restored_settings(there.get("settings") or {})
+    if prepared is None:
+        return differences(settings_identity(stored), settings_identity(command.settings))
+
+    def identity(settings: TrainSettings, facts: Facts) -> dict[str, Any]:
+        only_worker_knows = command.use_gpu and settings.precision == "auto"
+        bfloat16 = None if only_worker_knows else settings.precision == "bfloat16"
+        return run_identity(settings, facts, bfloat16=bfloat16)
+
+    before = identity(stored, prepared.facts.restored(there, stored))
+    return differences(before, identity(command.settings, prepared.facts))
+
+
+def _train(command: RayTrain, folder: RunFolder, identity: str, uri: str | None) -> None:
+    """The run, from its data to its report."""
+    output, least = folder.folder, command.num_workers if command.min_workers is None else command.min_workers
     check_capacity(least, command.cpus_per_worker, command.use_gpu)
     prepared = prepare_apart(command.settings)
-    data = {"fingerprint": prepared.meta["fingerprint"]}
-    goes_on = folder.open(of_run | data, defaults=TrainSettings().to_dict() | data, fresh=command.fresh)
-    if goes_on:
+    tested = (folder.settings() or {}).get("test", prepared.test)
+    content = {
+        "id": identity,
+        "settings": command.settings.to_dict(),
+        **prepared.facts.noted(),
+        "test": prepared.test,
+    }
+    if folder.open(content, unlike=partial(_unlike, command, prepared), fresh=command.fresh):
         print(f"going on with {output}", flush=True)
+        if tested != prepared.test:  # measured on another test: the model is there, and is measured again
+            (output / REPORT).unlink(missing_ok=True)
     spool = Spool(output / SPOOL)
     tracked, status = spool.run(), "FAILED"
     tracked.go_on()
@@ -105,12 +152,11 @@ def main() -> None:
 
     with ExitStack() as at_the_end:
         asked = at_the_end.enter_context(first_signal(STOPPING, stop_in_order))
-        if uri := command.mlflow_uri or os.environ.get("MLFLOW_TRACKING_URI"):
-            from tempembed.tracking.courier import Courier
+        if uri:
             from tempembed.tracking.mlflow import Delivery, start_run
 
-            root = start_run(uri, command.experiment, output.name, command.settings.to_dict(), identity)
             said = partial(print, flush=True)
+            root = start_run(uri, command.experiment, output.name, command.settings.to_dict(), identity, said)
             courier = Courier(spool, Delivery(root, output), uri, said, run_id=root.run_id)
             at_the_end.callback(courier.close)
             tell_depth(courier, run=output.name)

@@ -1,29 +1,28 @@
 """Search objectives: each trial is a Ray Train run, measured in full and at byte budgets, tracked in MLflow, compared in a report.
 
-ray job submit -- python -m ray_jobs.tune --output results/sweep --objectives infonce:0.06 tempaggmrl
+ray job submit -- python -m ray_jobs.tune --output /shared/sweep --objectives infonce:0.06 tempaggmrl
 
-ray job submit -- python -m ray_jobs.tune --output results/search --search tpe --num-trials 30 --early-stop
+ray job submit -- python -m ray_jobs.tune --output /shared/search --search tpe --num-trials 30 --early-stop
 
-ray job submit -- python -m ray_jobs.tune --resume results/search
+ray job submit -- python -m ray_jobs.tune --resume /shared/search --num-trials 50
 
-A sweep is its settings and its folder: the same command again goes on where the last one ended, however it ended.
+A sweep is its settings and its folder: the same command again goes on where the last one ended, however it ended. It may be given
+more trials, objectives and seeds.
 """
 
 import dataclasses
 import logging
 import os
-import re
 import shutil
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 from uuid import uuid4
 
 import tyro
@@ -32,7 +31,7 @@ from ray.tune.integration.ray_train import TuneReportCallback
 from ray.tune.schedulers import ASHAScheduler
 
 from ray_jobs.board import Board, results
-from ray_jobs.connect import connect
+from ray_jobs.connect import connect, temporary_folder
 from ray_jobs.metrics import RunMetrics, tell_depth
 from ray_jobs.queue import Queue, grid, is_unfinished, unfinished
 from ray_jobs.queue import asked as proposed
@@ -43,39 +42,44 @@ from ray_jobs.run import (
     await_room,
     check_batch,
     check_capacity,
-    check_cpus,
-    check_least,
     fit,
     fit_here,
     prepare_apart,
     save_codecs_apart,
 )
+from ray_jobs.sweep import (
+    Sweep,
+    check_resumed,
+    folder_of,
+    named_as_before,
+    restored_sweep,
+    shared_identity,
+    unlike,
+)
 from tempembed.atomic import write_json
 from tempembed.compression.spec import ALIAS_BUDGETS, sweep_specs
 from tempembed.console import first_signal, run
+from tempembed.disk import blamed_on_disk
 from tempembed.errors import LostError, UserError
-from tempembed.names import check_name
+from tempembed.identity import differences
+from tempembed.places import cache_dir, output_place, with_places
 from tempembed.redact import redact, refuse_secret
 from tempembed.report.html import write_html
 from tempembed.report.table import result_table
 from tempembed.run_folder import SPOOL
-from tempembed.search.goals import budget_of, check_goals
 from tempembed.search.ledger import Ledger
 from tempembed.search.pareto import pareto_ranks
-from tempembed.search.space import FAMILIES, Point, check_families
 from tempembed.search.stopping import savings
 from tempembed.search.study import Study
 from tempembed.settings import TrainSettings
+from tempembed.tracking.causes import UnansweredError
 from tempembed.tracking.courier import Courier
-from tempembed.tracking.mlflow import Delivery, start_run
-from tempembed.tracking.registry import Registry, UnansweredError
+from tempembed.tracking.mlflow import Delivery, check_server, start_run
+from tempembed.tracking.registry import Registry
 from tempembed.tracking.spool import Spool, SpooledRun
 from tempembed.tracking.winners import Candidate, promote
+from tempembed.untrusted import check_place
 
-OBJECTIVES = (
-    "infonce:0.03", "infonce:0.06", "infonce:0.1", "infonce:0.2", "infonce:0.4",
-    "mrl:0.06", "tempagg", "tempaggmrl", "tempspecmrl",
-)  # fmt: skip
 LEAVE_SECONDS = 100.0
 """How long trials may take to stop with a checkpoint; jobs of our stack have RAY_JOB_STOP_WAIT_TIME_S = 120 for it."""
 STOPPING = (
@@ -84,138 +88,6 @@ STOPPING = (
 AGAIN = "the same command again decides"
 DRAIN_SECONDS = 5.0
 """How long the end of a sweep waits for MLflow before it leaves the registry undecided."""
-PLACES = ("output", "resume", "fresh", "mlflow_uri", "max_failures")
-"""Fields of a sweep that say where it runs, not what it is."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Sweep(TrainSettings):
-    """Train and measure a list of objectives, or search over objectives, on the same data in the same order."""
-
-    hold_out: float = 0.1
-    """Without --eval-data: share of --data that is kept from training as the test; shares no text with the rest."""
-    batch_size: int = 1024
-    """Global batch: pairs per step over all workers. Every other document in it is a negative."""
-    search: Literal["grid", "tpe", "nsga2"] = "grid"
-    """grid: --objectives x --seeds. tpe (multi-objective TPE) and nsga2 choose --num-trials objectives by what the earlier
-    ones gave."""
-    objectives: tuple[str, ...] = OBJECTIVES
-    """grid: one trial for each, with the spellings of --objective."""
-    seeds: tuple[int, ...] = (0,)
-    """grid: one trial for each objective and seed."""
-    families: tuple[str, ...] = tuple(FAMILIES)
-    """tpe, nsga2: what is searched. Temperatures from 0.02 to 0.5, one per width (tempspecmrl), sets of two to four
-    (tempagg, tempaggmrl), weights of the widths, cosine schedules (schedule), learned, and beta (hard)."""
-    num_trials: int = 20
-    """tpe, nsga2: how many objectives are tried."""
-    goals: tuple[str, ...] = ("retrieval", "clustering", "bytes-128")
-    """What is maximised, all at once: retrieval and clustering of full embeddings, and bytes-N, retrieval by the best codec
-    of N bytes a vector."""
-    early_stop: bool = False
-    """Stop weak trials early (ASHA), by a cheap measurement of the score at --stop-bytes in mid-training."""
-    stop_bytes: int = 128
-    """The budget that --early-stop judges by."""
-    rungs: int = 2
-    """How often --early-stop judges a trial; at shares 1/F, 1/F^2 ... of its steps."""
-    reduction_factor: int = 3
-    """F: of the trials that reach a rung, the best 1/F go on."""
-    register: bool = True
-    """Let the registry decide who takes its aliases; every trial is then measured at their budgets."""
-    output: str = "results/sweep"
-    """Folder for trials/, trials.json and report.html; its last part is the sweep's name."""
-    resume: str | None = None
-    """Go on with the sweep in this folder (or of this name in results/), with the settings that it has."""
-    fresh: bool = False
-    """Throw away what an earlier sweep left in --output."""
-    num_workers: int = 2
-    """Ray Train workers of a trial. 0, as in Ray Train: it trains in its own process, which takes one trial after the
-    other, so that none waits for processes to start (with --early-stop, each has a new one)."""
-    cpus_per_worker: float = 1
-    """CPUs of a worker."""
-    use_gpu: bool = False
-    """One GPU for each worker."""
-    max_failures: int = 2
-    """How often a trial whose processes died is taken up again, from its newest checkpoint, when the others are done."""
-    mlflow_uri: str | None = None
-    """MLflow tracking server; default: MLFLOW_TRACKING_URI, or mlflow.db in --output."""
-    experiment: str = "tempembed"
-    """MLflow experiment."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_name(self.experiment, "--experiment")
-        check_cpus(self.cpus_per_worker)
-        check_goals(self.goals)
-        check_families(self.families)
-        check_least(
-            self, num_trials=1, rungs=1, reduction_factor=2, stop_bytes=1, num_workers=0, max_failures=0
-        )
-
-    @property
-    def num_processes(self) -> int:
-        """That train a trial."""
-        return max(1, self.num_workers)
-
-    @property
-    def base(self) -> TrainSettings:
-        """What all trials share."""
-        return TrainSettings(
-            **{field.name: getattr(self, field.name) for field in dataclasses.fields(TrainSettings)}
-        )
-
-    @property
-    def budgets(self) -> list[int]:
-        """Bytes per vector that every trial measures, descending."""
-        wanted = [budget for goal in self.goals if (budget := budget_of(goal))]
-        return sorted(
-            {
-                *(ALIAS_BUDGETS if self.register else ()),
-                *wanted,
-                *([self.stop_bytes] if self.early_stop else []),
-            },
-            reverse=True,
-        )
-
-    def identity(self) -> dict[str, Any]:
-        """What makes it this sweep."""
-        return {k: v for k, v in dataclasses.asdict(self).items() if k not in PLACES}
-
-    def grid(self) -> dict[str, TrainSettings]:
-        """The trials of a grid by name.
-
-        Raises:
-            UserError: two trials of the same name.
-        """
-        trials: dict[str, TrainSettings] = {}
-        for objective in self.objectives:
-            for seed in self.seeds:
-                name = re.sub(r"[^a-z0-9.]+", "-", objective.lower()).strip("-") + f"-seed{seed}"
-                if name in trials:
-                    raise UserError(
-                        f"--objectives, --seeds: expected each pair once, got {objective} {seed} twice"
-                    )
-                trials[name] = dataclasses.replace(self.base, objective=objective, terms=(), seed=seed)
-        return trials
-
-    def of_point(self, point: Point) -> TrainSettings:
-        """The trial of a point of the search space."""
-        return dataclasses.replace(self.base, terms=tuple(map(str, point.terms)), beta=point.beta)
-
-    def rung_steps(self, num_steps: int) -> list[int]:
-        """The steps at which --early-stop judges, ascending; none without it.
-
-        Raises:
-            UserError: a run too short for the rungs.
-        """
-        if not self.early_stop:
-            return []
-        first = num_steps // self.reduction_factor**self.rungs
-        if first < 1:
-            raise UserError(
-                f"--early-stop: expected at least {self.reduction_factor**self.rungs} steps for --rungs {self.rungs} and "
-                f"--reduction-factor {self.reduction_factor}, got {num_steps}; lower them, or train longer"
-            )
-        return [first * self.reduction_factor**i for i in range(self.rungs)]
 
 
 def trial(
@@ -268,38 +140,25 @@ def trial(
         metrics.forget()
 
 
-def resumed(sweep: Sweep) -> Sweep:
-    """The sweep that `--resume` names, with its own settings.
-
-    Raises:
-        UserError: it is not there, or other flags ask for something else.
-    """
-    assert sweep.resume
-    places = [Path(sweep.resume), Path("results") / sweep.resume]
-    folder = next((place for place in places if (place / "sweep.json").exists()), None)
-    if folder is None:
-        raise UserError(
-            f"--resume {sweep.resume}: expected the folder of a sweep, or the name of one in results/, found no sweep.json "
-            f"in {' or '.join(map(str, places))}"
-        )
-    there = Ledger(folder.absolute()).settings() or {}
-    defaults = Sweep().identity()
-    asked_for = {k: v for k, v in sweep.identity().items() if v != defaults[k]}
-    stored: dict[str, Any] = {
-        k: tuple(v) if isinstance(v, list) else v for k, v in {**defaults, **there["settings"]}.items()
-    }
-    if changed := [k for k, v in asked_for.items() if stored.get(k) != v]:
-        raise UserError(
-            f"--resume {sweep.resume}: expected no other settings than the sweep's own, got "
-            f"{', '.join('--' + k.replace('_', '-') for k in changed)}; leave them out, or start another sweep"
-        )
-    return Sweep(**stored, output=str(folder), mlflow_uri=sweep.mlflow_uri, max_failures=sweep.max_failures)
-
-
 def main() -> None:
     """Entry point."""
-    sweep = tyro.cli(Sweep, prog="python -m ray_jobs.tune", description=__doc__)
-    sweep_trials(resumed(sweep) if sweep.resume else sweep)
+    sweep_trials(parsed())
+
+
+def parsed(arguments: Sequence[str] | None = None) -> Sweep:
+    """The sweep of a command line; with `--resume`, that of the folder, and what flags beside it change of it.
+
+    Raises:
+        UserError: they ask for another sweep.
+    """
+    parse = partial(tyro.cli, Sweep, prog="python -m ray_jobs.tune", description=__doc__, args=arguments)
+    sweep = parse()
+    if sweep.resume:
+        folder = folder_of(sweep.resume)
+        stored = restored_sweep((Ledger(folder).settings() or {}).get("settings", {}))
+        sweep = dataclasses.replace(parse(default=stored), output=str(folder))
+        check_resumed(sweep, stored)
+    return with_places(sweep)
 
 
 def sweep_trials(sweep: Sweep, settings: dict[str, TrainSettings] | None = None) -> PreparedData:
@@ -312,17 +171,38 @@ def sweep_trials(sweep: Sweep, settings: dict[str, TrainSettings] | None = None)
     Returns:
         The data that they were trained and measured on.
     """
-    output = Path(sweep.output).absolute()
+    output = output_place("--output", sweep.output)
+    check_place(cache_dir(), "$TEMPEMBED_CACHE")
     listed = settings or (sweep.grid() if sweep.search == "grid" else {})
     for each in listed.values() or [sweep.base]:
         check_batch(each, sweep.num_processes)
     refuse_secret("--mlflow-uri", sweep.mlflow_uri)
+    uri = sweep.mlflow_uri or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{output / 'mlflow.db'}"
+    check_server(uri, sweep.experiment)
     ledger = Ledger(output)
     ledger.lock()
-    there = ledger.settings()
-    if there and not sweep.fresh:  # refuse before the work of preparing
-        ledger.open({**there, "settings": sweep.identity()}, defaults=Sweep().identity())
+    there = None if sweep.fresh else ledger.settings()
+    if there:  # refuse before the work of preparing
+        stored = restored_sweep(there.get("settings", {}))
+        ledger.refuse(differences(shared_identity(stored), shared_identity(sweep)))
     connect()
+    with blamed_on_disk(output, cache_dir(), temporary_folder()):
+        return _sweep(sweep, ledger, listed, uri, is_listed=bool(settings))
+
+
+def _sweep(
+    sweep: Sweep, ledger: Ledger, listed: dict[str, TrainSettings], uri: str, *, is_listed: bool
+) -> PreparedData:
+    """The sweep, from its data to its report.
+
+    Args:
+        sweep: its settings.
+        ledger: of its folder.
+        listed: trials by name; none where a study proposes them.
+        uri: of MLflow.
+        is_listed: the trials are not those that the settings name.
+    """
+    output, there = ledger.folder, None if sweep.fresh else ledger.settings()
     logging.getLogger("mlflow").setLevel(logging.WARNING)  # the board says what matters
     concurrent = check_capacity(sweep.num_processes, sweep.cpus_per_worker, sweep.use_gpu)
     prepared = prepare_apart(next(iter(listed.values()), sweep.base))
@@ -341,12 +221,14 @@ def sweep_trials(sweep: Sweep, settings: dict[str, TrainSettings] | None = None)
     for each in listed.values():
         each.resolved_terms(prepared.width)
     rung_steps = sweep.rung_steps(prepared.num_steps)
-    identity = there["id"] if there and not sweep.fresh else uuid4().hex
+    identity = there["id"] if there else uuid4().hex
     goes_on = ledger.open(
-        {"id": identity, "settings": sweep.identity(), "data": prepared.meta["fingerprint"],
-         "trials": {name: each.to_dict() for name, each in (settings or {}).items()}},
-        defaults=Sweep().identity(), fresh=sweep.fresh,
+        {"id": identity, "settings": sweep.stored(), "data": prepared.facts.data, "encoder_content": prepared.facts.encoder,
+         "test": prepared.test, "trials": {name: each.to_dict() for name, each in listed.items()} if is_listed else {}},
+        unlike=partial(unlike, sweep=sweep, prepared=prepared, trials=listed), fresh=sweep.fresh,
     )  # fmt: skip
+    if goes_on and not is_listed:
+        listed = named_as_before(listed, ledger.records(), prepared.facts)
     study = None
     trials: Iterator[dict[str, Any]] = grid(ledger, listed)
     if not listed:
@@ -355,17 +237,12 @@ def sweep_trials(sweep: Sweep, settings: dict[str, TrainSettings] | None = None)
             sampler=sweep.search, seed=sweep.seed,  # type: ignore[arg-type]
         )  # fmt: skip
         trials = proposed(ledger, study, sweep.num_trials, sweep.of_point)
-    uri = sweep.mlflow_uri or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{output / 'mlflow.db'}"
     num_trials = len(listed) or sweep.num_trials
-    params = {
-        "data": sweep.data,
-        "num_trials": num_trials,
-        "num_workers": sweep.num_workers,
-        "search": sweep.search,
-    }
+    params = {"data": sweep.data, "num_workers": sweep.num_workers, "search": sweep.search}
     spool = Spool(output / SPOOL)
     parent = spool.run()
     parent.go_on()
+    parent.tag("num_trials", str(num_trials))  # it may grow, and MLflow's parameters are for ever
     board = Board(
         parent,
         ledger,
@@ -375,7 +252,9 @@ def sweep_trials(sweep: Sweep, settings: dict[str, TrainSettings] | None = None)
         goals=goals,
         study=study,
     )
-    root = start_run(uri, sweep.experiment, f"sweep {output.name}", params, identity)
+    root = start_run(
+        uri, sweep.experiment, f"sweep {output.name}", params, identity, partial(print, flush=True)
+    )
 
     def started(name: str, run_id: str) -> None:
         ledger.record(name, mlflow_run_id=run_id)
@@ -407,7 +286,8 @@ def sweep_trials(sweep: Sweep, settings: dict[str, TrainSettings] | None = None)
 
         try:
             for attempt in range(1 + sweep.max_failures):
-                todo = chain(unfinished(ledger), trials) if attempt == 0 else unfinished(ledger)
+                again = unfinished(ledger, sweep.base)
+                todo = chain(again, trials) if attempt == 0 else again
                 count = num_trials - sum(not is_unfinished(record) for record in ledger.records())
                 if count and not asked():
                     await_room(sweep.num_processes, sweep.cpus_per_worker, sweep.use_gpu, asked)

@@ -14,6 +14,7 @@ from torch import nn
 from tempembed.checksums import MANIFEST, check, checksums
 from tempembed.disk import room_for
 from tempembed.errors import UserError
+from tempembed.identity import differences
 from tempembed.untrusted import read_json, read_tensors
 
 MODEL, OPTIMIZER, STATE = "model.safetensors", "optimizer.safetensors", "state.json"
@@ -95,6 +96,8 @@ def load_checkpoint(
     optimizer: torch.optim.Optimizer,
     settings: dict[str, Any],
     say: Callable[[str], None] = lambda line: None,
+    *,
+    restore: Callable[[dict[str, Any]], dict[str, Any]] = dict,
 ) -> int:
     """Restore the newest checkpoint that is whole, in place, and return its step; 0 where there is none at all.
 
@@ -102,8 +105,9 @@ def load_checkpoint(
         folder: of the checkpoints.
         model: takes the weights.
         optimizer: takes its state.
-        settings: of the run; they must be those of the checkpoint.
+        settings: of the run; where the checkpoint has others, it is that of another run.
         say: is told of each newer checkpoint that was damaged.
+        restore: what was stored, as settings; for checkpoints that an earlier version of us wrote.
 
     Raises:
         DamagedError: there are checkpoints, and none of them is whole.
@@ -117,7 +121,11 @@ def load_checkpoint(
             damaged.append(str(error))
             say(f"{error}; falling back to the one before")
             continue
-        _check_settings(path, state["settings"], settings)
+        if unlike := differences(restore(state["settings"]), settings):
+            raise UserError(
+                f"resume from {path}: expected the settings of the run that wrote it, got {unlike}; use the same settings, or "
+                "another --output"
+            )
         _restore(path, model, optimizer, weights, flat)
         return state["step"]
     if damaged:
@@ -141,15 +149,6 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor], dict[str
         raise DamagedError(
             f"checkpoint {path} is damaged ({type(error).__name__}: {str(error)[:200]})"
         ) from error
-
-
-def _check_settings(path: Path, there: dict[str, Any], here: dict[str, Any]) -> None:
-    if changed := {k for k in here if there.get(k, here[k]) != here[k]}:
-        differences = ", ".join(f"{k}: {there.get(k)!r} there, {here[k]!r} here" for k in sorted(changed))
-        raise UserError(
-            f"resume from {path}: expected the settings of the run that wrote it, got {differences}; "
-            "use the same settings, or another --output"
-        )
 
 
 def _restore(

@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import math
-import os
 import shutil
 import tempfile
 import time
@@ -30,6 +29,7 @@ from tempembed.encoders.role import ROLES, Role, RoleName
 from tempembed.encoders.static import static_encoder
 from tempembed.encoders.tokenizer import train_tokenizer
 from tempembed.evaluation.corpus import Corpus, corpus_from_pairs
+from tempembed.places import cache_dir
 from tempembed.settings import DEFAULT_MAX_TOKENS, DEFAULT_WIDTH, INSTALLED_CODE, TrainSettings, fingerprint
 
 FORMAT = 6  # raise when what is prepared from the same input changes
@@ -105,12 +105,6 @@ class Prepared:
             return None
         task = Corpus.load(self.folder / "task.json")
         return task, Tokens.load(self.folder, "test_query"), Tokens.load(self.folder, "test_document")
-
-
-def cache_dir() -> Path:
-    """`$TEMPEMBED_CACHE`, or `tempembed` in the user's cache folder."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(os.environ.get("TEMPEMBED_CACHE") or Path(base) / "tempembed").absolute()
 
 
 def training_pairs(settings: TrainSettings, say: Callable[[str], None] = lambda _: None) -> Pairs:

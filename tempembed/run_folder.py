@@ -5,7 +5,7 @@ import json
 import os
 import shutil
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO, Any, ClassVar
 
@@ -52,17 +52,24 @@ class RunFolder:
         return read_object(self.folder / self.file)
 
     def open(
-        self, settings: Mapping[str, Any], *, defaults: Mapping[str, Any] | None = None, fresh: bool = False
+        self,
+        settings: Mapping[str, Any],
+        *,
+        defaults: Mapping[str, Any] | None = None,
+        unlike: Callable[[dict[str, Any]], str] | None = None,
+        fresh: bool = False,
     ) -> bool:
         """Begin, or go on; whether there is something to go on with.
 
         Args:
             settings: plain JSON values; a run is the same if they are.
             defaults: what a setting is taken for that an earlier version of us did not have.
+            unlike: tells, of the settings that are there, what makes it another run; a run that goes on keeps the new ones.
+                Default: any difference.
             fresh: forget what an earlier one left.
 
         Raises:
-            UserError: the folder holds one with other settings.
+            UserError: the folder holds another one.
         """
         if fresh:
             for old in (self.file, *self.leavings):
@@ -82,17 +89,23 @@ class RunFolder:
             self.folder.mkdir(parents=True, exist_ok=True)
             write_json(self.folder / self.file, settings)
             return False
+        if unlike:
+            self.refuse(unlike(there))
+            write_json(self.folder / self.file, {**there, **settings})
+            return True
         known = {**json.loads(json.dumps(dict(defaults or {}))), **_flat(there)}
         asked = _flat(settings)
-        if changed := [key for key in {**known, **asked} if known.get(key) != asked.get(key)]:
-            differences = "; ".join(
-                f"{key}: {known.get(key)!r} there, {asked.get(key)!r} here" for key in sorted(changed)
-            )
+        changed = sorted(key for key in {**known, **asked} if known.get(key) != asked.get(key))
+        self.refuse("; ".join(f"{key}: {known.get(key)!r} there, {asked.get(key)!r} here" for key in changed))
+        return True
+
+    def refuse(self, unlike: str) -> None:
+        """Raise UserError if there is something that makes it another one."""
+        if unlike:
             raise UserError(
-                f"{self.what} {self.folder}: expected its settings, got others ({differences}); choose another --output, or "
+                f"{self.what} {self.folder}: expected its settings, got others ({unlike}); choose another --output, or "
                 "begin anew in this one with --fresh"
             )
-        return True
 
 
 def hold(folder: Path, what: str) -> IO[str]:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Collection
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from tempembed.encoders.saved import save_checked
 from tempembed.errors import UserError
 from tempembed.geometry.negatives import training_influence
 from tempembed.geometry.streaming import SpectrumWatch
+from tempembed.identity import Facts, count_steps, differences, restored_identity, run_identity
 from tempembed.losses.contrastive import Loss, TextIds, contrastive_loss
 from tempembed.losses.temperature import Temperatures
 from tempembed.memory import keep_freed_memory
@@ -37,13 +39,6 @@ Report = Callable[[dict[str, Any]], None]
 """Takes the metrics of a step; all ranks call it at the same steps."""
 TRAINED = "trained.json"
 """Written after the model: what it is the model of."""
-NOT_THE_OBJECTIVE = ("gradient_cache", "micro_batch_tokens")
-"""Settings that change how a step is computed and not what it computes: a run may go on with others."""
-
-
-def count_steps(settings: TrainSettings, num_pairs: int) -> int:
-    """Optimiser steps of a run on this many pairs of one source."""
-    return settings.steps or max(1, round(settings.epochs * (num_pairs // settings.batch_size)))
 
 
 class StepData:
@@ -208,30 +203,34 @@ def train(
     hardness = Hardness(beta=settings.beta, tau_plus=settings.tau_plus)
     data = StepData(settings, prepared, device)
     plan = data.plan
-    num_steps = settings.steps or max(1, round(settings.epochs * plan.steps_per_epoch))
+    facts = Facts.of(prepared, settings, encoder)
+    num_steps = count_steps(settings, facts)
     checkpoint_every = settings.checkpoint_every or plan.steps_per_epoch
     _freeze_unused(encoder, data.texts(np.arange(2)))
     optimizer = _optimizer(settings, encoder, temperatures)
     trained = nn.ModuleDict({"encoder": encoder, "temperatures": temperatures})
-    identity = {k: v for k, v in settings.to_dict().items() if k not in NOT_THE_OBJECTIVE}
-    identity |= {"num_steps": num_steps, "fingerprint": prepared.meta["fingerprint"]}
+    identity = run_identity(settings, facts, bfloat16=encoder.use_bfloat16)
     folder = output / "checkpoints"
-    done_before = resume and _is_trained(output, identity)
+    done_before = resume and _is_trained(output, identity, facts)
     _agree_on(num_steps if done_before else 0)
     if done_before:
         return True
     if rank == 0:
-        (output / TRAINED).unlink(missing_ok=True)
         folder.mkdir(parents=True, exist_ok=True)
         remove_partial(folder)
         if warning := disk_warning(folder, trained):
             say(warning)
     start = (
-        load_checkpoint(folder, trained, optimizer, identity, say if rank == 0 else lambda line: None)
+        load_checkpoint(
+            folder, trained, optimizer, identity, say if rank == 0 else lambda line: None,
+            restore=partial(restored_identity, facts=facts),
+        )
         if resume
         else 0
-    )
+    )  # fmt: skip
     _agree_on(start)
+    if rank == 0:
+        (output / TRAINED).unlink(missing_ok=True)
     # No module here has buffers that change; without a broadcast a forward is free of collectives
     model = (
         DistributedDataParallel(encoder, gradient_as_bucket_view=True, broadcast_buffers=False)
@@ -341,12 +340,14 @@ def train(
     return done == num_steps
 
 
-def _is_trained(output: Path, identity: dict[str, Any]) -> bool:
+def _is_trained(output: Path, identity: dict[str, Any], facts: Facts) -> bool:
     """Whether the folder has the whole model of this run."""
     try:
-        return (output / "modules.json").exists() and read_json(output / TRAINED) == identity
-    except UserError:
+        there = restored_identity(read_json(output / TRAINED), facts)
+    except (UserError, TypeError):
         return False
+    is_whole = {"data", "num_steps", "seed"} <= there.keys() and (output / "modules.json").exists()
+    return is_whole and not differences(there, identity)
 
 
 def _device() -> torch.device:

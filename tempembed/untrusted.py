@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import stat
 from collections.abc import Iterable
 from pathlib import Path
@@ -12,12 +13,16 @@ from tempembed.errors import UserError
 if TYPE_CHECKING:
     from torch import Tensor
 
+ADDRESS = re.compile(rb"[A-Za-z][A-Za-z0-9+.-]+:")
+"""How an address begins that was taken for a path: `s3:/bucket/one`."""
+COPIES = "runtime_resources"
+"""Ray's folder for its copies of a job's `--working-dir`, one for each content, removed when no job needs them."""
 JSON_BYTES = 64 * 2**20
 """A report has a few; JSON takes up to twenty times its size in memory."""
 
 
 def check_place(path: Path, what: str) -> None:
-    """Raise UserError unless the file system can have a file there: lengths and characters, not whether it has."""
+    """Raise UserError unless the file system can have a file there that stays: lengths and characters, not whether it has."""
     parts = [os.fsencode(part) for part in path.parts]
     if any(b"\0" in part for part in parts):
         raise UserError(f"{what} {str(path)[:60]!r}: expected a path without NUL characters; choose another")
@@ -27,9 +32,19 @@ def check_place(path: Path, what: str) -> None:
             f"{what} {str(path)[:60]}…: expected names of at most 223 bytes in a path of at most 3,800, got "
             f"{max(map(len, parts))} and {len(os.fsencode(path))}; choose a shorter one"
         )
+    if scheme := next((part for part in parts if ADDRESS.fullmatch(part)), None):
+        raise UserError(
+            f"{what} {path}: expected a path, got an address ({scheme.decode()}//…); give a folder of a file system, which all nodes share "
+            "if there are several, for example a mount, or copy it there afterwards"
+        )
     if "~" in path.parts:
         raise UserError(
             f"{what} {path}: expected a path, got ~, which a shell replaces only outside quotes; write your home folder out"
+        )
+    if COPIES in path.absolute().parts or COPIES in Path(os.path.realpath(path)).parts:
+        raise UserError(
+            f"{what} {path.absolute()}: expected a place that stays, got one in Ray's copy of --working-dir, which is thrown away and is "
+            "another after any change of a file; write an absolute path on a file system that all nodes share, such as /shared/one"
         )
     above = next((place for place in path.absolute().parents if os.path.lexists(place)), None)
     if above and not is_folder(above):

@@ -17,7 +17,7 @@ ALLOWED = {
     "tempembed/parallel": {"errors"},
     "tempembed/compression": {"errors", "untrusted"},
     "tempembed/geometry": {"errors"},
-    "tempembed/encoders": {"data", "errors", "untrusted"},
+    "tempembed/encoders": {"data", "errors", "untrusted", "hub"},
     "tempembed/evaluation": {
         "data",
         "encoders",
@@ -52,6 +52,7 @@ ALLOWED = {
     "tempembed/search": {"objective", "errors", "atomic", "settings", "evaluation", "run_folder", "names"},
     "tempembed/report": {"evaluation", "reproduction", "compression", "geometry"},
     "tempembed/tracking": {
+        "disk",
         "objective",
         "errors",
         "names",
@@ -64,9 +65,9 @@ ALLOWED = {
     "tempembed/data": {
         "errors",
         "untrusted",
-        "prepare",
+        "places",
         "checksums",
-    },  # prepare: only for the cache folder, inside a function
+    },  # places: only for the cache folder, inside a function
 }
 
 

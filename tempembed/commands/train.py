@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from tempembed.console import first_signal, progress_line, say
+from tempembed.disk import blamed_on_disk
 from tempembed.errors import UserError
+from tempembed.places import cache_dir, with_places
 from tempembed.run_folder import hold
 from tempembed.settings import TrainSettings
 from tempembed.untrusted import check_place
@@ -22,9 +24,9 @@ class Run(TrainSettings):
 
     @property
     def settings(self) -> TrainSettings:
-        """The run without where it is kept."""
+        """The run without where it is kept; what it reads has absolute paths."""
         names = [field.name for field in dataclasses.fields(TrainSettings)]
-        return TrainSettings(**{name: getattr(self, name) for name in names})
+        return with_places(TrainSettings(**{name: getattr(self, name) for name in names}))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +41,8 @@ class Train(Run):
     """
 
     resume: bool = False
-    """Go on from the newest checkpoint in --output; the other settings must be the same."""
+    """Go on from the newest checkpoint in --output; what changes the result must be the same: the content of the data and of the
+    encoder, the objective, the optimiser, the seed and the steps."""
     stop_after: int | None = None
     """Stop at this step with a checkpoint, as if interrupted; go on with --resume."""
 
@@ -57,15 +60,21 @@ def check_output(output: Path, *, resume: bool) -> None:
 
 def train_command(command: Train) -> None:
     """`tempembed train`."""
+    output = Path(command.output).expanduser()
+    if command.stop_after is not None and command.stop_after < 1:
+        raise UserError(f"--stop-after: expected >= 1, got {command.stop_after}")
+    check_output(output, resume=command.resume)
+    with blamed_on_disk(output, cache_dir()):
+        _train(command, output)
+
+
+def _train(command: Train, output: Path) -> None:
+    """The run, from its data to its evaluation."""
     from tempembed.evaluation.trained import REPORT, evaluate_trained
     from tempembed.prepare import prepare
     from tempembed.tracking.tracker import JsonlTracker
     from tempembed.training import train
 
-    output = Path(command.output).expanduser()
-    if command.stop_after is not None and command.stop_after < 1:
-        raise UserError(f"--stop-after: expected >= 1, got {command.stop_after}")
-    check_output(output, resume=command.resume)
     prepared = prepare(command.settings, say)
     output.mkdir(parents=True, exist_ok=True)
     tracker = JsonlTracker(output / "metrics.jsonl")

@@ -197,7 +197,7 @@ def installed_code(
     """The corpus of this environment, built by two processes or more and cached by the packages' versions.
 
     Args:
-        cache_dir: default `installed-code` in the cache of `tempembed.prepare.cache_dir`.
+        cache_dir: default `installed-code` in the cache of `tempembed.places.cache_dir`.
         num_test: pairs held out; all their documents are the corpus of the retrieval task.
         progress: takes lines of progress.
         roots: folders that hold packages; default this interpreter's.
@@ -207,7 +207,7 @@ def installed_code(
         UserError: too few functions to hold out `num_test`.
     """
     if cache_dir is None:
-        from tempembed.prepare import cache_dir as default_cache_dir
+        from tempembed.places import cache_dir as default_cache_dir
 
         cache_dir = default_cache_dir() / "installed-code"
     roots = list(roots or _default_roots())

@@ -57,6 +57,8 @@ class Courier(threading.Thread):
         self._counting = threading.RLock()  # a signal may come within
         self._closing = threading.Event()
         self._is_away = False
+        self._reasons: set[str] = set()
+        """Why records were refused; each is said once."""
         self.start()
 
     @property
@@ -129,7 +131,11 @@ class Courier(threading.Thread):
         except Exception as error:  # one that nobody can take must not hold up the others
             with self._refused.open("a") as file:
                 file.write(json.dumps({"why": str(error), **record}) + "\n")
-            self._say(f"{self._address} refused a record ({str(error)[:160]}); it is kept in {self._refused}")
+            if (why := str(error)[:200]) not in self._reasons:
+                self._reasons.add(why)
+                self._say(
+                    f"{self._address} refused a record ({why}); it is kept in {self._refused}, and others like it"
+                )
 
     def _load(self) -> int:
         try:

@@ -4,21 +4,25 @@ Only `MlflowClient` with explicit run ids: MLflow's active run is thread-local, 
 another thread would open a stray run.
 """
 
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 import mlflow
 from mlflow import MlflowClient
-from mlflow.entities import Metric
+from mlflow.entities import Metric, ViewType
 from mlflow.exceptions import MlflowException
 
 from tempembed.errors import UserError
 from tempembed.names import check_name
 from tempembed.redact import redact
+from tempembed.tracking.causes import answered
 from tempembed.tracking.courier import RefusedError, UnreachableError
-from tempembed.tracking.uri import check_uri
+from tempembed.tracking.uri import SQLITE, check_database, check_uri
 from tempembed.untrusted import require_file, require_inside
 
 PARENT, IDENTITY = "mlflow.parentRunId", "tempembed.identity"
@@ -39,24 +43,27 @@ class MlflowRun:
         self._client, self.run_id, self._experiment_id = client, run_id, experiment_id
 
     def child(self, name: str, params: dict[str, Any], tags: dict[str, str] | None = None) -> "MlflowRun":
-        """The nested run of this name: the one that is there, running again, or a new one."""
-        child = self.find(name)
-        if child:
-            child.go_on()
+        """The nested run of this name: the one that is there, running again, with the settings that it has, or a new one."""
+        run = self._named(name)
+        if run:
+            self._client.update_run(run.info.run_id, "RUNNING")
         else:
-            run = self._client.create_run(
-                self._experiment_id, run_name=name, tags={PARENT: self.run_id, **(tags or {})}
-            )
-            child = MlflowRun(self._client, run.info.run_id, self._experiment_id)
-        child.params(params)
+            tags = {PARENT: self.run_id, **(tags or {})}
+            run = self._client.create_run(self._experiment_id, run_name=name, tags=tags)
+        child = MlflowRun(self._client, run.info.run_id, self._experiment_id)
+        child.params({key: value for key, value in params.items() if key not in run.data.params})
         return child
 
     def find(self, name: str) -> "MlflowRun | None":
         """The nested run of this name, as it is."""
+        run = self._named(name)
+        return MlflowRun(self._client, run.info.run_id, self._experiment_id) if run else None
+
+    def _named(self, name: str) -> mlflow.entities.Run | None:
         check_name(name, "run")  # it stands in a search filter
         chosen = f"tags.`{PARENT}` = '{self.run_id}' and attributes.run_name = '{name}'"
         found = self._client.search_runs([self._experiment_id], chosen, max_results=1)
-        return MlflowRun(self._client, found[0].info.run_id, self._experiment_id) if found else None
+        return found[0] if found else None
 
     def params(self, params: dict[str, Any]) -> None:
         """Settings; a list becomes text, None is left out."""
@@ -122,9 +129,12 @@ class Delivery:
             self._tell(record)
         except MlflowException as error:
             line = redact(str(error).splitlines()[0])
+            if "must be in the 'active' state" in line:
+                line = "its run was deleted there; restore it, or give the same command again, which tells a new run everything"
             raise (RefusedError if error.error_code in NEVER else UnreachableError)(line) from error
         except (
             FileNotFoundError,
+            PermissionError,  # of the artifact store: the numbers after a file need not wait for it
             UserError,
             ValueError,
             TypeError,
@@ -157,12 +167,52 @@ class Delivery:
 
 def _artifacts(uri: str) -> str | None:
     """Beside a database of our own; MLflow would put them into the working folder of whoever starts the run."""
-    path = uri.removeprefix("sqlite:///")
+    path = uri.removeprefix(SQLITE)
     return (Path(path).absolute().parent / "mlartifacts").as_uri() if path != uri else None
 
 
+def check_server(uri: str, experiment: str) -> None:
+    """Ask for the experiment, before any work is done for it; nothing is written.
+
+    Raises:
+        UserError: nothing answers at `uri`, or not as MLflow would, or the experiment was deleted.
+    """
+    uri = check_uri(uri)
+    if uri.startswith(SQLITE) and not Path(uri.removeprefix(SQLITE)).exists():
+        return  # it will be made
+    with answered(uri):
+        check_database(uri, write=True)
+        _experiment(MlflowClient(uri), uri, experiment)
+
+
+def _experiment(client: MlflowClient, uri: str, name: str) -> str | None:
+    """Its id; None if it is not there.
+
+    Raises:
+        UserError: it was deleted, or the server is none of MLflow.
+    """
+    found = client.get_experiment_by_name(name)
+    if found is None:
+        return None
+    if not found.experiment_id:
+        raise UserError(
+            f"MLflow at {redact(uri)}: expected a tracking server, got another kind of server; correct the address"
+        )
+    if found.lifecycle_stage == "deleted":
+        raise UserError(
+            f"MLflow at {redact(uri)}: expected the experiment {name} or none of that name, it was deleted; restore it (mlflow experiments "
+            f"restore --experiment-id {found.experiment_id}), or choose another with --experiment NAME"
+        )
+    return found.experiment_id
+
+
 def start_run(
-    uri: str, experiment: str, name: str, params: dict[str, Any], identity: str | None = None
+    uri: str,
+    experiment: str,
+    name: str,
+    params: dict[str, Any],
+    identity: str | None = None,
+    say: Callable[[str], None] = lambda line: None,
 ) -> MlflowRun:
     """A run in an experiment, which is made if it is not there.
 
@@ -170,33 +220,49 @@ def start_run(
         uri: of the tracking server.
         experiment: its name.
         name: of the run.
-        params: its settings.
+        params: its settings; those that a run that goes on has are left, for MLflow takes no others.
         identity: a run that was started with the same one goes on; default: the run is new.
+        say: is told that the run of before was deleted.
 
     Raises:
-        UserError: nothing answers at `uri`.
+        UserError: nothing answers at `uri`, it does not take the run, or its files have no place; with the cause.
     """
     uri = check_uri(uri)
-    client = MlflowClient(uri)
     if identity:
         check_name(identity, "run's id")
-    try:
-        found = client.get_experiment_by_name(experiment)
-        experiment_id = (
-            found.experiment_id if found else client.create_experiment(experiment, _artifacts(uri))
+    with answered(uri):
+        check_database(uri, write=True)
+        client = MlflowClient(uri)
+        experiment_id = _experiment(client, uri, experiment) or client.create_experiment(
+            experiment, _artifacts(uri)
         )
         same = f"tags.`{IDENTITY}` = '{identity}'"
-        if identity and (there := client.search_runs([experiment_id], same, max_results=1)):
-            started = MlflowRun(client, there[0].info.run_id, experiment_id)
+        there = client.search_runs([experiment_id], same, max_results=1) if identity else []
+        if there:
+            run = there[0]
+            started = MlflowRun(client, run.info.run_id, experiment_id)
             started.go_on()
         else:
-            tags = {IDENTITY: identity} if identity else {}
-            run = client.create_run(experiment_id, run_name=name, tags=tags)
+            if identity and client.search_runs([experiment_id], same, ViewType.DELETED_ONLY, max_results=1):
+                say(f"MLflow at {redact(uri)}: run {name} was deleted there; a new one is told everything")
+            run = client.create_run(
+                experiment_id, run_name=name, tags={IDENTITY: identity} if identity else {}
+            )
             started = MlflowRun(client, run.info.run_id, experiment_id)
-        started.params(params)  # again: who made the run may have died before
-        return started
-    except MlflowException as error:
+        started.params({key: value for key, value in params.items() if key not in run.data.params})
+    _check_artifacts(uri, run.info.artifact_uri)
+    return started
+
+
+def _check_artifacts(uri: str, place: str) -> None:
+    """Raise UserError if the files of a run go to a folder of this machine that cannot be written."""
+    scheme, found, _ = place.partition("://")
+    if found and scheme != "file":
+        return  # the server's to say, or a bucket's: when there is a file
+    folder = Path(url2pathname(urlsplit(place).path) if found else place)
+    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
         raise UserError(
-            f"MLflow at {redact(uri)}: expected a tracking server, got {redact(str(error).splitlines()[0])[:200]}; "
-            "start one, or correct MLFLOW_TRACKING_URI"
-        ) from error
+            f"MLflow at {redact(uri)}: expected to write the files of its runs to {folder}, {there} does not allow it; give the permission, "
+            "or choose another --experiment, whose files have another place"
+        )

@@ -4,8 +4,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,8 @@ from tempembed.evaluation.compare import Measured, load_report
 from tempembed.evaluation.trained import REPORT
 from tempembed.names import check_name
 from tempembed.redact import redact
-from tempembed.tracking.uri import check_uri
+from tempembed.tracking.causes import answered
+from tempembed.tracking.uri import check_database, check_uri
 
 PREFIX, SETTINGS = "tempembed-", "settings.json"
 MODEL = "model/model.sentence_transformer"
@@ -51,10 +51,6 @@ def registered_name(data: str, fingerprint: str) -> str:
     return f"{PREFIX}{re.sub(r'[^a-z0-9]+', '-', Path(data).stem.lower()).strip('-')[:100]}-{fingerprint[:8]}"
 
 
-class UnansweredError(UserError):
-    """MLflow does not answer; later it may."""
-
-
 class Registry:
     """Reads and writes one tracking server's registry."""
 
@@ -64,18 +60,13 @@ class Registry:
             raise UserError(
                 f"registry {uri}: expected MLflow's database, found no file; run a sweep first, or give --mlflow-uri"
             )
-        self._client = MlflowClient(uri)
         self._shown = redact(uri)  # an address may hold a password
+        with answered(uri):
+            check_database(uri)
+            self._client = MlflowClient(uri)
 
-    @contextmanager
-    def _reached(self) -> Iterator[None]:
-        try:
-            yield
-        except MlflowException as error:
-            raise UnansweredError(
-                f"registry {self._shown}: expected MLflow to answer, got {redact(str(error).splitlines()[0])[:200]}; start it, or "
-                "correct --mlflow-uri or MLFLOW_TRACKING_URI"
-            ) from error
+    def _reached(self) -> AbstractContextManager[None]:
+        return answered(self._shown, "registry of MLflow")
 
     def name(self, wanted: str | None) -> str:
         """The registered model that is meant; without a name the one that changed last.

@@ -4,6 +4,8 @@ import json
 import os
 import re
 import signal
+import threading
+from contextlib import contextmanager
 
 import psutil
 import pytest
@@ -113,4 +115,55 @@ def test_a_sweep_whose_disk_is_full_goes_on_when_there_is_room(stack, data_dir, 
             f"disk full in a sweep ({num_workers} Train workers a trial)",
             f"an error that says so; {len(lost)} of 2 trials unfinished, none failed for good; with room the same command ends with "
             "each report once",
+        )
+
+
+@contextmanager
+def filled_when(path, disk):
+    """From the moment that the path is there a full disk, and one that stays full whatever is removed from it."""
+    stop = threading.Event()
+
+    def fill():
+        while not path.exists() and not stop.wait(0.001):
+            pass
+        with (disk / "filler").open("wb", buffering=0) as file:
+            while not stop.is_set():
+                try:
+                    file.write(b"x" * 4096)
+                except OSError:
+                    stop.wait(0.005)
+
+    filler = threading.Thread(target=fill, daemon=True)
+    filler.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        filler.join()
+        (disk / "filler").unlink()
+
+
+@pytest.mark.parametrize(("num_workers", "state"), [(0, ".tune"), (2, ".tune"), (2, "trials/.ray")])
+def test_a_disk_that_fills_while_ray_writes_its_own_state(
+    stack, data_dir, tmp_path, holds, num_workers, state
+):
+    """Before any of ours: what Tune and Train then read is cut off, and their errors name no disk."""
+    name = f"own-{num_workers}{state.replace('/', '-')}"
+    with small_disk(tmp_path, "32m") as disk:
+        flags = ("--data", data_dir / "train.parquet", "--eval-data", data_dir / "test.parquet", "--width", 64,
+                 "--vocabulary", 400, "--batch-size", 32, "--steps", 60, "--log-every", EVERY, "--objectives", *OBJECTIVES,
+                 "--num-workers", num_workers, "--experiment", name, "--no-register", "--max-failures", 1,
+                 "--mlflow-uri", stack.mlflow_url)  # fmt: skip
+        sweep = Job(stack, disk / "sweep", flags, module="ray_jobs.tune", logs=tmp_path).submit()
+        with filled_when(disk / "sweep" / state, disk):
+            assert sweep.end(400) != 0
+        (line,) = {found for found in sweep.said.splitlines() if found.startswith("error: ")}
+        assert re.search(r"the disk is full|DiskFullError|No space left", line), sweep.said[-4000:]
+        assert sweep.submit().end(400) == 0, sweep.said[-4000:]
+        for trial in (FIRST, SECOND):
+            record = json.loads((disk / "sweep" / "trials" / trial / "trial.json").read_text())
+            assert record["status"] == "FINISHED"
+        holds(
+            f"disk full while Ray writes its own state ({state}, {num_workers} Train workers a trial)",
+            "one line that says so, whatever Ray's error; with room the same command ends",
         )

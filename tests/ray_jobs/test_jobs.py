@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import stat
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import psutil
 import pytest
 from mlflow import MlflowClient
 
+from ray_jobs.alone import ALONE
 from ray_jobs.local_stack import environment, free_port, start, stop
 from tests.ray_jobs.browser import CHROMIUM, look
 
@@ -35,8 +37,10 @@ def stack(tmp_path_factory):
     assert not alive
 
 
-def submit(stack, module, *flags):
-    command = [sys.executable, "-m", "ray.scripts.scripts", "job", "submit", "--address", stack.ray_url, "--"]
+def submit(stack, module, *flags, job=()):
+    command = [
+        sys.executable, "-m", "ray.scripts.scripts", "job", "submit", "--address", stack.ray_url, *job, "--"
+    ]  # fmt: skip
     env = environment(Path(stack.token_path))
     return subprocess.run(
         [*command, sys.executable, "-m", module, *map(str, flags)],
@@ -249,6 +253,132 @@ def test_a_run_on_two_workers(stack, data_dir, tmp_path):
     other = submit(stack, "ray_jobs.train", *flags, "--output", output, "--seed", 5)
     assert other.returncode != 0
     assert "seed: 0 there, 5 here" in other.stdout
+
+
+def test_a_run_goes_on_under_other_spellings_and_with_another_test(stack, data_dir, tmp_path):
+    output, copy = tmp_path / "run", tmp_path / "copy.parquet"
+    shutil.copy(data_dir / "train.parquet", copy)
+    flags = (*SMALL, "--output", output, "--num-workers", 1, "--mlflow-uri", stack.mlflow_url)
+    done = submit(
+        stack, "ray_jobs.train", "--data", data_dir / "train.parquet", "--objective", "tempagg", *flags
+    )
+    assert done.returncode == 0, done.stdout[-6000:]
+    assert not (output / "evaluation.json").exists()
+    again = submit(
+        stack, "ray_jobs.train", "--data", copy, "--eval-data", data_dir / "test.parquet", *flags, "--layers", 9,
+        "--objective", "tempagg:0.03,0.06,0.1", "--log-every", 2, "--checkpoint-every", 3, "--learning-rate", 0.01,
+    )  # fmt: skip
+    assert again.returncode == 0, again.stdout[-6000:]
+    assert "going on with" in again.stdout
+    assert len((output / "metrics.jsonl").read_text().splitlines()) == 4  # nothing was trained again
+    assert json.loads((output / "evaluation.json").read_text())["scores"]
+    assert json.loads((output / "run.json").read_text())["settings"]["data"] == str(copy)
+    client = MlflowClient(stack.mlflow_url)
+    experiment = client.get_experiment_by_name("tempembed").experiment_id
+    (run,) = client.search_runs([experiment], "attributes.run_name = 'run'")
+    assert run.data.params["log_every"] == "5"
+    rows = [{"query": f"q {i:x}", "document": f"d {i:x}"} for i in range(320)]
+    copy.with_suffix(".jsonl").write_text("\n".join(map(json.dumps, rows)))
+    other = submit(
+        stack, "ray_jobs.train", "--data", copy.with_suffix(".jsonl"), "--objective", "tempagg", *flags
+    )
+    assert other.returncode != 0
+    assert re.search(r"content of --data: '\w{16}' there, '\w{16}' here", other.stdout)
+
+
+def test_a_search_that_has_ended_is_given_more_trials(stack, data_dir, tmp_path):
+    output = tmp_path / "search"
+    flags = ("--data", data_dir / "train.parquet", *SMALL, "--num-workers", 0, "--no-register", "--search", "tpe",
+             "--mlflow-uri", stack.mlflow_url, "--goals", "retrieval", "bytes-32")  # fmt: skip
+    done = submit(stack, "ray_jobs.tune", *flags, "--output", output, "--num-trials", 1)
+    assert done.returncode == 0, done.stdout[-6000:]
+    first = json.loads((output / "trials.json").read_text())
+    more = submit(
+        stack, "ray_jobs.tune", "--resume", output, "--num-trials", 3, "--mlflow-uri", stack.mlflow_url
+    )
+    assert more.returncode == 0, more.stdout[-6000:]
+    assert "3 trials on" in more.stdout
+    assert "going on after 1 that ended" in more.stdout
+    trials = json.loads((output / "trials.json").read_text())
+    assert [each["status"] for each in trials] == ["FINISHED"] * 3
+    assert trials[0]["name"] == first[0]["name"]
+    assert trials[0]["scores"] == first[0]["scores"]
+    client = MlflowClient(stack.mlflow_url)
+    experiment = client.get_experiment_by_name("tempembed").experiment_id
+    (root,) = client.search_runs([experiment], "attributes.run_name = 'sweep search'")
+    assert root.data.tags["num_trials"] == "3"
+    fewer = submit(stack, "ray_jobs.tune", *flags, "--output", output, "--num-trials", 2)
+    assert fewer.returncode != 0
+    assert "num_trials: 3 there, 2 here, it may only grow" in fewer.stdout
+
+
+def test_a_job_with_a_working_folder_does_not_write_into_rays_copy_of_it(stack, data_dir, tmp_path):
+    """As our own example had it; its data and its code come with the folder."""
+    shutil.copy(data_dir / "train.parquet", tmp_path / "pairs.parquet")
+    root = str(Path(__file__).parents[2])
+    job = (
+        "--working-dir",
+        tmp_path,
+        "--runtime-env-json",
+        json.dumps({"env_vars": {"PYTHONPATH": root}}),
+    )
+    flags = ("--data", "pairs.parquet", *SMALL, "--num-workers", 1)
+    done = submit(stack, "ray_jobs.train", *flags, "--output", "runs/one", job=job)
+    assert done.returncode != 0
+    assert re.search(
+        r"^error: --output \S+/runtime_resources/\S+/runs/one: expected a place that stays, .*; write an absolute path",
+        done.stdout,
+        re.MULTILINE,
+    )
+    assert "Traceback" not in done.stdout
+    output = tmp_path / "results" / "one"
+    done = submit(stack, "ray_jobs.train", *flags, "--output", output, job=job)
+    assert done.returncode == 0, done.stdout[-6000:]
+    assert (output / "modules.json").exists()
+    data = json.loads((output / "settings.json").read_text())["data"]
+    assert data.startswith("/")
+
+
+def test_a_driver_that_is_run_directly_says_what_it_lacks(stack, tmp_path):
+    gcs = re.search(
+        r"--port=(\d+)|gcs_server_port=(\d+)", " ".join(psutil.Process(stack.processes[-1][0]).cmdline())
+    )
+    assert gcs is not None
+    command = [
+        sys.executable,
+        "-m",
+        "ray_jobs.train",
+        "--data",
+        tmp_path / "none.jsonl",
+        "--output",
+        tmp_path / "run",
+    ]
+    ours = {"RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH", "RAY_ADDRESS"}
+    clean = (
+        {name: value for name, value in os.environ.items() if name not in ours}
+        | {"HOME": str(tmp_path)}
+        | ALONE
+    )
+    head = {"RAY_ADDRESS": f"127.0.0.1:{gcs[1] or gcs[2]}"}
+    token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": stack.token_path}
+    wrong = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "ab" * 16}
+    for env, shown in (
+        (head, "expected the cluster's token, got none or another one"),
+        (head | wrong, "expected the cluster's token, got none or another one"),
+        (
+            {"RAY_ADDRESS": stack.ray_url.removeprefix("http://")} | token,
+            "got another server; take the port of ray start",
+        ),
+        ({"RAY_ADDRESS": stack.ray_url} | token, "got an address of http; submit the job"),
+        (head | token, "none.jsonl"),  # it has come to its Ray, and looks for its data
+    ):
+        done = subprocess.run(
+            list(map(str, command)), env=clean | env, capture_output=True, text=True, timeout=120, check=False
+        )
+        assert done.returncode == 2, done.stderr[-2000:]
+        (line,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+        assert shown in line
+        assert "Traceback" not in done.stderr + done.stdout
 
 
 def test_demo_uses_a_ray_and_mlflow_that_are_already_there(stack, data_dir, tmp_path):
