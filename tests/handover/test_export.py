@@ -54,7 +54,7 @@ def test_plain_sentence_transformers_loads_cuts_and_binarises(exported, trained,
     full = SentenceTransformer(str(trained)).encode_document(texts)
     assert found["floats"].shape == (3, 36)
     np.testing.assert_array_equal(found["floats"], full[:, :36])
-    as_queries = SentenceTransformer(str(trained)).encode(texts, prompt="self ")
+    as_queries = SentenceTransformer(str(trained)).encode(texts, prompt="Q7: ")
     assert not np.array_equal(as_queries, full)
     np.testing.assert_array_equal(found["query"], as_queries[:, :36])
     codes = Codec.load(binary / "codec").encode(torch.from_numpy(full))
