@@ -30,6 +30,7 @@ from tempembed.nonfinite import NonFiniteWatch
 from tempembed.objective import Hardness
 from tempembed.parallel.gather import gather_seconds, rank_and_world_size
 from tempembed.parallel.gradient_cache import cached_forward
+from tempembed.places import cache_dir
 from tempembed.prepare import Prepared, initial_encoder
 from tempembed.settings import TrainSettings
 from tempembed.stopwatch import Stopwatch
@@ -332,7 +333,7 @@ def train(
             break
     if rank == 0 and done == num_steps:
         with room_for("model", output, sum(p.nbytes for p in encoder.parameters())):
-            save_checked(encoder, output, getattr(torch, settings.save_dtype))
+            save_checked(encoder, output, getattr(torch, settings.save_dtype), cache_dir() / "checked")
             write_json(output / "settings.json", settings.to_dict())
             write_json(output / TRAINED, identity)
     if world_size > 1:

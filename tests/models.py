@@ -124,10 +124,12 @@ def wrapped(base: Path, folder: Path, *, pooling: str = "mean", include_prompt: 
     return folder
 
 
-def static(folder: Path, *, rest: tuple = (), dtype: torch.dtype = torch.float32, **config: object) -> Path:
+def static(
+    folder: Path, *, rest: tuple = (), dtype: torch.dtype = torch.float32, seed: int = 0, **config: object
+) -> Path:
     """A table."""
     made = tokenizer()
-    generator = torch.Generator().manual_seed(0)
+    generator = torch.Generator().manual_seed(seed)
     table = torch.randn(made.get_vocab_size(), WIDTH, generator=generator) * WIDTH**-0.5
     modules = [StaticEmbedding(made, embedding_weights=table), *rest]
     SentenceTransformer(modules=modules, device="cpu", **config).to(dtype).save(

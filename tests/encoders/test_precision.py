@@ -110,3 +110,24 @@ def test_a_saved_model_that_is_not_what_was_trained_is_an_error(data_dir, tmp_pa
     ):
         trained(model, data_dir, tmp_path / "run")
     assert not (tmp_path / "run" / "trained.json").exists()
+
+
+def test_the_library_reads_each_form_of_a_table_once(data_dir, tmp_path, monkeypatch):
+    """Its import takes longer than a table trains; every table is read again by us."""
+    from tempembed.encoders import saved
+
+    asked = []
+    read = saved._the_librarys
+    monkeypatch.setattr(saved, "_the_librarys", lambda folder: asked.append(folder.name) or read(folder))
+    encoder = load_encoder(str(static(tmp_path / "m")))
+    for name, dtype in (("one", torch.float32), ("two", torch.float32), ("half", torch.float16)):
+        saved.save_checked(encoder, tmp_path / name, dtype, tmp_path / "known")
+    assert asked == ["one", "half"]
+    prompted = load_encoder(str(tmp_path / "m"), prompts={"query": "q: "})
+    saved.save_checked(prompted, tmp_path / "prompted", torch.float32, tmp_path / "known")
+    assert asked == ["one", "half", "prompted"]
+    monkeypatch.setattr(
+        saved.static, "load_static", lambda folder: load_encoder(str(static(tmp_path / "b", seed=1)))
+    )
+    with pytest.raises(UserError, match="expected encode_query of the saved model"):
+        saved.save_checked(encoder, tmp_path / "three", torch.float32, tmp_path / "known")
