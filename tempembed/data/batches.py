@@ -123,7 +123,7 @@ def _codes(ids: np.ndarray) -> list[np.ndarray]:
         columns.append(code)
     if (has.sum(0) > 1).any():
         return [np.stack(columns, axis=1)]
-    return [column[:, None] for column, some in zip(columns, has.any(1).tolist(), strict=True) if some]
+    return [column[:, None] for column, found in zip(columns, has, strict=True) if found.any()]
 
 
 def _repeats(

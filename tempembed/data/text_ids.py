@@ -9,7 +9,7 @@ import numpy as np
 def same_text(text: str) -> str:
     """A form that is equal for texts which differ in white space only.
 
-    >>> same_text("return  x\\n") == same_text("return x")
+    >>> same_text(" return   x ") == same_text("return x")
     True
     """
     return " ".join(text.split())
@@ -21,7 +21,6 @@ def text_ids(texts: Iterable[str]) -> np.ndarray:
     Among a million texts two different ones share an id with a chance of 3e-8.
     """
     digests = (
-        hashlib.blake2b(same_text(text).encode("utf-8", "replace"), digest_size=8).digest()
-        for text in texts
+        hashlib.blake2b(same_text(text).encode("utf-8", "replace"), digest_size=8).digest() for text in texts
     )
     return np.frombuffer(b"".join(digests), np.int64)

@@ -320,4 +320,3 @@ def test_the_same_text_is_one_document_and_one_query_of_the_test():
     assert task.queries == ["open it", "shut", "x"]
     assert task.documents == ["def open()", "def open_it()", "y"]
     assert task.relevant == [[0, 1], [0], [2]]
-
