@@ -55,11 +55,10 @@ def holdout(
     starts = np.flatnonzero(np.diff(component[by_key], prepend=-1))
     sizes = np.diff(starts, append=num_rows)
     salt = seed.to_bytes(8, "little", signed=True)
-    first = (
-        by_key[starts] * KEY_BYTES
-    )  # where its least key is, byte for byte: an array's items lose zeros at the end
+    # the least key of each, from the bytes: an array's items lose the zeros at their ends
+    least = [queries[at : at + KEY_BYTES] for at in by_key[starts] * KEY_BYTES]
     order = sorted(
-        (hashlib.blake2b(salt + queries[first[i] : first[i] + KEY_BYTES], digest_size=16).digest(), i)
+        (hashlib.blake2b(salt + least[i], digest_size=16).digest(), i)
         for i in np.flatnonzero(sizes <= max(1, num_test // 10))
     )
     taken = np.cumsum([0, *(sizes[i] for _, i in order)])

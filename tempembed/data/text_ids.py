@@ -7,9 +7,9 @@ import numpy as np
 
 
 def same_text(text: str) -> str:
-    r"""A form that is equal for texts which differ in white space only.
+    """A form that is equal for texts which differ in white space only.
 
-    >>> same_text("return  x\n") == same_text("return x")
+    >>> same_text(" return   x ") == same_text("return x")
     True
     """
     return " ".join(text.split())

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from tempembed.losses import nested
-from tempembed.losses.contrastive import TextIds, contrastive_loss
+from tempembed.losses.contrastive import DIRECTIONS, TextIds, contrastive_loss
 from tempembed.losses.masks import FalseNegatives
 from tempembed.objective import Hardness, Term
 from tempembed.parallel.gather import rank_and_world_size
@@ -97,7 +97,7 @@ def test_the_mask_of_random_texts_is_the_rule_block_by_block(seed, num_negatives
 
 
 @pytest.mark.parametrize("dense", [True, False])
-@pytest.mark.parametrize("direction", ["query-to-document", "document-to-query", "both"])
+@pytest.mark.parametrize("direction", DIRECTIONS)
 def test_pairs_in_both_orders_have_nothing_to_lose(direction, dense):
     """Each text beside its partner: perfect embeddings have a loss of 0; the own text as a negative holds it at ln 2."""
     halves = torch.eye(8, dtype=torch.float64)
@@ -130,7 +130,7 @@ def test_a_query_is_as_right_for_a_document_as_the_document_for_the_query(dense)
 
 
 @pytest.mark.parametrize("hardness", [Hardness(), Hardness(beta=1.0, tau_plus=0.05), Hardness(beta=0.5)])
-@pytest.mark.parametrize("direction", ["query-to-document", "document-to-query", "both"])
+@pytest.mark.parametrize("direction", DIRECTIONS)
 @pytest.mark.parametrize("blocks", ["whole", "small"])
 def test_tiled_equals_dense_with_masks_that_are_not_symmetric(monkeypatch, direction, hardness, blocks):
     num_negatives = 0 if direction == "document-to-query" else 1
@@ -193,16 +193,17 @@ def masked_on_a_rank(direction: str) -> tuple[int, float, list[torch.Tensor]]:
     return loss.num_masked.item(), loss.objective.item(), [q.grad[mine], d.grad[mine]]
 
 
+def masked_in_each_direction() -> list[tuple[int, float, list[torch.Tensor]]]:
+    return [masked_on_a_rank(direction) for direction in DIRECTIONS]
+
+
 @pytest.mark.gloo
-@pytest.mark.parametrize("direction", ["query-to-document", "document-to-query", "both"])
-def test_candidates_of_other_ranks_are_masked_too(direction):
-    masked, value, gradients = masked_on_a_rank(direction)
-    # in both orders but for the pair (1, 9) in place of (5, 1); and (0, 9)
-    assert masked == 8 - 1 + 1
-    parts = run_on_ranks(2, masked_on_a_rank, direction)
-    assert sum(part[0] for part in parts) == masked
-    assert sum(part[1] for part in parts) / 2 == pytest.approx(value, rel=1e-12)
-    for k, whole in enumerate(gradients):
-        torch.testing.assert_close(
-            torch.cat([part[2][k] for part in parts]) / 2, whole, rtol=1e-10, atol=1e-14
-        )
+def test_candidates_of_other_ranks_are_masked_too():
+    ranks = run_on_ranks(2, masked_in_each_direction)
+    for (masked, value, gradients), *parts in zip(masked_in_each_direction(), *ranks, strict=True):
+        # in both orders but for the pair (1, 9) in place of (5, 1); and (0, 9)
+        assert masked == sum(part[0] for part in parts) == 8 - 1 + 1
+        assert sum(part[1] for part in parts) / 2 == pytest.approx(value, rel=1e-12)
+        for k, whole in enumerate(gradients):
+            together = torch.cat([part[2][k] for part in parts]) / 2
+            torch.testing.assert_close(together, whole, rtol=1e-10, atol=1e-14)
