@@ -16,10 +16,13 @@ from ray._private.grpc_utils import init_grpc_channel
 from ray._private.services import canonicalize_bootstrap_address
 from ray.core.generated import gcs_service_pb2, gcs_service_pb2_grpc
 
+from ray_jobs.alone import ALONE
 from tempembed.disk import is_full
 from tempembed.errors import UserError
+from tempembed.parallel.listening import LOOPBACK
 from tempembed.redact import redact
 
+ALONE_FLAG = "=".join(next(iter(ALONE.items())))
 ANSWER_SECONDS = 10
 """How long a head or a Jobs server may take to answer. Ray itself would wait for minutes, and say nothing."""
 TOKEN = (
@@ -108,11 +111,14 @@ def _check_head(address: str, shown: str) -> None:
                 f"{shown}: expected the head of a Ray cluster, got another server; take the port of ray start --port (6379), not the "
                 "dashboard's (8265) nor the client's (10001)"
             ) from error
+        hint = ""
+        if LOOPBACK in shown and address not in shown:  # Ray takes it for the address of the node
+            hint = f"; a Ray that listens on {LOOPBACK} alone needs {ALONE_FLAG}"
         unknown = "errors resolving" in details or "DNS" in details
         refused = "connection refused" if "refused" in details else f"no answer within {ANSWER_SECONDS} s"
         raise UserError(
             f"{shown}: expected the head of a Ray cluster, got none ({'no such host' if unknown else refused}, {address}); start it, "
-            "correct RAY_ADDRESS, or unset it, and a Ray starts here (ray stop forgets a cluster that is gone)"
+            f"correct RAY_ADDRESS, or unset it, and a Ray starts here (ray stop forgets a cluster that is gone){hint}"
         ) from error
     if answer.ray_version and answer.ray_version != ray.__version__:
         raise UserError(

@@ -89,7 +89,7 @@ def settings_identity(settings: TrainSettings) -> dict[str, Any]:
 
 
 def run_identity(settings: TrainSettings, facts: Facts, *, bfloat16: bool | None = None) -> dict[str, Any]:
-    """What makes it this run, as JSON values; what has no effect on it is not there.
+    """What makes it this run, as JSON values; what has no effect on it is not there. The order of its terms has: they are summed in it.
 
     Args:
         settings: of the run.

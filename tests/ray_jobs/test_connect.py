@@ -116,6 +116,13 @@ def test_a_dead_address(monkeypatch):
     assert f"expected the head of a Ray cluster, got none (connection refused, {address}); start it" in line
 
 
+def test_loopback_where_ray_takes_it_for_the_address_of_the_node(monkeypatch):
+    monkeypatch.setattr("ray_jobs.connect.canonicalize_bootstrap_address", lambda given: "127.0.0.2:9")
+    line = refused("127.0.0.1:9", monkeypatch)
+    assert "(connection refused, 127.0.0.2:9)" in line
+    assert "a Ray that listens on 127.0.0.1 alone needs RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER=0" in line
+
+
 def test_a_host_that_is_not_known(monkeypatch):
     assert "got none (no such host, nosuch.invalid:6379)" in refused("nosuch.invalid:6379", monkeypatch)
 

@@ -277,13 +277,6 @@ def test_a_run_goes_on_under_other_spellings_and_with_another_test(stack, data_d
     experiment = client.get_experiment_by_name("tempembed").experiment_id
     (run,) = client.search_runs([experiment], "attributes.run_name = 'run'")
     assert run.data.params["log_every"] == "5"
-    rows = [{"query": f"q {i:x}", "document": f"d {i:x}"} for i in range(320)]
-    copy.with_suffix(".jsonl").write_text("\n".join(map(json.dumps, rows)))
-    other = submit(
-        stack, "ray_jobs.train", "--data", copy.with_suffix(".jsonl"), "--objective", "tempagg", *flags
-    )
-    assert other.returncode != 0
-    assert re.search(r"content of --data: '\w{16}' there, '\w{16}' here", other.stdout)
 
 
 def test_a_search_that_has_ended_is_given_more_trials(stack, data_dir, tmp_path):
@@ -307,9 +300,6 @@ def test_a_search_that_has_ended_is_given_more_trials(stack, data_dir, tmp_path)
     experiment = client.get_experiment_by_name("tempembed").experiment_id
     (root,) = client.search_runs([experiment], "attributes.run_name = 'sweep search'")
     assert root.data.tags["num_trials"] == "3"
-    fewer = submit(stack, "ray_jobs.tune", *flags, "--output", output, "--num-trials", 2)
-    assert fewer.returncode != 0
-    assert "num_trials: 3 there, 2 here, it may only grow" in fewer.stdout
 
 
 def test_a_job_with_a_working_folder_does_not_write_into_rays_copy_of_it(stack, data_dir, tmp_path):
@@ -361,15 +351,12 @@ def test_a_driver_that_is_run_directly_says_what_it_lacks(stack, tmp_path):
     )
     head = {"RAY_ADDRESS": f"127.0.0.1:{gcs[1] or gcs[2]}"}
     token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": stack.token_path}
-    wrong = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "ab" * 16}
     for env, shown in (
         (head, "expected the cluster's token, got none or another one"),
-        (head | wrong, "expected the cluster's token, got none or another one"),
         (
             {"RAY_ADDRESS": stack.ray_url.removeprefix("http://")} | token,
             "got another server; take the port of ray start",
         ),
-        ({"RAY_ADDRESS": stack.ray_url} | token, "got an address of http; submit the job"),
         (head | token, "none.jsonl"),  # it has come to its Ray, and looks for its data
     ):
         done = subprocess.run(
