@@ -35,6 +35,8 @@ from tempembed.evaluation.retrieval import Retrieval
 from tempembed.evaluation.summarization import Summarization
 from tempembed.evaluation.task import Task
 
+LOCAL = "local"
+"""Where the data of our tasks is, in their metadata."""
 CLUSTERING_BATCH = 500  # of mteb's older protocol (paper.md 4.8)
 
 
@@ -183,17 +185,20 @@ def _left_out(
 ) -> dict[str, set[str]]:
     """Of queries that are documents as well, by id, the documents that are no part of their rankings.
 
-    They are found by the text, unless they are judged right; where the task says that equal ids are one text
-    (`ignore_identical_ids`), by the id too, whatever the judgement, as mteb has it.
+    In local data they are found by the text, unless they are judged right. Tasks of mteb's own are left as they are, so that
+    scores are those of its leaderboard; where such a task says that equal ids are one text (`ignore_identical_ids`), they are
+    found by the id, whatever the judgement, as mteb has it.
     """
-    ids = list(texts)
-    number = {id_: i for i, id_ in enumerate(ids)}
-    right = [
-        {number[d] for d, gain in data["relevant_docs"][id_].items() if gain > 0 and d in number}
-        for id_ in asked
-    ]
-    found = own_texts(list(asked.values()), list(texts.values()), right)
-    out = {id_: {ids[i] for i in own} for id_, own in zip(asked, found, strict=False) if own}
+    out: dict[str, set[str]] = {}
+    if task.metadata.dataset["path"] == LOCAL:
+        ids = list(texts)
+        number = {id_: i for i, id_ in enumerate(ids)}
+        right = [
+            {number[d] for d, gain in data["relevant_docs"][id_].items() if gain > 0 and d in number}
+            for id_ in asked
+        ]
+        found = own_texts(list(asked.values()), list(texts.values()), right)
+        out = {id_: {ids[i] for i in own} for id_, own in zip(asked, found, strict=False) if own}
     if task.ignore_identical_ids:
         for id_ in asked.keys() & texts.keys():
             out.setdefault(id_, set()).add(id_)
@@ -366,7 +371,7 @@ def _local(base: type[AbsTask], name: str, type_: str, metric: str, data: Any, *
     """An mteb task that holds its data."""
     metadata = TaskMetadata(
         name=name, description=f"local data: {name}", type=type_, main_score=metric, eval_langs=["eng-Latn"],  # type: ignore[arg-type]
-        eval_splits=["test"], dataset={"path": "local", "revision": "local"},
+        eval_splits=["test"], dataset={"path": LOCAL, "revision": LOCAL},
     )  # fmt: skip
 
     def load_data(self: AbsTask, num_proc: int | None = None, **_: Any) -> None:

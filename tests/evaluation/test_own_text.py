@@ -362,3 +362,21 @@ def test_specs_of_any_kind_keep_out_what_is_excluded():
     found = {str(spec): one.value for spec, one in task.measure(queries, Documents(documents), specs)}
     assert len(found) == len(specs)
     assert set(found.values()) == {0.0}  # the only right document is out
+
+
+def test_a_task_of_mtebs_own_is_left_as_it_is(tmp_path):
+    """Its scores are those of the leaderboard: by ids where the task says so, never by texts."""
+    data = {
+        "corpus": datasets.Dataset.from_dict(
+            {"id": ["a", "b"], "title": ["", ""], "text": ["same x", "other x"]}
+        ),
+        "queries": datasets.Dataset.from_dict({"id": ["q"], "text": ["same x"]}),
+        "relevant_docs": {"q": {"b": 1}},
+        "top_ranked": None,
+    }
+    local = _local(AbsTaskRetrieval, "t", "Retrieval", "ndcg_at_10", {"default": {"test": data}})
+    assert to_ours(local, NO_PROMPTS)[0].excluded == [[0]]
+    named = _local(AbsTaskRetrieval, "t", "Retrieval", "ndcg_at_10", {"default": {"test": data}})
+    metadata = named.metadata.model_copy(update={"dataset": {"path": "mteb/t", "revision": "1"}})
+    type(named).metadata = metadata
+    assert not to_ours(named, NO_PROMPTS)[0].excluded
