@@ -61,7 +61,7 @@ def random_model(texts: Corpus, tau: float, seed: int) -> Callable[..., torch.Te
     centres = torch.randn(5, WIDTH, generator=generator) * 2 * tau**0.5
     documents = centres[torch.arange(M) % 5] + torch.randn(M, WIDTH, generator=generator)
     queries = documents[:Q] + (2.2 + 2 * tau) * torch.randn(Q, WIDTH, generator=generator)
-    return lambda asked, prompt: queries if asked is texts.queries else documents
+    return lambda asked, role, prompt: queries if asked is texts.queries else documents
 
 
 @pytest.fixture(scope="session")
