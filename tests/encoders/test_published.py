@@ -25,9 +25,8 @@ def test_it_is_what_the_library_says():
     assert (encoder.max_tokens, encoder.notes) == (256, ())
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
-def test_a_few_steps_move_it_a_little_whatever_it_is_stored_in(dtype, data_dir, tmp_path):
-    start = SentenceTransformer(MODEL, device="cpu").to(dtype)
+def test_a_few_steps_move_it_a_little_though_it_is_stored_in_float16(data_dir, tmp_path):
+    start = SentenceTransformer(MODEL, device="cpu").half()
     start.save(str(tmp_path / "start"), create_model_card=False)
     settings = TrainSettings(
         data=str(data_dir / "train.parquet"),
