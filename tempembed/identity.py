@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tempembed.objective import Term
-from tempembed.settings import DEFAULT_WIDTH, TrainSettings
+from tempembed.settings import DEFAULT_MAX_TOKENS, DEFAULT_WIDTH, TrainSettings
 
 if TYPE_CHECKING:
     from tempembed.encoders.encoder import Encoder
@@ -23,7 +23,7 @@ RESUMABLE_SETTINGS: Mapping[str, tuple[str, ...]] = {
 saved, and which texts are read, whose content counts and not the name they have."""
 RESOLVED_SETTINGS = (
     "objective", "terms", "encoder", "width", "layers", "vocabulary", "epochs", "steps", "learning_rate",
-    "temperature_learning_rate", "precision", "single_source",
+    "temperature_learning_rate", "precision", "single_source", "max_tokens",
 )  # fmt: skip
 """Settings that count as what they come to: `mrl:0.06` is its terms, `--epochs` a number of steps."""
 _APART = {*RESOLVED_SETTINGS, *(name for names in RESUMABLE_SETTINGS.values() for name in names)}
@@ -107,7 +107,9 @@ def run_identity(settings: TrainSettings, facts: Facts, *, bfloat16: bool | None
         "learning_rate": settings.peak_learning_rate(is_table=facts.is_table),
         "single_source": settings.single_source and len(facts.sizes) > 1,
     }
+    found["max_tokens"] = settings.max_tokens
     if settings.own_encoder:
+        found["max_tokens"] = settings.max_tokens or DEFAULT_MAX_TOKENS
         found["vocabulary"] = settings.vocabulary
     if settings.encoder == "transformer":
         found["layers"] = settings.layers

@@ -9,7 +9,7 @@ import typing
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from tempembed.encoders.role import RoleName
+from tempembed.encoders.role import RoleName, asked
 from tempembed.errors import UserError
 from tempembed.objective import Direction, Hardness, Terms, parse_objective, parse_terms
 
@@ -161,17 +161,12 @@ class TrainSettings:
     @property
     def prompts(self) -> dict[RoleName, str]:
         """Prompts that are asked for, by role."""
-        asked: dict[RoleName, str | None] = {"query": self.query_prompt, "document": self.document_prompt}
-        return {role: prompt for role, prompt in asked.items() if prompt is not None}
+        return asked(self.query_prompt, self.document_prompt)
 
     @property
     def limits(self) -> dict[RoleName, int]:
         """Where texts of a role are cut in training, if not at the model's own limit."""
-        asked: dict[RoleName, int | None] = {
-            "query": self.max_query_tokens or self.max_tokens,
-            "document": self.max_document_tokens or self.max_tokens,
-        }
-        return {role: limit for role, limit in asked.items() if limit is not None}
+        return asked(self.max_query_tokens or self.max_tokens, self.max_document_tokens or self.max_tokens)
 
     def resolved_terms(self, width: int) -> Terms:
         """The objective as terms for an encoder of this width."""

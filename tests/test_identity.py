@@ -239,3 +239,10 @@ def test_the_command_goes_on_from_another_folder(data_dir, tmp_path, monkeypatch
     settings = json.loads((tmp_path / "run" / "settings.json").read_text())
     assert (tmp_path / "pairs.parquet").samefile(settings["data"])
     assert settings["data"].startswith("/")
+
+
+def test_the_limit_of_an_encoder_made_here_counts_as_what_it_is():
+    """Runs of before have 256 in their settings, where none is a default now."""
+    none, usual, other = (run_identity(TrainSettings(max_tokens=limit), FACTS) for limit in (None, 256, 128))
+    assert not differences(none, usual)
+    assert "max_tokens: 256 there, 128 here" in differences(none, other)

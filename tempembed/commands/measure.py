@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 
 from tempembed.console import say
-from tempembed.encoders.role import Prompts, RoleName
+from tempembed.encoders.role import Prompts, RoleName, asked
 from tempembed.errors import UserError
 from tempembed.names import file_name
 from tempembed.untrusted import check_place, is_file, is_folder, read_json
@@ -63,17 +63,12 @@ class Measure:
     @property
     def prompts(self) -> dict[RoleName, str]:
         """Prompts that are asked for, by role."""
-        asked: dict[RoleName, str | None] = {"query": self.query_prompt, "document": self.document_prompt}
-        return {role: prompt for role, prompt in asked.items() if prompt is not None}
+        return asked(self.query_prompt, self.document_prompt)
 
     @property
     def limits(self) -> dict[RoleName, int]:
         """Where texts of a role are cut, if not at the model's own limit."""
-        asked: dict[RoleName, int | None] = {
-            "query": self.max_query_tokens or self.max_tokens,
-            "document": self.max_document_tokens or self.max_tokens,
-        }
-        return {role: limit for role, limit in asked.items() if limit is not None}
+        return asked(self.max_query_tokens or self.max_tokens, self.max_document_tokens or self.max_tokens)
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 RoleName = Literal["query", "document"]
+T = TypeVar("T")
 ROLES: tuple[RoleName, ...] = get_args(RoleName)
 PROMPT_NAMES: dict[RoleName, tuple[str, ...]] = {
     "query": ("query",), "document": ("document", "passage", "corpus")
@@ -21,6 +22,12 @@ class Role:
     """Put before each text."""
     max_tokens: int | None = None
     """Prompt and text are cut after so many tokens, special tokens included; None: at the model's own limit."""
+
+
+def asked(query: T | None, document: T | None) -> dict[RoleName, T]:
+    """By role, what the user asks for; None: nothing."""
+    both: dict[RoleName, T | None] = {"query": query, "document": document}
+    return {role: value for role, value in both.items() if value is not None}
 
 
 @dataclass(frozen=True, kw_only=True)
