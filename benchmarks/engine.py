@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 
 from benchmarks.machine import PRECISIONS, in_precision, seconds
-from tempembed.memory import peak_growth
+from tempembed.system.memory import peak_growth
 
 DIMS, TAUS = (256, 512, 1024), (0.03, 0.06, 0.1)
 WIDTH = 1024
@@ -111,7 +111,7 @@ def _bare(queries: torch.Tensor, documents: torch.Tensor) -> float:
 
 
 def _terms(num: int) -> tuple:
-    from tempembed.objective import Term
+    from tempembed.objectives.objective import Term
 
     dims, taus = (DIMS, TAUS) if num == 9 else ((WIDTH,), (0.06,))
     return tuple(Term(dim=dim, temperature=tau) for dim in dims for tau in taus)

@@ -54,10 +54,10 @@ def dimension() -> dict[str, float]:
 
 def streaming() -> dict[str, float]:
     """Seconds inside the curve's code, of those of a training run of the static encoder at batch 1024."""
-    from tempembed import training
     from tempembed.geometry.streaming import SpectrumWatch
-    from tempembed.prepare import prepare
-    from tempembed.settings import TrainSettings
+    from tempembed.run import loop as training
+    from tempembed.settings.train import TrainSettings
+    from tempembed.stages.prepare import prepare
 
     spent, began, reports = 0.0, 0.0, []
 

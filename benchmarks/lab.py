@@ -32,14 +32,14 @@ def apart(encoder: str) -> dict[str, float]:
 
 def measure(name: str) -> dict[str, float]:
     """Seconds of float32 alone and of all codecs, both with encoding; and of mteb for one codec of each of its ways."""
-    from tempembed.compression.spec import Spec, lab_specs
+    from tempembed.codecs.spec import Spec, lab_specs
     from tempembed.data.installed_code import installed_code
     from tempembed.encoders.load import load_encoder
     from tempembed.encoders.tokenizer import train_tokenizer
     from tempembed.evaluation.evaluate import evaluate
     from tempembed.evaluation.retrieval import Retrieval
-    from tempembed.prepare import build_encoder
-    from tempembed.settings import TrainSettings
+    from tempembed.settings.train import TrainSettings
+    from tempembed.stages.prepare import build_encoder
 
     table = pq.read_table(installed_code().train)
     documents = list(dict.fromkeys(table["document"].to_pylist()))[:NUM_DOCUMENTS]
@@ -60,7 +60,7 @@ def measure(name: str) -> dict[str, float]:
     encoder = load_encoder(folder)
     encoder.embed(encoder.tokenize(documents[:64], encoder.role("document")))
     specs = random.Random(0).sample(lab_specs(encoder.width), NUM_CODECS)
-    from tempembed.compression.hamming import hamming_top_k  # compiled once for a machine, not once for a run
+    from tempembed.index.hamming import hamming_top_k  # compiled once for a machine, not once for a run
 
     hamming_top_k(*(torch.zeros(2, 128, dtype=torch.uint8),) * 2, 1)
     # encoded once, for both: the noise of the encoding is not the codecs'

@@ -8,7 +8,7 @@ import time
 
 import torch
 
-from tempembed.memory import peak_growth
+from tempembed.system.memory import peak_growth
 
 QUERIES, DOCUMENTS, WIDTH, K = 1000, 1_000_000, 1024, 100
 VARIANTS = ("ours", "faiss", "float32")
@@ -53,7 +53,7 @@ def measure(variant: str) -> dict[str, float]:
 
 def ours(queries, documents):
     """The kernel of tempembed."""
-    from tempembed.compression.hamming import hamming_top_k
+    from tempembed.index.hamming import hamming_top_k
 
     return lambda: hamming_top_k(queries, documents, K)[0]
 

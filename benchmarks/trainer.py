@@ -14,7 +14,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import numpy as np
 
-from tempembed.settings import TrainSettings
+from tempembed.settings.train import TrainSettings
 
 SKIP = 3  # first readings: allocations, thread pools
 STEPS = {"cpu": 1, "cuda": 10}
@@ -72,7 +72,7 @@ def pairs_file() -> Path:
     import pyarrow.parquet as pq
 
     from tempembed.data.installed_code import installed_code
-    from tempembed.prepare import cache_dir
+    from tempembed.stages.prepare import cache_dir
 
     path = cache_dir() / "benchmarks" / f"pairs_{NUM_PAIRS}.parquet"
     if not path.exists():
@@ -84,9 +84,9 @@ def pairs_file() -> Path:
 
 
 def ours(settings: TrainSettings, folder: Path) -> dict[str, float]:
-    """`tempembed.training.train`; tokens are made before, once for all runs and epochs. A report waits for the device."""
-    from tempembed.prepare import prepare
-    from tempembed.training import train
+    """`tempembed.run.loop.train`; tokens are made before, once for all runs and epochs. A report waits for the device."""
+    from tempembed.run.loop import train
+    from tempembed.stages.prepare import prepare
 
     prepared = prepare(settings)
     times, losses = [], []
@@ -112,7 +112,7 @@ def peer(settings: TrainSettings, folder: Path, device: str, tuned: bool) -> dic
     from sentence_transformers.sentence_transformer import losses
     from transformers import PrinterCallback, TrainerCallback, TrainerState
 
-    from tempembed.prepare import initial_encoder, prepare
+    from tempembed.stages.prepare import initial_encoder, prepare
 
     initial_encoder(settings, prepare(settings)).save(folder / "model")
     model = SentenceTransformer(str(folder / "model"), device=device)

@@ -12,17 +12,17 @@ from ray import tune
 from ray_jobs.metrics import Reading, measured, tell
 from ray_jobs.queue import is_unfinished
 from ray_jobs.run import ERROR, LOST, NOTES, STOP
-from tempembed.console import progress_line
-from tempembed.disk import full_disk
-from tempembed.errors import LostError
 from tempembed.evaluation.trained import REPORT
-from tempembed.objective import parse_objective, parse_terms
-from tempembed.search.goals import goal_values
-from tempembed.search.ledger import Ledger
-from tempembed.search.study import Study
-from tempembed.settings import TrainSettings
+from tempembed.objectives.objective import parse_objective, parse_terms
+from tempembed.settings.train import TrainSettings
+from tempembed.system.console import progress_line
+from tempembed.system.disk import full_disk
+from tempembed.system.errors import InfrastructureError
 from tempembed.tracking.points import cost_points, evaluation_points, temperature_points
 from tempembed.tracking.spool import SpooledRun
+from tempembed.tuning.goals import goal_values
+from tempembed.tuning.ledger import Ledger
+from tempembed.tuning.study import Study
 
 
 class Board(tune.Callback):
@@ -66,7 +66,7 @@ class Board(tune.Callback):
         run = self._parent.child(
             name,
             settings.to_dict(),
-            {"tempembed.trial": name, "tempembed.objective": settings.objective_name},
+            {"tempembed.trial": name, "tempembed.objectives.objective": settings.objective_name},
         )
         run.points(temperature_points(settings.resolved_terms(self._width)))
         self._open[name], self._steps[name] = run, 0
@@ -155,7 +155,7 @@ class Board(tune.Callback):
     def _why_lost(self, name: str) -> str:
         path = self._ledger.trial_folder(name) / LOST
         said = path.read_text() if path.exists() else ""  # empty: it met a full disk too
-        died = LostError("its processes died; the Ray dashboard has their logs")
+        died = InfrastructureError("its processes died; the Ray dashboard has their logs")
         return said or self._reasons.get(name) or str(full_disk(died, (self._ledger.folder,)) or died)
 
     def give_up(self) -> None:

@@ -17,10 +17,10 @@ from ray._private.services import canonicalize_bootstrap_address
 from ray.core.generated import gcs_service_pb2, gcs_service_pb2_grpc
 
 from ray_jobs.alone import ALONE
-from tempembed.disk import is_full
-from tempembed.errors import UserError
 from tempembed.parallel.listening import LOOPBACK
-from tempembed.redact import redact
+from tempembed.system.disk import is_full
+from tempembed.system.errors import UserError
+from tempembed.system.redact import redact
 
 ALONE_FLAG = "=".join(next(iter(ALONE.items())))
 ANSWER_SECONDS = 10

@@ -22,12 +22,12 @@ import tyro
 
 from ray_jobs.connect import check_jobs_server
 from ray_jobs.local_stack import environment, start, stop
-from tempembed.console import run, say
-from tempembed.errors import UserError
-from tempembed.places import INPUTS, located, output_place
-from tempembed.redact import redact, redact_flag
-from tempembed.run_folder import hold
-from tempembed.settings import INSTALLED_CODE
+from tempembed.run.folder import hold
+from tempembed.settings.places import INPUTS, located, output_place
+from tempembed.settings.train import INSTALLED_CODE
+from tempembed.system.console import run, say
+from tempembed.system.errors import UserError
+from tempembed.system.redact import redact, redact_flag
 from tempembed.tracking.mlflow import check_server
 
 BYTES = 128

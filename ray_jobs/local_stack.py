@@ -14,9 +14,9 @@ import psutil
 
 from ray_jobs.alone import ALONE
 from ray_jobs.connect import new_token
-from tempembed.atomic import write_json
-from tempembed.errors import UserError
 from tempembed.parallel.listening import LOOPBACK
+from tempembed.system.atomic import write_json
+from tempembed.system.errors import UserError
 
 START_SECONDS = 90
 

@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 from ray.train.v2.api.callback import UserCallback
 from ray.util.metrics import Counter, Gauge
 
-from tempembed.compression.spec import ALIAS_BUDGETS
-from tempembed.search.goals import best_row
+from tempembed.codecs.spec import ALIAS_BUDGETS
 from tempembed.tracking.courier import Courier
+from tempembed.tuning.goals import best_row
 
 EVERY = 5.0
 """Seconds from one telling of a gauge to the next: each time that Ray passes values on, it has one."""
@@ -67,7 +67,7 @@ class Reading(NamedTuple):
 
 
 def readings(metrics: Mapping[str, Any]) -> Iterator[Reading]:
-    """Of a report of `tempembed.training.train`. Fixed temperatures are read from the names of their terms."""
+    """Of a report of `tempembed.run.loop.train`. Fixed temperatures are read from the names of their terms."""
     for key, value in metrics.items():
         if key in PLAIN:
             yield Reading(PLAIN[key], value)

@@ -9,7 +9,7 @@ from typing import Any
 from ray.train.v2.api.callback import UserCallback
 
 from ray_jobs.run import NOTES, first_of
-from tempembed.console import progress_line
+from tempembed.system.console import progress_line
 
 EVERY = 0.5
 """Seconds between two looks."""

@@ -6,10 +6,10 @@ from typing import Any
 from ray.tune.search import Searcher
 
 from ray_jobs.run import STOP
-from tempembed.identity import RESUMABLE_SETTINGS
-from tempembed.search.ledger import Ledger
-from tempembed.search.study import Study
-from tempembed.settings import TrainSettings
+from tempembed.settings.train import TrainSettings
+from tempembed.stages.identity import RESUMABLE_SETTINGS
+from tempembed.tuning.ledger import Ledger
+from tempembed.tuning.study import Study
 
 
 class Queue(Searcher):

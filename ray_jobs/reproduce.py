@@ -18,10 +18,10 @@ import tyro
 from ray_jobs.run import PreparedData, apart
 from ray_jobs.sweep import Sweep
 from ray_jobs.tune import sweep_trials
-from tempembed.console import run
-from tempembed.places import output_place, with_places
 from tempembed.reproduction.presets import PRESETS, Preset, settings
-from tempembed.settings import INSTALLED_CODE
+from tempembed.settings.places import output_place, with_places
+from tempembed.settings.train import INSTALLED_CODE
+from tempembed.system.console import run
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,8 +78,7 @@ def report(preset: Preset, folders: Sequence[Path], prepared: PreparedData, outp
     import torch
 
     from tempembed.encoders.load import load_encoder
-    from tempembed.prepare import Prepared
-    from tempembed.report.reproduction import (
+    from tempembed.reports.reproduction import (
         Setup,
         claims_markdown,
         figures_to,
@@ -88,6 +87,7 @@ def report(preset: Preset, folders: Sequence[Path], prepared: PreparedData, outp
     )
     from tempembed.reproduction.maps import document_maps
     from tempembed.reproduction.results import load_results
+    from tempembed.stages.prepare import Prepared
 
     results = load_results(folders, preset)
     test = Prepared(folder=prepared.folder).evaluation()

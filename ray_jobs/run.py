@@ -23,12 +23,12 @@ from ray.train.torch import TorchTrainer
 
 from ray_jobs.connect import temporary_folder
 from ray_jobs.process_group import NodeTorchConfig
-from tempembed.compression.spec import ALIAS_BUDGETS
-from tempembed.disk import full_disk, is_full
-from tempembed.errors import LostError, SilentRankError, UserError
-from tempembed.identity import Facts, count_steps
-from tempembed.names import check_name
-from tempembed.settings import TrainSettings
+from tempembed.codecs.spec import ALIAS_BUDGETS
+from tempembed.settings.train import TrainSettings
+from tempembed.stages.identity import Facts, count_steps
+from tempembed.system.disk import full_disk, is_full
+from tempembed.system.errors import InfrastructureError, SilentRankError, UserError
+from tempembed.system.names import check_name
 
 # Train polls its workers' reports so often; its default of 2 s would make every report cost 2 s (ray#56718).
 REPORT_POLL_SECONDS = "0.2"
@@ -84,7 +84,7 @@ class Work:
     """
 
     def __init__(self, config: dict[str, Any], place: Place) -> None:
-        from tempembed.prepare import Prepared
+        from tempembed.stages.prepare import Prepared
 
         self._config, self._place = config, place
         self.output = Path(config["output"])
@@ -100,9 +100,9 @@ class Work:
     def train(self, tell: Callable[[dict[str, Any]], None]) -> None:
         """Train to the end, or until the run is asked to stop; `tell` takes the reports that are due."""
         from tempembed.evaluation.probe import Probe
+        from tempembed.run.loop import train
         from tempembed.tracking.spool import Spool
         from tempembed.tracking.tracker import JsonlTracker
-        from tempembed.training import train
 
         config, test = self._config, self._test
         notes: list[str] = []
@@ -134,7 +134,7 @@ class Work:
         import torch
 
         from tempembed.evaluation.trained import evaluate_trained
-        from tempembed.memory import peak_bytes
+        from tempembed.system.memory import peak_bytes
         from tempembed.tracking.tracker import read_jsonl
 
         if self._test is None or not self._is_trained:
@@ -210,13 +210,13 @@ def apart(function: Callable[..., Result], *arguments: Any) -> Result:
     """Call it in a process of its own: a driver lives as long as the sweep, and would keep its gigabytes that long.
 
     Raises:
-        LostError: that process died.
+        InfrastructureError: that process died.
     """
     with ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=_end_with_parent) as pool:
         try:
             return pool.submit(function, *arguments).result()
         except BrokenProcessPool as error:
-            raise LostError(
+            raise InfrastructureError(
                 f"{function.__name__.strip('_')}: expected its process to end well, it was killed, perhaps for its memory; give the "
                 "same command again, on a machine with more"
             ) from error
@@ -234,7 +234,7 @@ def _end_with_parent() -> None:
     threading.Thread(target=wait, daemon=True, name="parent").start()
 
 
-def prepare_apart(settings: TrainSettings) -> PreparedData:
+def prepare_in_subprocess(settings: TrainSettings) -> PreparedData:
     """`prepare`, apart.
 
     Raises:
@@ -245,7 +245,7 @@ def prepare_apart(settings: TrainSettings) -> PreparedData:
 
 def _prepare(settings: TrainSettings) -> PreparedData:
     from tempembed.evaluation.trained import KINDS
-    from tempembed.prepare import initial_encoder, prepare
+    from tempembed.stages.prepare import initial_encoder, prepare
 
     prepared = prepare(settings, lambda line: print(line, flush=True))
     test = prepared.evaluation()
@@ -261,14 +261,14 @@ def _prepare(settings: TrainSettings) -> PreparedData:
     )
 
 
-def save_codecs_apart(prepared: Path, output: Path, specs: dict[str, str]) -> None:
+def save_codecs_in_subprocess(prepared: Path, output: Path, specs: dict[str, str]) -> None:
     """`save_codecs`, apart."""
     apart(_save_codecs, prepared, output, specs)
 
 
 def _save_codecs(prepared: Path, output: Path, specs: dict[str, str]) -> None:
     from tempembed.evaluation.trained import save_codecs
-    from tempembed.prepare import Prepared
+    from tempembed.stages.prepare import Prepared
 
     test = Prepared(folder=prepared).evaluation()
     assert test is not None
@@ -301,7 +301,7 @@ def await_room(num_workers: int, cpus_per_worker: float, use_gpu: bool, stop: Ca
     Ray Train would give up after a minute.
 
     Raises:
-        LostError: the cluster has shrunk, and the nodes do not come back.
+        InfrastructureError: the cluster has shrunk, and the nodes do not come back.
     """
     size = cpus_per_worker, use_gpu
     said, enough = -math.inf, time.monotonic()
@@ -312,7 +312,7 @@ def await_room(num_workers: int, cpus_per_worker: float, use_gpu: bool, stop: Ca
         is_held = _places(nodes, *size) >= num_workers
         enough = now if is_held else enough
         if now - enough > SHRUNK_SECONDS:
-            raise LostError(
+            raise InfrastructureError(
                 f"expected the nodes to come back within {SHRUNK_SECONDS:.0f} s, got {_sums(nodes, num_workers, *size)}"
             )
         if now - said > SAY_SECONDS:
@@ -396,7 +396,7 @@ def fit(
     Our own checkpoints in `output` are what a restarted worker goes on from; Ray is given none.
 
     Raises:
-        LostError: workers died, fell silent, found the disk full, or could not be started; their checkpoints are there.
+        InfrastructureError: workers died, fell silent, found the disk full, or could not be started; their checkpoints are there.
         UserError: what else went wrong on a worker, as one line.
     """
     check_name(output.name, "run")
@@ -446,11 +446,11 @@ def fit(
             # another one was faster: there is room for both, one after the other
             if _had_no_room(error) and tries_left and _places(_nodes(), *size[1:]) >= size[0]:
                 continue
-            if not _says_why(error) and (full := full_disk(LostError(reason(error)), written)):
+            if not _says_why(error) and (full := full_disk(InfrastructureError(reason(error)), written)):
                 raise full from error
-            raise (LostError if is_lost(error) else UserError)(reason(error)) from error
+            raise (InfrastructureError if is_lost(error) else UserError)(reason(error)) from error
         except ray.exceptions.RayActorError as error:
-            lost = LostError(
+            lost = InfrastructureError(
                 f"Ray Train's controller died ({type(error).__name__}); the dashboard has its log"
             )
             raise full_disk(lost, written) or lost from error
@@ -488,10 +488,10 @@ def fit_here(
     """`fit` in this process, with no other: nothing has to start for it. `tell` takes the reports.
 
     Raises:
-        LostError: the disk is full.
+        InfrastructureError: the disk is full.
         UserError: what went wrong; its cause is the error itself.
     """
-    from tempembed.memory import forget_peak
+    from tempembed.system.memory import forget_peak
 
     check_name(output.name, "run")
     forget_peak()  # of an earlier run in this process
@@ -506,7 +506,7 @@ def fit_here(
     except Exception as error:
         if full := full_disk(error, (output, temporary_folder())):
             raise full from error
-        kind = LostError if isinstance(error, LostError) or is_full(error) else UserError
+        kind = InfrastructureError if isinstance(error, InfrastructureError) or is_full(error) else UserError
         raise kind(f"{type(error).__name__}: {str(error).strip()}") from error
 
 
@@ -524,7 +524,9 @@ def is_lost(error: ray.train.TrainingFailedError) -> bool:
     if failures is None:  # the controller's: no start in time, a node that is taken away
         return True
     causes = [_cause(failure) for failure in failures.values()]
-    return any(_is_loss(cause) or isinstance(cause, LostError) or is_full(cause) for cause in causes)
+    return any(
+        _is_loss(cause) or isinstance(cause, InfrastructureError) or is_full(cause) for cause in causes
+    )
 
 
 def _says_why(error: ray.train.TrainingFailedError) -> bool:

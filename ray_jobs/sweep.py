@@ -9,20 +9,20 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ray_jobs.run import PreparedData, check_cpus, check_least
-from tempembed.compression.spec import ALIAS_BUDGETS
-from tempembed.errors import UserError
-from tempembed.identity import (
+from tempembed.codecs.spec import ALIAS_BUDGETS
+from tempembed.settings.train import TrainSettings
+from tempembed.stages.identity import (
     Facts,
     differences,
     restored_settings,
     run_identity,
     settings_identity,
 )
-from tempembed.names import check_name
-from tempembed.search.goals import budget_of, check_goals
-from tempembed.search.ledger import Ledger
-from tempembed.search.space import FAMILIES, Point, check_families
-from tempembed.settings import TrainSettings
+from tempembed.system.errors import UserError
+from tempembed.system.names import check_name
+from tempembed.tuning.goals import budget_of, check_goals
+from tempembed.tuning.ledger import Ledger
+from tempembed.tuning.space import FAMILIES, Point, check_families
 
 OBJECTIVES = (
     "infonce:0.03", "infonce:0.06", "infonce:0.1", "infonce:0.2", "infonce:0.4",

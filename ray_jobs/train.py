@@ -26,23 +26,23 @@ from ray_jobs.run import (
     check_cpus,
     check_least,
     fit,
-    prepare_apart,
+    prepare_in_subprocess,
 )
 from tempembed.commands.train import Run
-from tempembed.console import first_signal, run
-from tempembed.disk import blamed_on_disk
-from tempembed.errors import UserError
 from tempembed.evaluation.trained import REPORT
-from tempembed.identity import Facts, differences, restored_settings, run_identity, settings_identity
-from tempembed.names import check_name
-from tempembed.places import cache_dir, output_place
-from tempembed.redact import refuse_secret
-from tempembed.report.table import score_table
-from tempembed.run_folder import SPOOL, RunFolder
-from tempembed.settings import TrainSettings
+from tempembed.reports.table import score_table
+from tempembed.run.folder import SPOOL, RunFolder
+from tempembed.settings.places import cache_dir, output_place
+from tempembed.settings.train import TrainSettings
+from tempembed.stages.identity import Facts, differences, restored_settings, run_identity, settings_identity
+from tempembed.system.console import first_signal, run
+from tempembed.system.disk import blamed_on_disk
+from tempembed.system.errors import UserError
+from tempembed.system.names import check_name
+from tempembed.system.redact import refuse_secret
+from tempembed.system.untrusted import check_place
 from tempembed.tracking.courier import Courier
 from tempembed.tracking.spool import Spool
-from tempembed.untrusted import check_place
 
 PROGRESS = "progress.log"
 STOPPING = "stopping with a checkpoint; the same command goes on from here, again to stop at once"
@@ -129,7 +129,7 @@ def _train(command: RayTrain, folder: RunFolder, identity: str, uri: str | None)
     """The run, from its data to its report."""
     output, least = folder.folder, command.num_workers if command.min_workers is None else command.min_workers
     check_capacity(least, command.cpus_per_worker, command.use_gpu)
-    prepared = prepare_apart(command.settings)
+    prepared = prepare_in_subprocess(command.settings)
     tested = (folder.settings() or {}).get("test", prepared.test)
     content = {
         "id": identity,

@@ -44,8 +44,8 @@ from ray_jobs.run import (
     check_capacity,
     fit,
     fit_here,
-    prepare_apart,
-    save_codecs_apart,
+    prepare_in_subprocess,
+    save_codecs_in_subprocess,
 )
 from ray_jobs.sweep import (
     Sweep,
@@ -56,29 +56,29 @@ from ray_jobs.sweep import (
     shared_identity,
     unlike,
 )
-from tempembed.atomic import write_json
-from tempembed.compression.spec import ALIAS_BUDGETS, sweep_specs
-from tempembed.console import first_signal, run
-from tempembed.disk import blamed_on_disk
-from tempembed.errors import LostError, UserError
-from tempembed.identity import differences
-from tempembed.places import cache_dir, output_place, with_places
-from tempembed.redact import redact, refuse_secret
-from tempembed.report.html import write_html
-from tempembed.report.table import result_table
-from tempembed.run_folder import SPOOL
-from tempembed.search.ledger import Ledger
-from tempembed.search.pareto import pareto_ranks
-from tempembed.search.stopping import savings
-from tempembed.search.study import Study
-from tempembed.settings import TrainSettings
+from tempembed.codecs.spec import ALIAS_BUDGETS, sweep_specs
+from tempembed.reports.html import write_html
+from tempembed.reports.table import result_table
+from tempembed.run.folder import SPOOL
+from tempembed.settings.places import cache_dir, output_place, with_places
+from tempembed.settings.train import TrainSettings
+from tempembed.stages.identity import differences
+from tempembed.system.atomic import write_json
+from tempembed.system.console import first_signal, run
+from tempembed.system.disk import blamed_on_disk
+from tempembed.system.errors import InfrastructureError, UserError
+from tempembed.system.redact import redact, refuse_secret
+from tempembed.system.untrusted import check_place
 from tempembed.tracking.causes import UnansweredError
 from tempembed.tracking.courier import Courier
 from tempembed.tracking.mlflow import Delivery, check_server, start_run
 from tempembed.tracking.registry import Registry
 from tempembed.tracking.spool import Spool, SpooledRun
 from tempembed.tracking.winners import Candidate, promote
-from tempembed.untrusted import check_place
+from tempembed.tuning.ledger import Ledger
+from tempembed.tuning.pareto import pareto_ranks
+from tempembed.tuning.stopping import savings
+from tempembed.tuning.study import Study
 
 LEAVE_SECONDS = 100.0
 """How long trials may take to stop with a checkpoint; jobs of our stack have RAY_JOB_STOP_WAIT_TIME_S = 120 for it."""
@@ -126,7 +126,7 @@ def trial(
             fit(settings, **what, **workers, use_gpu=use_gpu, callbacks=[TuneReportCallback(), metrics])
         else:
             fit_here(settings, **what, use_gpu=use_gpu, tell=tell)
-    except LostError as error:  # nothing that the trial did: the board has it trained again
+    except InfrastructureError as error:  # nothing that the trial did: the board has it trained again
         with suppress(OSError):  # a full disk
             (folder / LOST).write_text(str(error))
         raise
@@ -205,7 +205,7 @@ def _sweep(
     output, there = ledger.folder, None if sweep.fresh else ledger.settings()
     logging.getLogger("mlflow").setLevel(logging.WARNING)  # the board says what matters
     concurrent = check_capacity(sweep.num_processes, sweep.cpus_per_worker, sweep.use_gpu)
-    prepared = prepare_apart(next(iter(listed.values()), sweep.base))
+    prepared = prepare_in_subprocess(next(iter(listed.values()), sweep.base))
     if not prepared.kinds:
         raise UserError(
             "a sweep compares by a test: expected --eval-data, or --hold-out above 0, got neither"
@@ -349,7 +349,7 @@ def _promote(
     aliases = ("full", *(f"bytes-{budget}" for budget in ALIAS_BUDGETS))
     name, decisions = promote(
         Registry(uri), candidates, aliases, sweep.data, prepared.meta["fingerprint"],
-        partial(save_codecs_apart, prepared.folder),
+        partial(save_codecs_in_subprocess, prepared.folder),
     )  # fmt: skip
     for decision in decisions:
         print(f"registry: {decision.why}", flush=True)

@@ -16,7 +16,7 @@ from tempembed.commands.recommend import Recommend, recommend_command
 from tempembed.commands.search import Search, search_command
 from tempembed.commands.selfcheck import SelfCheck, selfcheck_command
 from tempembed.commands.train import Train, train_command
-from tempembed.console import run
+from tempembed.system.console import run
 
 COMMANDS: dict[str, tuple[type, Callable[[Any], None]]] = {
     "train": (Train, train_command),

@@ -87,7 +87,7 @@ def record(folder: Path) -> dict[str, object]:
         for name in ("table", "hard", "transformer", "resumed", "ranks")
     }
     reports = {
-        str(path): steady(json.loads((folder / path).read_text()))
+        str(path): steady(json.loads((folder / path).read_text().replace(str(folder), ".")))
         for path in ("report.json", "table/evaluation.json", "sweep/trials.json")
     }
     return {"weights": weights, "reports": reports}

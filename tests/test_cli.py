@@ -11,7 +11,7 @@ import pytest
 import torch
 from sentence_transformers import SentenceTransformer
 
-from tempembed.compression.codec import Codec
+from tempembed.codecs.codec import Codec
 
 SMALL = ("--width", "64", "--vocabulary", "400", "--batch-size", "32", "--steps", "10")
 
@@ -200,7 +200,7 @@ def test_plan_predicts_four_ways_and_checks_them():
 
 
 def test_selfcheck_prints_the_worst_of_each_kind_and_fails_with_them(monkeypatch, capsys):
-    import tempembed.selfcheck as module
+    import tempembed.diagnostics.selfcheck as module
     from tempembed.commands.selfcheck import SelfCheck, selfcheck_command
 
     good = module.Check(kind="tiled = dense", name="one", error=1e-13, bound=1e-10)

@@ -202,7 +202,7 @@ def test_the_rayjob_and_the_cluster_ask_for_what_we_pin():
     assert cluster_of(RAYJOB)["rayVersion"] == ray.__version__
     words = RAYJOB["spec"]["entrypoint"].split()
     assert words[:3] == ["python", "-m", "ray_jobs.tune"]
-    sources = [(ROOT / place).read_text() for place in ("ray_jobs/sweep.py", "tempembed/settings.py")]
+    sources = [(ROOT / place).read_text() for place in ("ray_jobs/sweep.py", "tempembed/settings/train.py")]
     nodes = [
         node for source in sources for node in ast.walk(ast.parse(source)) if isinstance(node, ast.AnnAssign)
     ]

@@ -16,24 +16,24 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from tempembed.codecs.codec import check_finite
 from tempembed.commands.measure import check_new
 from tempembed.commands.plan import Plan, plan_command
 from tempembed.commands.search import MOST_BYTES, checked_query
 from tempembed.commands.train import check_output
-from tempembed.compression.codec import check_finite
-from tempembed.console import run
 from tempembed.encoders.load import load_encoder
 from tempembed.encoders.static import static_encoder
 from tempembed.encoders.tokenizer import train_tokenizer
 from tempembed.encoders.transformer import transformer_encoder
-from tempembed.errors import UserError
 from tempembed.evaluation.pairs import STS
 from tempembed.evaluation.store import EmbeddingStore
 from tempembed.evaluation.trained import report_files
 from tempembed.geometry.tsne import tsne
-from tempembed.search.study import Study
+from tempembed.system.console import run
+from tempembed.system.errors import UserError
+from tempembed.system.untrusted import check_place
 from tempembed.tracking.uri import check_uri
-from tempembed.untrusted import check_place
+from tempembed.tuning.study import Study
 from tests.conftest import small_disk
 
 TEXTS = [f"open the socket {i} and read a matrix" for i in range(60)]

@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from tempembed.commands.measure import Measure, check_new, subject
-from tempembed.console import say
-from tempembed.errors import UserError
-from tempembed.untrusted import check_place
+from tempembed.system.console import say
+from tempembed.system.errors import UserError
+from tempembed.system.untrusted import check_place
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,7 +19,7 @@ class Codecs(Measure):
     Example: tempembed codecs runs/one --data test.parquet --bytes 128 --output codecs
 
     Writes report.json (as evaluate does), pareto.html, and codec/: the recommended codec, fitted on the documents, as
-    safetensors and JSON for tempembed.compression.codec.Codec.load.
+    safetensors and JSON for tempembed.codecs.codec.Codec.load.
     """
 
     bytes: int = 128
@@ -32,13 +32,13 @@ class Codecs(Measure):
 
 def codecs_command(command: Codecs) -> None:
     """`tempembed codecs`."""
-    from tempembed.compression.codec import Codec
-    from tempembed.compression.spec import BUDGETS, Spec, budget_specs, lab_specs, parse_spec
+    from tempembed.codecs.codec import Codec
+    from tempembed.codecs.spec import BUDGETS, Spec, budget_specs, lab_specs, parse_spec
     from tempembed.evaluation.choice import choices, choose, pareto
     from tempembed.evaluation.evaluate import evaluate, merged
     from tempembed.evaluation.trained import report_files, write_report
-    from tempembed.report.pareto import codec_table, other_tasks, recommendation, write_pareto
-    from tempembed.report.table import left_out_lines
+    from tempembed.reports.pareto import codec_table, other_tasks, recommendation, write_pareto
+    from tempembed.reports.table import left_out_lines
 
     if command.bytes < 1:
         raise UserError(f"--bytes: expected >= 1, got {command.bytes}")

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import tyro
 
-from tempembed.errors import UserError
+from tempembed.system.errors import UserError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,10 +24,10 @@ class Compare:
 
 def compare_command(command: Compare) -> None:
     """`tempembed compare`."""
-    from tempembed.compression.spec import parse_spec
+    from tempembed.codecs.spec import parse_spec
     from tempembed.evaluation.compare import differences, load_report
-    from tempembed.report.predictors import predictors
-    from tempembed.report.table import difference_table, predictor_table
+    from tempembed.reports.predictors import predictors
+    from tempembed.reports.table import difference_table, predictor_table
 
     loaded = [load_report(Path(name)) for name in command.reports]
     if len(loaded) < 2:

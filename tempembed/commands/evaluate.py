@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tempembed.commands.measure import Measure, Subject, check_new, subject
-from tempembed.console import say
-from tempembed.errors import UserError
-from tempembed.untrusted import check_place
+from tempembed.system.console import say
+from tempembed.system.errors import UserError
+from tempembed.system.untrusted import check_place
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -36,11 +36,11 @@ class Evaluate(Measure):
 
 def evaluate_command(command: Evaluate) -> None:
     """`tempembed evaluate`."""
-    from tempembed.compression.spec import lab_specs, paper_specs, parse_spec
+    from tempembed.codecs.spec import lab_specs, paper_specs, parse_spec
     from tempembed.evaluation.evaluate import evaluate
     from tempembed.evaluation.trained import report_files, write_report
-    from tempembed.report.model_page import write_model_page
-    from tempembed.report.table import score_table
+    from tempembed.reports.model_page import write_model_page
+    from tempembed.reports.table import score_table
 
     output = Path(command.output)
     if output.suffix != ".json":
@@ -68,7 +68,7 @@ def evaluate_command(command: Evaluate) -> None:
 
 def document_map(it: Subject) -> "tuple[Tensor, list[str]] | None":
     """t-SNE points of documents that have labels, and these; None where none have."""
-    from tempembed.compression.basis import unit
+    from tempembed.codecs.basis import unit
     from tempembed.geometry.tsne import frequent_rows, tsne
 
     task, labels = labelled_documents(it)

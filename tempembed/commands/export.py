@@ -6,21 +6,21 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tempembed.console import say
-from tempembed.errors import UserError
-from tempembed.names import check_name
-from tempembed.settings import INSTALLED_CODE, TrainSettings
-from tempembed.untrusted import read_json
+from tempembed.settings.train import INSTALLED_CODE, TrainSettings
+from tempembed.system.console import say
+from tempembed.system.errors import UserError
+from tempembed.system.names import check_name
+from tempembed.system.untrusted import read_json
 
 if TYPE_CHECKING:
-    from tempembed.handover.export import FitOn, Source
+    from tempembed.export.export import FitOn, Source
 
 
 @dataclass(frozen=True, kw_only=True)
 class Export:
     """Hand a model over as a folder that plain sentence-transformers loads, with its codec, a model card and an example.
 
-    Writes model files, codec/ (tempembed.compression.codec.Codec.load), README.md and example.py. A prefix is cut by
+    Writes model files, codec/ (tempembed.codecs.codec.Codec.load), README.md and example.py. A prefix is cut by
     sentence-transformers itself; example.py needs tempembed only for codecs that sentence-transformers does not have.
 
     Example: tempembed export --alias bytes-128 --output model-128
@@ -51,7 +51,7 @@ class Export:
 
 def export_command(command: Export) -> None:
     """`tempembed export`."""
-    from tempembed.handover.export import check_target, export
+    from tempembed.export.export import check_target, export
 
     if sum(value is not None for value in (command.alias, command.version, command.model)) != 1:
         raise UserError("export: expected exactly one of --alias, --version and --model")
@@ -70,8 +70,8 @@ def export_command(command: Export) -> None:
 def _registered(command: Export, folder: Path) -> "Source":
     if command.codec is not None:
         raise UserError("export: a registered version has a codec of its own; leave --codec out")
-    from tempembed.handover.export import Source
-    from tempembed.handover.provenance import Provenance
+    from tempembed.export.export import Source
+    from tempembed.export.provenance import Provenance
     from tempembed.tracking.registry import fetch_version
 
     fields = fetch_version(command.mlflow_uri, command.name, command.alias, command.version, folder)
@@ -79,11 +79,11 @@ def _registered(command: Export, folder: Path) -> "Source":
 
 
 def _local(command: Export) -> "Source":
-    from tempembed.compression.codec import Codec
+    from tempembed.codecs.codec import Codec
     from tempembed.encoders.load import load_encoder
-    from tempembed.handover.export import REPORT, Source, read_report
-    from tempembed.handover.exported import CODEC
-    from tempembed.handover.provenance import Provenance
+    from tempembed.export.export import REPORT, Source, read_report
+    from tempembed.export.exported import CODEC
+    from tempembed.export.provenance import Provenance
 
     if command.name is not None or command.mlflow_uri is not None:
         raise UserError(
@@ -143,8 +143,8 @@ def _settings(folder: Path) -> TrainSettings | None:
 
 def _documents(data: str | None, source: "Source") -> "Callable[[], FitOn] | None":
     """Those that the codec was measured on, unless others are named."""
-    from tempembed.handover.export import FitOn
-    from tempembed.prepare import evaluation_task, prepare
+    from tempembed.export.export import FitOn
+    from tempembed.stages.prepare import evaluation_task, prepare
 
     if data:
         return lambda: FitOn(texts=evaluation_task(data, say=say).documents, what=f"documents of {data}")

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from tempembed.console import say
 from tempembed.encoders.role import Prompts, RoleName, asked
-from tempembed.errors import UserError
-from tempembed.names import file_name
-from tempembed.untrusted import check_place, is_file, is_folder, read_json
+from tempembed.system.console import say
+from tempembed.system.errors import UserError
+from tempembed.system.names import file_name
+from tempembed.system.untrusted import check_place, is_file, is_folder, read_json
 
 if TYPE_CHECKING:
     from tempembed.evaluation.store import EmbeddingStore
@@ -117,7 +117,7 @@ def subject(command: Measure) -> Subject:
     """Load the model, and the tasks with their texts."""
     from tempembed.encoders.load import load_encoder
     from tempembed.evaluation.store import EmbeddingStore
-    from tempembed.prepare import cache_dir, evaluation_task
+    from tempembed.stages.prepare import cache_dir, evaluation_task
 
     if command.tasks and command.task_folder:
         raise UserError("expected --tasks or --task-folder, got both")

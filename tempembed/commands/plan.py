@@ -3,8 +3,8 @@
 import dataclasses
 from dataclasses import dataclass
 
-from tempembed.errors import UserError
-from tempembed.objective import Direction
+from tempembed.objectives.objective import Direction
+from tempembed.system.errors import UserError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +51,7 @@ class Plan:
 
 def plan_command(command: Plan) -> None:
     """`tempembed plan`."""
-    from tempembed.plan import Request, available_bytes, check_step, predict, recommend
+    from tempembed.diagnostics.plan import Request, available_bytes, check_step, predict, recommend
 
     if command.memory_gb is not None and not 0 < command.memory_gb < 1e9:
         raise UserError(f"--memory-gb: expected > 0 and finite, got {command.memory_gb}")

@@ -24,8 +24,8 @@ class Recommend:
 
 def recommend_command(command: Recommend) -> None:
     """`tempembed recommend`."""
-    from tempembed.search.recommend import recommend
     from tempembed.tracking.registry import Registry, default_uri
+    from tempembed.tuning.recommend import recommend
 
     registry = Registry(default_uri(command.mlflow_uri))
     name = registry.name(command.name)

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from tempembed.console import say
-from tempembed.errors import UserError
+from tempembed.system.console import say
+from tempembed.system.errors import UserError
 
 if TYPE_CHECKING:
-    from tempembed.handover.search import Hit
+    from tempembed.index.nearest import Hit
 
 SHOWN = 100  # characters of a text
 MOST_BYTES = 1_000_000  # of a query: a model reads some hundred tokens
@@ -49,10 +49,10 @@ def search_command(command: Search) -> None:
     """`tempembed search`."""
     queries = _queries(command.queries)
 
-    from tempembed.handover.exported import load_exported
-    from tempembed.handover.index import build_index, mismatch, open_index
-    from tempembed.handover.search import search_index
-    from tempembed.handover.texts import open_texts
+    from tempembed.data.texts import open_texts
+    from tempembed.export.exported import load_exported
+    from tempembed.index.compressed import build_index, mismatch, open_index
+    from tempembed.index.nearest import search_index
 
     folder = Path(command.index)
     exported = load_exported(Path(command.model))

@@ -4,7 +4,7 @@ import sys
 import time
 from dataclasses import dataclass
 
-from tempembed.console import say
+from tempembed.system.console import say
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,7 +22,7 @@ class SelfCheck:
 
 def selfcheck_command(command: SelfCheck) -> None:
     """`tempembed selfcheck`."""
-    from tempembed.selfcheck import Check, selfcheck
+    from tempembed.diagnostics.selfcheck import Check, selfcheck
 
     kinds: dict[str, list[Check]] = {}
     began = time.monotonic()

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tempembed.console import first_signal, progress_line, say
-from tempembed.disk import blamed_on_disk
-from tempembed.errors import UserError
-from tempembed.places import cache_dir, with_places
-from tempembed.run_folder import hold
-from tempembed.settings import TrainSettings
-from tempembed.untrusted import check_place
+from tempembed.run.folder import hold
+from tempembed.settings.places import cache_dir, with_places
+from tempembed.settings.train import TrainSettings
+from tempembed.system.console import first_signal, progress_line, say
+from tempembed.system.disk import blamed_on_disk
+from tempembed.system.errors import UserError
+from tempembed.system.untrusted import check_place
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,9 +71,9 @@ def train_command(command: Train) -> None:
 def _train(command: Train, output: Path) -> None:
     """The run, from its data to its evaluation."""
     from tempembed.evaluation.trained import REPORT, evaluate_trained
-    from tempembed.prepare import prepare
+    from tempembed.run.loop import train
+    from tempembed.stages.prepare import prepare
     from tempembed.tracking.tracker import JsonlTracker
-    from tempembed.training import train
 
     prepared = prepare(command.settings, say)
     output.mkdir(parents=True, exist_ok=True)

@@ -19,9 +19,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from tempembed.data.columns import TEXT, is_text
-from tempembed.data.wording import first_line
-from tempembed.errors import UserError
-from tempembed.untrusted import require_file
+from tempembed.system.errors import UserError
+from tempembed.system.untrusted import require_file
+from tempembed.system.wording import first_line
 
 LINE_BYTES = 16 * 2**20
 """Of a line or a cell; an encoder reads the first few thousand characters of a text."""

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from tempembed.data.faults import BadRow
-from tempembed.data.wording import quoted
-from tempembed.errors import UserError
+from tempembed.data.bad_rows import BadRow
+from tempembed.system.errors import UserError
+from tempembed.system.wording import quoted
 
 QUERY, DOCUMENT, HARD_NEGATIVES, LABEL = "query", "document", "hard_negatives", "label"
 SCORE = "score"

@@ -6,7 +6,7 @@ from collections.abc import Generator, Iterable, Iterator
 from pathlib import Path
 
 from tempembed.data.bounds import text_lines
-from tempembed.errors import UserError
+from tempembed.system.errors import UserError
 
 _NAMES = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 

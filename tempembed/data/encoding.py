@@ -1,6 +1,6 @@
 """Which bytes are UTF-8 text, and what the others seem to be."""
 
-from tempembed.data.faults import BadRow
+from tempembed.data.bad_rows import BadRow
 
 BOM = b"\xef\xbb\xbf"
 """UTF-8's byte order mark, which may come before the first line."""

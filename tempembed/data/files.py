@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from tempembed.data.bad_rows import BadRow, Faults
 from tempembed.data.bounds import open_parquet, parquet_batches, resolved, validated
 from tempembed.data.columns import Columns, arrow_columns, file_columns, find_columns
-from tempembed.data.faults import BadRow, Faults
 from tempembed.data.records import SUFFIXES, Record, first_bytes, kind_of, open_table
 from tempembed.data.rows import CHUNK_ROWS, Collector
 from tempembed.data.splits import TEST, TRAIN, VALIDATION, Split, parts_for, split_of
-from tempembed.data.wording import first_line, quoted, shown
-from tempembed.errors import UserError
-from tempembed.untrusted import read_json, require_file, require_inside
+from tempembed.system.errors import UserError
+from tempembed.system.untrusted import read_json, require_file, require_inside
+from tempembed.system.wording import first_line, quoted, shown
 
 if TYPE_CHECKING:
     from datasets import Dataset

@@ -25,9 +25,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tempembed.checksums import MANIFEST, checksums, is_whole
 from tempembed.data.split import holdout, text_key
-from tempembed.errors import UserError
+from tempembed.system.checksums import MANIFEST, checksums, is_intact
+from tempembed.system.errors import UserError
 
 FORMAT = 1  # raise when the same packages give other pairs
 MIN_WORDS = 6
@@ -197,7 +197,7 @@ def installed_code(
     """The corpus of this environment, built by two processes or more and cached by the packages' versions.
 
     Args:
-        cache_dir: default `installed-code` in the cache of `tempembed.places.cache_dir`.
+        cache_dir: default `installed-code` in the cache of `tempembed.settings.places.cache_dir`.
         num_test: pairs held out; all their documents are the corpus of the retrieval task.
         progress: takes lines of progress.
         roots: folders that hold packages; default this interpreter's.
@@ -207,7 +207,7 @@ def installed_code(
         UserError: too few functions to hold out `num_test`.
     """
     if cache_dir is None:
-        from tempembed.places import cache_dir as default_cache_dir
+        from tempembed.settings.places import cache_dir as default_cache_dir
 
         cache_dir = default_cache_dir() / "installed-code"
     roots = list(roots or _default_roots())
@@ -221,7 +221,7 @@ def installed_code(
     folder = cache_dir / key
     train, test = (folder / name for name in PARTS)
     code = InstalledCode(train=train, test=test, manifest=folder / MANIFEST)
-    if is_whole(folder):
+    if is_intact(folder):
         return code
     cache_dir.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(dir=cache_dir, prefix=".partial-"))
@@ -231,7 +231,7 @@ def installed_code(
         try:
             partial.rename(folder)
         except OSError:  # another process was first, with the same content
-            if not is_whole(folder):
+            if not is_intact(folder):
                 raise
     finally:
         shutil.rmtree(partial, ignore_errors=True)

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from tempembed.data.bad_rows import BadRow
 from tempembed.data.bounds import LINE_BYTES, cut_lines, open_bytes
 from tempembed.data.encoding import BOM, latin1_hint
-from tempembed.data.faults import BadRow
-from tempembed.data.wording import quoted, shown
-from tempembed.errors import UserError
+from tempembed.system.errors import UserError
+from tempembed.system.wording import quoted, shown
 
 
 def json_records(path: Path, *, kept: bool) -> Iterator[tuple[int, dict[str, Any] | BadRow]]:

@@ -6,9 +6,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from tempembed.data.bad_rows import Faults
 from tempembed.data.columns import DOCUMENT, HARD_NEGATIVES, QUERY, SCHEMA, SCORE
-from tempembed.data.faults import Faults
-from tempembed.errors import UserError
+from tempembed.system.errors import UserError
 
 
 def judged_pairs(

@@ -8,8 +8,8 @@ import numpy as np
 import pyarrow as pa
 
 from tempembed.data.split import normalise
-from tempembed.data.wording import shown
-from tempembed.errors import UserError
+from tempembed.system.errors import UserError
+from tempembed.system.wording import shown
 
 _ROLES = {"query": "query", "document": "document", "hard_negatives": "hard negative"}
 _CHUNK_ROWS = 65_536

@@ -10,14 +10,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from tempembed.data.bad_rows import Faults
 from tempembed.data.columns import DOCUMENT, HARD_NEGATIVES, LABEL, QUERY, SCHEMA, TEXT, is_text
-from tempembed.data.faults import Faults
 from tempembed.data.files import Reading, read_source
 from tempembed.data.judged import judged_pairs
 from tempembed.data.rows import CHUNK_ROWS, ROW
 from tempembed.data.splits import Split
-from tempembed.data.wording import counts, quoted, shown
-from tempembed.errors import UserError
+from tempembed.system.errors import UserError
+from tempembed.system.wording import counts, quoted, shown
 
 SOURCE = "source"
 """Which file of a folder a pair is from."""

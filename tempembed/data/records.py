@@ -12,14 +12,14 @@ from typing import Any
 
 import pyarrow as pa
 
+from tempembed.data.bad_rows import BadRow
 from tempembed.data.bounds import is_packed, open_bytes, open_parquet, parquet_batches
 from tempembed.data.delimited import other_separator, separated_records
 from tempembed.data.encoding import START_BYTES, is_utf16
-from tempembed.data.faults import BadRow
 from tempembed.data.json_lines import byte_lines, json_records
 from tempembed.data.values import python_rows
-from tempembed.data.wording import first_line, shown
-from tempembed.errors import UserError
+from tempembed.system.errors import UserError
+from tempembed.system.wording import first_line, shown
 
 SUFFIXES = (".parquet", ".jsonl", ".ndjson", ".json", ".csv", ".tsv")
 """Of files of rows; each may be packed too, as .jsonl.gz."""

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from tempembed.data.bad_rows import BadRow, Faults
 from tempembed.data.columns import (
     HARD_NEGATIVES,
     LABEL,
@@ -22,9 +23,8 @@ from tempembed.data.columns import (
     is_list_of_text,
     is_text,
 )
-from tempembed.data.faults import BadRow, Faults
 from tempembed.data.values import as_number, as_text, conversation_text, document_text, python_rows
-from tempembed.data.wording import shown
+from tempembed.system.wording import shown
 
 CHUNK_ROWS = 65_536  # rows held as Python objects at a time
 _PLACES = pa.schema({"row": pa.int64(), "line": pa.int64()})  # where a row came from; line 0: not a text file

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tempembed.data.columns import DOCUMENT, HARD_NEGATIVES, QUERY
-from tempembed.errors import UserError
+from tempembed.system.errors import UserError
 
 KEY_BYTES = 16
 _NOISE = re.compile(r"[\W_]+")

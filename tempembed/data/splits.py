@@ -4,8 +4,8 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Literal, TypeVar
 
-from tempembed.data.wording import quoted
-from tempembed.errors import UserError
+from tempembed.system.errors import UserError
+from tempembed.system.wording import quoted
 
 Split = Literal["train", "test"]
 """What data is read for."""

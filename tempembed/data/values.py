@@ -9,9 +9,9 @@ from typing import Any
 
 import pyarrow as pa
 
+from tempembed.data.bad_rows import BadRow
 from tempembed.data.encoding import checked_utf8
-from tempembed.data.faults import BadRow
-from tempembed.data.wording import shown
+from tempembed.system.wording import shown
 
 MOST = 1e15
 """Whole numbers up to here are the same as floats."""

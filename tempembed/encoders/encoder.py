@@ -12,9 +12,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from tempembed.data.chunks import length_sorted_chunks
-from tempembed.data.tokens import Tokens
 from tempembed.encoders.role import ROLES, Prompts, Role, RoleName
+from tempembed.inputs.chunks import length_sorted_chunks
+from tempembed.inputs.tokens import Tokens
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer

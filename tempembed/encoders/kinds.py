@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from tempembed.errors import UserError
+from tempembed.system.errors import UserError
 
 Read = Callable[[str], Any]
 """The JSON in a file of the model, by its name; None where there is no such file."""

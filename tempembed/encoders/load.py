@@ -9,8 +9,8 @@ from tempembed.encoders.encoder import Encoder
 from tempembed.encoders.kinds import require_dense
 from tempembed.encoders.role import RoleName
 from tempembed.encoders.static import load_static
-from tempembed.errors import UserError
-from tempembed.untrusted import is_file, is_folder, read_json
+from tempembed.system.errors import UserError
+from tempembed.system.untrusted import is_file, is_folder, read_json
 
 NONE: Mapping[RoleName, Any] = MappingProxyType({})
 

@@ -11,7 +11,6 @@ from sentence_transformers.sentence_transformer.modules import Pooling, StaticEm
 from sentence_transformers.util import load_file_path
 from transformers import PreTrainedModel
 
-from tempembed.data.wording import first_line
 from tempembed.encoders.encoder import Encoder
 from tempembed.encoders.kinds import is_plain, require_dense
 from tempembed.encoders.pretrained import PretrainedEncoder
@@ -19,9 +18,10 @@ from tempembed.encoders.probe import probe
 from tempembed.encoders.role import Prompts, RoleName
 from tempembed.encoders.static import StaticEncoder
 from tempembed.encoders.transformers_log import silence, warnings
-from tempembed.errors import UserError
-from tempembed.hub import is_reachable
-from tempembed.untrusted import is_folder
+from tempembed.system.errors import UserError
+from tempembed.system.hub import is_reachable
+from tempembed.system.untrusted import is_folder
+from tempembed.system.wording import first_line
 
 POOLINGS = {"mean": "mean", "cls": "cls", "last": "lasttoken"}
 """Ours, and what the library calls them."""

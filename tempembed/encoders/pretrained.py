@@ -13,7 +13,6 @@ from sentence_transformers.sentence_transformer.modules import Pooling, StaticEm
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from tempembed.data.tokens import Tokens
 from tempembed.encoders.encoder import Encoder, moved
 from tempembed.encoders.role import Prompts
 from tempembed.encoders.static import (
@@ -25,6 +24,7 @@ from tempembed.encoders.static import (
     static_token_lists,
 )
 from tempembed.encoders.transformers_log import no_bars
+from tempembed.inputs.tokens import Tokens
 
 MOST_TOKENS = 2**24
 ATTENTION = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]

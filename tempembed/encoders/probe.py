@@ -6,11 +6,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from tempembed.data.tokens import Tokens
-from tempembed.data.wording import first_line
 from tempembed.encoders.pretrained import PretrainedEncoder
 from tempembed.encoders.role import ROLES, Role
-from tempembed.errors import UserError
+from tempembed.inputs.tokens import Tokens
+from tempembed.system.errors import UserError
+from tempembed.system.wording import first_line
 
 LONGEST = 8192
 """Tokens of the longest text that is tried: mistaken position tables are of hundreds."""

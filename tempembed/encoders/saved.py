@@ -12,8 +12,8 @@ import torch
 from tempembed.encoders import static
 from tempembed.encoders.encoder import Encoder
 from tempembed.encoders.role import ROLES, RoleName
-from tempembed.errors import UserError
-from tempembed.untrusted import read_json
+from tempembed.system.errors import UserError
+from tempembed.system.untrusted import read_json
 
 TEXTS = ("open the file and read its lines", "Grüße, 世界!", "a " * 700)
 """One of them longer than most models take."""

@@ -19,12 +19,12 @@ from safetensors.torch import save_file
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 
-from tempembed.data.tokens import Tokens
-from tempembed.data.wording import first_line
 from tempembed.encoders.encoder import Encoder, moved
 from tempembed.encoders.role import Prompts, RoleName
-from tempembed.errors import UserError
-from tempembed.untrusted import is_file, read_json, read_tensors
+from tempembed.inputs.tokens import Tokens
+from tempembed.system.errors import UserError
+from tempembed.system.untrusted import is_file, read_json, read_tensors
+from tempembed.system.wording import first_line
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer

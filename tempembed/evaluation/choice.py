@@ -7,9 +7,9 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor
 
-from tempembed.compression.spec import BUDGETS
-from tempembed.errors import UserError
+from tempembed.codecs.spec import BUDGETS
 from tempembed.evaluation.statistics import interval
+from tempembed.system.errors import UserError
 
 Row = dict[str, Any]
 

@@ -10,12 +10,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from tempembed.compression.lab import Documents
-from tempembed.compression.spec import Spec
-from tempembed.errors import UserError
+from tempembed.codecs.lab import Documents
+from tempembed.codecs.spec import Spec
 from tempembed.evaluation.compressed import compressed
 from tempembed.evaluation.statistics import Mean, Statistic
 from tempembed.evaluation.task import Measured, Task
+from tempembed.system.errors import UserError
 
 
 @dataclass(frozen=True, kw_only=True)

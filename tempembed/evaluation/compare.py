@@ -6,10 +6,10 @@ from typing import Any
 
 from torch import Tensor
 
-from tempembed.checksums import sha256
-from tempembed.errors import UserError
 from tempembed.evaluation.statistics import interval
-from tempembed.untrusted import read_json, read_tensors
+from tempembed.system.checksums import sha256
+from tempembed.system.errors import UserError
+from tempembed.system.untrusted import read_json, read_tensors
 
 Measured = tuple[dict[str, Any], Mapping[str, Tensor]]
 """A report and its replicates."""

@@ -5,9 +5,9 @@ from collections.abc import Iterator, Sequence
 from jaxtyping import Float
 from torch import Tensor
 
-from tempembed.compression.lab import Documents
-from tempembed.compression.spec import Spec
-from tempembed.errors import UserError
+from tempembed.codecs.lab import Documents
+from tempembed.codecs.spec import Spec
+from tempembed.system.errors import UserError
 
 
 def compressed(

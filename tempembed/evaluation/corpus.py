@@ -12,13 +12,13 @@ import numpy as np
 
 from tempembed.data.pairs import Pairs
 from tempembed.data.text_ids import same_text
-from tempembed.errors import UserError
 from tempembed.evaluation.clustering import SEED, Clustering
 from tempembed.evaluation.own_text import own_texts
 from tempembed.evaluation.pairs import PairClassification
 from tempembed.evaluation.reranking import Reranking
 from tempembed.evaluation.retrieval import Retrieval
 from tempembed.evaluation.task import Task
+from tempembed.system.errors import UserError
 
 KINDS = ("retrieval", "clustering", "reranking", "pair_classification")
 SET_SIZE = 2048  # documents of a clustering

@@ -10,16 +10,16 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from tempembed.compression.basis import unit
-from tempembed.compression.codec import check_finite
-from tempembed.compression.lab import Documents
-from tempembed.compression.spec import Spec, paper_specs
+from tempembed.codecs.basis import unit
+from tempembed.codecs.codec import check_finite
+from tempembed.codecs.lab import Documents
+from tempembed.codecs.spec import Spec, paper_specs
 from tempembed.encoders.role import RoleName
-from tempembed.errors import UserError
 from tempembed.evaluation.retrieval import Retrieval
 from tempembed.evaluation.statistics import Statistic, counts, interval, ratio
 from tempembed.evaluation.task import Task
 from tempembed.geometry.measure import geometry
+from tempembed.system.errors import UserError
 
 Embed = Callable[[Sequence[str], RoleName, str | None], Float[Tensor, "M D"]]
 """Texts, their role, and a prompt in place of the role's own, to float32 embeddings."""

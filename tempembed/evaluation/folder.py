@@ -5,12 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tempembed.data.bad_rows import Faults
 from tempembed.data.bounds import is_packed
-from tempembed.data.faults import Faults
 from tempembed.data.records import SUFFIXES, kind_of
 from tempembed.data.splits import TEST, split_of
-from tempembed.data.wording import counts, quoted, shown
-from tempembed.errors import UserError
 from tempembed.evaluation import qrels
 from tempembed.evaluation.tables import (
     Column,
@@ -27,7 +25,9 @@ from tempembed.evaluation.tables import (
     text_or_nothing,
     title,
 )
-from tempembed.untrusted import is_folder, require_file, require_inside
+from tempembed.system.errors import UserError
+from tempembed.system.untrusted import is_folder, require_file, require_inside
+from tempembed.system.wording import counts, quoted, shown
 
 LAYOUT = (
     "corpus, queries and qrels (columns _id, text; query-id, corpus-id, score), or a file test with the columns "

@@ -22,7 +22,6 @@ from mteb.abstasks.task_metadata import TaskMetadata
 from mteb.types import PromptType
 
 from tempembed.encoders.role import Prompts
-from tempembed.errors import UserError
 from tempembed.evaluation.classification import Classification
 from tempembed.evaluation.clustering import Clustering
 from tempembed.evaluation.corpus import Corpus
@@ -34,6 +33,7 @@ from tempembed.evaluation.reranking import Reranking
 from tempembed.evaluation.retrieval import Retrieval
 from tempembed.evaluation.summarization import Summarization
 from tempembed.evaluation.task import Task
+from tempembed.system.errors import UserError
 
 LOCAL = "local"
 """Where the data of our tasks is, in their metadata."""

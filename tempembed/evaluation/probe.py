@@ -5,14 +5,14 @@ from random import Random
 
 import numpy as np
 
-from tempembed.compression.lab import Documents
-from tempembed.compression.spec import Spec
-from tempembed.data.tokens import Tokens
+from tempembed.codecs.lab import Documents
+from tempembed.codecs.spec import Spec
 from tempembed.encoders.encoder import Encoder
-from tempembed.errors import UserError
 from tempembed.evaluation.corpus import Corpus
 from tempembed.evaluation.own_text import own_texts
 from tempembed.evaluation.retrieval import Retrieval
+from tempembed.inputs.tokens import Tokens
+from tempembed.system.errors import UserError
 
 NUM_QUERIES, NUM_DOCUMENTS = 500, 3_000
 

@@ -4,12 +4,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from tempembed.data.bad_rows import BadRow, Faults
 from tempembed.data.bounds import text_lines
-from tempembed.data.faults import BadRow, Faults
 from tempembed.data.records import DELIMITERS, check_utf8_file, kind_of
-from tempembed.errors import UserError
 from tempembed.evaluation.tables import Column, gain, identity, place, read_table
-from tempembed.untrusted import require_file
+from tempembed.system.errors import UserError
+from tempembed.system.untrusted import require_file
 
 SUFFIXES = (".txt", ".qrels", ".trec")
 """Of files in lines of white space, beside those of tables."""

@@ -9,11 +9,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from tempembed.compression.lab import Documents
-from tempembed.compression.spec import Spec
-from tempembed.errors import UserError
+from tempembed.codecs.lab import Documents
+from tempembed.codecs.spec import Spec
 from tempembed.evaluation.statistics import Mean
 from tempembed.evaluation.task import Measured, Task
+from tempembed.system.errors import UserError
 
 CUTOFF = 1000
 PAIRS = 2**14  # (query, candidate) pairs at a time: 128 MB at 1024 coordinates

@@ -9,15 +9,15 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from tempembed.compression.basis import unit
-from tempembed.compression.codec import check_finite
-from tempembed.compression.hamming import hamming_top_k
-from tempembed.compression.lab import Documents, Fitted
-from tempembed.compression.search import Reranker, decoded_top_k, nested_similarity, top_k
-from tempembed.compression.spec import Spec
-from tempembed.errors import UserError
+from tempembed.codecs.basis import unit
+from tempembed.codecs.codec import check_finite
+from tempembed.codecs.lab import Documents, Fitted
+from tempembed.codecs.spec import Spec
 from tempembed.evaluation.statistics import Mean
 from tempembed.evaluation.task import Measured, Task
+from tempembed.index.hamming import hamming_top_k
+from tempembed.index.top_k import Reranker, decoded_top_k, nested_similarity, top_k
+from tempembed.system.errors import UserError
 
 CUTOFF = 10
 BLOCK_ELEMENTS = 2**24

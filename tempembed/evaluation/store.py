@@ -10,9 +10,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from tempembed.checksums import sha256
 from tempembed.encoders.encoder import Encoder
 from tempembed.encoders.role import Role, RoleName
+from tempembed.system.checksums import sha256
 
 PART_ROWS = 16_384
 

@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tempembed.data.bad_rows import BadRow, Faults
 from tempembed.data.encoding import checked_utf8
-from tempembed.data.faults import BadRow, Faults
 from tempembed.data.records import open_table
 from tempembed.data.values import as_number, as_text
-from tempembed.data.wording import quoted, shown
-from tempembed.errors import UserError
+from tempembed.system.errors import UserError
+from tempembed.system.wording import quoted, shown
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,10 @@ from typing import ClassVar
 from jaxtyping import Float
 from torch import Tensor
 
-from tempembed.compression.lab import Documents
-from tempembed.compression.spec import Spec
-from tempembed.errors import UserError
+from tempembed.codecs.lab import Documents
+from tempembed.codecs.spec import Spec
 from tempembed.evaluation.statistics import Statistic
+from tempembed.system.errors import UserError
 
 Measured = Iterator[tuple[Spec, Statistic | UserError]]
 """A statistic for each codec, or why these documents cannot have it."""

@@ -10,16 +10,16 @@ import pyarrow.parquet as pq
 from safetensors.torch import save_file
 from torch import Tensor
 
-from tempembed.atomic import write_json
-from tempembed.checksums import sha256
-from tempembed.compression.codec import Codec
-from tempembed.compression.spec import ALIAS_BUDGETS, clustering_specs, parse_spec, sweep_specs
-from tempembed.data.tokens import Tokens
+from tempembed.codecs.codec import Codec
+from tempembed.codecs.spec import ALIAS_BUDGETS, clustering_specs, parse_spec, sweep_specs
 from tempembed.encoders.load import load_encoder
 from tempembed.encoders.role import RoleName
 from tempembed.evaluation.corpus import Corpus
 from tempembed.evaluation.evaluate import Evaluation, evaluate
-from tempembed.names import check_name
+from tempembed.inputs.tokens import Tokens
+from tempembed.system.atomic import write_json
+from tempembed.system.checksums import sha256
+from tempembed.system.names import check_name
 
 REPORT = "evaluation.json"
 KINDS = ("retrieval", "clustering")

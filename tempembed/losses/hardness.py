@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from tempembed.objective import Hardness
+from tempembed.objectives.objective import Hardness
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,9 +5,9 @@ import torch.distributed as dist
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from tempembed.objective import Terms
+from tempembed.objectives.objective import Terms
+from tempembed.objectives.temperature import LEAST, MOST
 from tempembed.parallel.gather import rank_and_world_size
-from tempembed.temperature import LEAST, MOST
 
 
 class Temperatures(nn.Module):

@@ -6,7 +6,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from tempembed.errors import UserError
+from tempembed.system.errors import UserError
 
 
 def rank_and_world_size() -> tuple[int, int]:

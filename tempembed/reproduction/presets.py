@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from tempembed.errors import UserError
-from tempembed.settings import TrainSettings
+from tempembed.settings.train import TrainSettings
+from tempembed.system.errors import UserError
 
 Role = Literal["single", "mrl", "multi", "extra"]
 """single and mrl: one temperature, without and with prefixes; multi: the paper's sets; extra: what its reviewers missed."""

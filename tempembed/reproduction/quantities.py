@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from scipy import stats
 
-from tempembed.compression.spec import Spec
+from tempembed.codecs.spec import Spec
 from tempembed.reproduction.finding import Unit
 from tempembed.reproduction.results import CLUSTERING, METRICS, RETRIEVAL, Line
 from tempembed.reproduction.sample import Sample

@@ -9,12 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tempembed.compression.spec import Spec
-from tempembed.errors import UserError
+from tempembed.codecs.spec import Spec
 from tempembed.evaluation.compare import load_report
 from tempembed.reproduction.presets import BEST_MRL, BEST_SINGLE, Entry, Preset, Role
 from tempembed.reproduction.sample import Sample, share
-from tempembed.untrusted import read_json
+from tempembed.system.errors import UserError
+from tempembed.system.untrusted import read_json
 
 RETRIEVAL, CLUSTERING = "retrieval", "clustering"
 METRICS = {RETRIEVAL: "nDCG@10", CLUSTERING: "V-measure"}

@@ -4,9 +4,9 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from tempembed.disk import is_full
-from tempembed.errors import UserError
-from tempembed.redact import redact
+from tempembed.system.disk import is_full
+from tempembed.system.errors import UserError
+from tempembed.system.redact import redact
 
 LIBRARIES = ("mlflow", "sqlalchemy", "alembic", "requests", "urllib3", "sqlite3", "botocore")
 """Errors of their classes are the service's, not ours."""

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tempembed.redact import redact
+from tempembed.system.redact import redact
 from tempembed.tracking.spool import Spool, read_records
 
 BACKOFF = (0.5, 1.0, 2.0, 5.0)

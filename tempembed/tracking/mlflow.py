@@ -17,15 +17,15 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric, ViewType
 from mlflow.exceptions import MlflowException
 
-from tempembed.errors import UserError
-from tempembed.names import check_name
-from tempembed.redact import redact
+from tempembed.system.errors import UserError
+from tempembed.system.names import check_name
+from tempembed.system.redact import redact
+from tempembed.system.untrusted import require_file, require_inside
 from tempembed.tracking.causes import answered
 from tempembed.tracking.courier import RefusedError, UnreachableError
 from tempembed.tracking.uri import SQLITE, check_database, check_uri
-from tempembed.untrusted import require_file, require_inside
 
-PARENT, IDENTITY = "mlflow.parentRunId", "tempembed.identity"
+PARENT, IDENTITY = "mlflow.parentRunId", "tempembed.stages.identity"
 NEVER = (
     "INVALID_PARAMETER_VALUE",
     "BAD_REQUEST",

@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from tempembed.compression.spec import BUDGETS
-from tempembed.objective import Terms
-from tempembed.search.goals import best_row
+from tempembed.codecs.spec import BUDGETS
+from tempembed.objectives.objective import Terms
+from tempembed.tuning.goals import best_row
 
 
 def evaluation_points(report: dict[str, Any]) -> list[tuple[str, float, int]]:

@@ -13,11 +13,11 @@ import mlflow
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
-from tempembed.errors import UserError
 from tempembed.evaluation.compare import Measured, load_report
 from tempembed.evaluation.trained import REPORT
-from tempembed.names import check_name
-from tempembed.redact import redact
+from tempembed.system.errors import UserError
+from tempembed.system.names import check_name
+from tempembed.system.redact import redact
 from tempembed.tracking.causes import answered
 from tempembed.tracking.uri import check_database, check_uri
 

@@ -10,9 +10,9 @@ from urllib.parse import urlsplit
 from sqlalchemy import create_engine
 from sqlalchemy.pool import NullPool
 
-from tempembed.errors import UserError
-from tempembed.redact import redact
-from tempembed.untrusted import check_place
+from tempembed.system.errors import UserError
+from tempembed.system.redact import redact
+from tempembed.system.untrusted import check_place
 
 SCHEMES = ("http", "https", "sqlite", "postgresql", "mysql", "mssql", "databricks")
 SQLITE = "sqlite:///"

@@ -7,8 +7,8 @@ from typing import Any
 
 from tempembed.evaluation.compare import load_report
 from tempembed.evaluation.trained import REPORT
-from tempembed.search.promotion import Decision, Standing, decide, standing
 from tempembed.tracking.registry import Registry, registered_name
+from tempembed.tuning.promotion import Decision, Standing, decide, standing
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,10 +1,10 @@
 import pyarrow as pa
 import pytest
 
+from tempembed.data.bad_rows import BadRow
 from tempembed.data.columns import Columns, arrow_columns, find_columns
-from tempembed.data.faults import BadRow
 from tempembed.data.pairs import read_pairs
-from tempembed.errors import UserError
+from tempembed.system.errors import UserError
 
 NONE = dict(hard_negatives=None, negatives=(), label=None)
 OURS = dict(query="query", document="document")

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tempembed.data.pairs import read_pairs
-from tempembed.errors import UserError
+from tempembed.system.errors import UserError
 
 ROWS = [
     {

@@ -8,15 +8,15 @@ import pyarrow as pa
 import pytest
 import torch
 
-from tempembed.data.batches import BatchPlan
 from tempembed.data.pairs import Pairs
 from tempembed.data.partners import Partners
 from tempembed.data.split import holdout, normalise
 from tempembed.data.text_ids import text_ids
-from tempembed.data.tokens import Tokens
-from tempembed.prepare import prepare
-from tempembed.settings import TrainSettings
-from tempembed.training import StepData
+from tempembed.inputs.batches import BatchPlan
+from tempembed.inputs.tokens import Tokens
+from tempembed.run.loop import StepData
+from tempembed.settings.train import TrainSettings
+from tempembed.stages.prepare import prepare
 
 
 def both_orders(num, left="left {}", right="right {}"):

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from tempembed.data import pairs as pairs_module
 from tempembed.data.pairs import Pairs, read_pairs, require_rows
-from tempembed.errors import UserError
+from tempembed.system.errors import UserError
 
 ROWS = [
     {"query": "open", "document": "def open(): ...", "hard_negatives": ["x", "yz"], "label": "io"},

@@ -7,8 +7,8 @@ import pytest
 
 from tempembed.data import rows as rows_module
 from tempembed.data.pairs import read_pairs
-from tempembed.data.wording import quoted, shown
-from tempembed.errors import UserError
+from tempembed.system.errors import UserError
+from tempembed.system.wording import quoted, shown
 
 GOOD = [{"query": f"good {i}", "document": f"text {i}"} for i in range(3)]
 HINT = ", or pass --skip-bad-rows to leave such rows out"

@@ -2,7 +2,7 @@ import pyarrow as pa
 import pytest
 
 from tempembed.data.split import holdout, normalise
-from tempembed.errors import UserError
+from tempembed.system.errors import UserError
 
 
 def table(pairs):

@@ -12,9 +12,9 @@ from datasets.data_files import get_data_patterns
 from tempembed.data.overlap import check_overlap
 from tempembed.data.pairs import read_pairs
 from tempembed.data.splits import split_of
-from tempembed.errors import UserError
-from tempembed.prepare import evaluation_task, prepare
-from tempembed.settings import TrainSettings
+from tempembed.settings.train import TrainSettings
+from tempembed.stages.prepare import evaluation_task, prepare
+from tempembed.system.errors import UserError
 
 
 @pytest.fixture

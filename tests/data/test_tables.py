@@ -13,9 +13,9 @@ import pytest
 
 from tempembed.data.pairs import read_pairs
 from tempembed.data.records import kind_of, open_table
-from tempembed.errors import UserError
+from tempembed.data.texts import open_texts
 from tempembed.evaluation.folder import read_folder
-from tempembed.handover.texts import open_texts
+from tempembed.system.errors import UserError
 
 
 def tsv(*rows):

@@ -12,9 +12,9 @@ from tempembed.encoders.load import load_encoder
 from tempembed.encoders.role import Prompts
 from tempembed.encoders.static import static_encoder
 from tempembed.encoders.tokenizer import train_tokenizer
-from tempembed.errors import UserError
-from tempembed.prepare import initial_encoder, prepare
-from tempembed.settings import TrainSettings
+from tempembed.settings.train import TrainSettings
+from tempembed.stages.prepare import initial_encoder, prepare
+from tempembed.system.errors import UserError
 
 
 @pytest.mark.parametrize("kind", ["static", "transformer"])
@@ -116,7 +116,7 @@ def test_a_table_is_read_and_embeds_without_the_library(tokenizer, tmp_path):
     """Its import takes longer than a short run."""
     static_encoder(tokenizer, width=16, max_tokens=8, seed=0).save(tmp_path)
     code = (
-        "import sys, tempembed.training, tempembed.evaluation.trained; from tempembed.encoders.load import load_encoder\n"
+        "import sys, tempembed.run.loop, tempembed.evaluation.trained; from tempembed.encoders.load import load_encoder\n"
         "encoder = load_encoder(sys.argv[1]); assert encoder.embed(encoder.tokenize(['sort'], encoder.role('document'))).shape == (1, 16)\n"
         "print('sentence_transformers' in sys.modules)"
     )

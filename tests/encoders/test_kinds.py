@@ -10,10 +10,10 @@ from transformers import BertConfig, BertForSequenceClassification, BertForToken
 
 from tempembed.commands.plan import Plan, plan_command
 from tempembed.encoders.load import load_encoder
-from tempembed.errors import UserError
-from tempembed.prepare import prepare
-from tempembed.settings import TrainSettings
-from tempembed.training import train
+from tempembed.run.loop import train
+from tempembed.settings.train import TrainSettings
+from tempembed.stages.prepare import prepare
+from tempembed.system.errors import UserError
 from tests.models import (
     KINDS,
     WIDTH,

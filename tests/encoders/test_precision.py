@@ -8,10 +8,10 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Dense
 
 from tempembed.encoders.load import load_encoder
-from tempembed.errors import UserError
-from tempembed.prepare import prepare
-from tempembed.settings import TrainSettings
-from tempembed.training import train
+from tempembed.run.loop import train
+from tempembed.settings.train import TrainSettings
+from tempembed.stages.prepare import prepare
+from tempembed.system.errors import UserError
 from tests.models import KINDS, WIDTH, bert, static, wrapped
 
 HALVES = (torch.float16, torch.bfloat16)

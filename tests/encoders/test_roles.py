@@ -13,12 +13,12 @@ from tempembed.encoders.load import load_encoder
 from tempembed.evaluation.mteb_results import StoredEncoder
 from tempembed.evaluation.mteb_tasks import corpus_tasks
 from tempembed.evaluation.store import EmbeddingStore
-from tempembed.handover.export import Source, export
-from tempembed.handover.exported import load_exported
-from tempembed.handover.provenance import Provenance
-from tempembed.prepare import Prepared, prepare
-from tempembed.settings import TrainSettings
-from tempembed.training import train
+from tempembed.export.export import Source, export
+from tempembed.export.exported import load_exported
+from tempembed.export.provenance import Provenance
+from tempembed.run.loop import train
+from tempembed.settings.train import TrainSettings
+from tempembed.stages.prepare import Prepared, prepare
 from tests.conftest import make_rows
 from tests.models import KINDS, PROMPTS, bert, wrapped
 

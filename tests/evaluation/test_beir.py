@@ -10,12 +10,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from tempembed.encoders.static import NO_PROMPTS
-from tempembed.errors import UserError
 from tempembed.evaluation.evaluate import evaluate
 from tempembed.evaluation.folder import FolderTask, read_folder
 from tempembed.evaluation.mteb_results import mteb_scores
 from tempembed.evaluation.mteb_tasks import folder_task, to_ours
 from tempembed.evaluation.store import EmbeddingStore
+from tempembed.system.errors import UserError
 from tests.evaluation.test_mteb import Counting
 
 

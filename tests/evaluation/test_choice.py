@@ -1,9 +1,9 @@
 import pytest
 import torch
 
-from tempembed.errors import UserError
 from tempembed.evaluation.choice import choices, choose, pareto
 from tempembed.evaluation.compare import differences
+from tempembed.system.errors import UserError
 
 
 def row(spec, size, score):

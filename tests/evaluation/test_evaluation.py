@@ -6,11 +6,10 @@ import pytest
 import pytrec_eval
 import torch
 
-from tempembed.compression.codec import Codec
-from tempembed.compression.lab import Documents
-from tempembed.compression.spec import Spec, lab_specs, parse_spec
+from tempembed.codecs.codec import Codec
+from tempembed.codecs.lab import Documents
+from tempembed.codecs.spec import Spec, lab_specs, parse_spec
 from tempembed.data.pairs import Pairs
-from tempembed.errors import UserError
 from tempembed.evaluation.compare import load_report
 from tempembed.evaluation.corpus import Corpus, corpus_from_pairs
 from tempembed.evaluation.evaluate import evaluate
@@ -18,6 +17,7 @@ from tempembed.evaluation.reranking import Reranking
 from tempembed.evaluation.retrieval import Retrieval
 from tempembed.evaluation.task import Task
 from tempembed.evaluation.trained import report_files, write_report
+from tempembed.system.errors import UserError
 
 M, D = 300, 64
 

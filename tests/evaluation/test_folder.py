@@ -2,8 +2,8 @@ import json
 
 import pytest
 
-from tempembed.errors import UserError
 from tempembed.evaluation.folder import read_folder
+from tempembed.system.errors import UserError
 
 
 def lines(*rows):

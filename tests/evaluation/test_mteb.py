@@ -8,7 +8,7 @@ import pytest
 import torch
 from mteb.abstasks import AbsTaskClustering, AbsTaskRetrieval, AbsTaskSummarization
 
-from tempembed.compression.spec import Spec
+from tempembed.codecs.spec import Spec
 from tempembed.encoders.role import Prompts, Role
 from tempembed.encoders.static import NO_PROMPTS
 from tempembed.evaluation.evaluate import evaluate

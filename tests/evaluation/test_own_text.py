@@ -8,9 +8,8 @@ import pytest
 import torch
 from mteb.abstasks import AbsTaskRetrieval
 
-from tempembed.compression.lab import Documents
-from tempembed.compression.spec import Spec, parse_spec
-from tempembed.data.tokens import Tokens
+from tempembed.codecs.lab import Documents
+from tempembed.codecs.spec import Spec, parse_spec
 from tempembed.encoders.role import Role
 from tempembed.encoders.static import NO_PROMPTS
 from tempembed.evaluation.corpus import Corpus, corpus_from_pairs
@@ -22,6 +21,7 @@ from tempembed.evaluation.own_text import own_texts
 from tempembed.evaluation.probe import Probe
 from tempembed.evaluation.retrieval import Retrieval
 from tempembed.evaluation.store import EmbeddingStore
+from tempembed.inputs.tokens import Tokens
 
 WIDTH = 24
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tempembed.memory import peak_bytes, resident_bytes
+from tempembed.system.memory import peak_bytes, resident_bytes
 from tests.fuzz.harness import CASES
 
 MEMORY = 1.5e9  # bytes that a target may grow by

@@ -11,7 +11,7 @@ from pathlib import Path
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
-from tempembed.errors import UserError
+from tempembed.system.errors import UserError
 
 SECONDS = 20  # a case that takes longer hangs
 CASES: Counter[str] = Counter()

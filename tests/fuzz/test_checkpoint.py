@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tempembed.checkpoint import load_checkpoint, save_checkpoint
+from tempembed.run.checkpoint import load_checkpoint, save_checkpoint
 from tests.fuzz.harness import damaged, damaged_json, only_our_errors, profile
 
 SETTINGS = {"seed": 0, "terms": ["16@0.05"], "data": "a"}

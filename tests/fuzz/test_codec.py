@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load, save
 
-from tempembed.compression.codec import Codec
-from tempembed.compression.spec import BITS, Method, Numbers, Rerank, get_args, parse_spec
+from tempembed.codecs.codec import Codec
+from tempembed.codecs.spec import BITS, Method, Numbers, Rerank, get_args, parse_spec
 from tests.fuzz.harness import damaged, damaged_json, only_our_errors, profile
 
 WIDTH = 24

@@ -9,14 +9,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tempembed.data.texts import open_texts
 from tempembed.encoders.static import static_encoder
 from tempembed.encoders.tokenizer import train_tokenizer
-from tempembed.handover.export import FitOn, Source, export
-from tempembed.handover.exported import load_exported
-from tempembed.handover.index import build_index, open_index
-from tempembed.handover.provenance import Provenance
-from tempembed.handover.search import search_index
-from tempembed.handover.texts import open_texts
+from tempembed.export.export import FitOn, Source, export
+from tempembed.export.exported import load_exported
+from tempembed.export.provenance import Provenance
+from tempembed.index.compressed import build_index, open_index
+from tempembed.index.nearest import search_index
 from tests.fuzz.harness import damaged, damaged_json, only_our_errors, profile
 
 WORDS = "open close merge sort invert count render matrix socket parser calendar image queue".split()

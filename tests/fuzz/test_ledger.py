@@ -5,10 +5,10 @@ import shutil
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tempembed.names import NAME, check_name
-from tempembed.search.ledger import Ledger
+from tempembed.system.names import NAME, check_name
+from tempembed.system.untrusted import check_place
 from tempembed.tracking.registry import registered_name
-from tempembed.untrusted import check_place
+from tempembed.tuning.ledger import Ledger
 from tests.fuzz.harness import damaged_json, only_our_errors, profile
 
 SWEEP = {"id": "0f", "settings": {"seed": 0, "goals": ["retrieval"]}, "data": "ab", "trials": {}}

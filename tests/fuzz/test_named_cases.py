@@ -16,25 +16,25 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from tempembed.atomic import write_json
+from tempembed.codecs.codec import Codec
+from tempembed.codecs.spec import parse_spec
 from tempembed.commands.train import check_output
-from tempembed.compression.codec import Codec
-from tempembed.compression.spec import parse_spec
 from tempembed.data.pairs import read_pairs
+from tempembed.data.texts import open_texts
 from tempembed.encoders.static import static_encoder
 from tempembed.encoders.tokenizer import train_tokenizer
-from tempembed.errors import UserError
 from tempembed.evaluation.compare import load_report
 from tempembed.evaluation.folder import read_folder
-from tempembed.handover.export import FitOn, Source, check_target, export, read_report
-from tempembed.handover.exported import load_exported
-from tempembed.handover.index import build_index, open_index
-from tempembed.handover.provenance import Provenance
-from tempembed.handover.texts import open_texts
-from tempembed.objective import parse_objective, parse_terms
-from tempembed.search.ledger import Ledger
-from tempembed.settings import TrainSettings
-from tempembed.untrusted import read_json
+from tempembed.export.export import FitOn, Source, check_target, export, read_report
+from tempembed.export.exported import load_exported
+from tempembed.export.provenance import Provenance
+from tempembed.index.compressed import build_index, open_index
+from tempembed.objectives.objective import parse_objective, parse_terms
+from tempembed.settings.train import TrainSettings
+from tempembed.system.atomic import write_json
+from tempembed.system.errors import UserError
+from tempembed.system.untrusted import read_json
+from tempembed.tuning.ledger import Ledger
 from tests.fuzz.harness import profile
 
 
@@ -192,9 +192,9 @@ def peak_of(code, *arguments, memory=None):
 import sys, resource, psutil, pyarrow.compute, numpy
 from pathlib import Path
 from tempembed.data.pairs import read_pairs
-from tempembed.handover.texts import open_texts
+from tempembed.data.texts import open_texts
 from tempembed.evaluation.folder import read_folder
-from tempembed.errors import UserError
+from tempembed.system.errors import UserError
 me = psutil.Process()
 if {memory}:
     resource.setrlimit(resource.RLIMIT_AS, (me.memory_info().vms + {memory or 0},) * 2)

@@ -6,12 +6,12 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tempembed.compression.spec import sweep_specs
-from tempembed.objective import FAMILIES, Term, parse_objective, parse_terms
-from tempembed.search.goals import budget_of, check_goals
-from tempembed.search.space import FAMILIES as SEARCHED
-from tempembed.search.space import check_families
-from tempembed.settings import TrainSettings, fingerprint
+from tempembed.codecs.spec import sweep_specs
+from tempembed.objectives.objective import FAMILIES, Term, parse_objective, parse_terms
+from tempembed.settings.train import TrainSettings, fingerprint
+from tempembed.tuning.goals import budget_of, check_goals
+from tempembed.tuning.space import FAMILIES as SEARCHED
+from tempembed.tuning.space import check_families
 from tests.fuzz.harness import changed, odd, only_our_errors, profile
 
 number = st.one_of(

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tempembed.checksums import MANIFEST
-from tempembed.prepare import Prepared, prepare
-from tempembed.settings import TrainSettings
+from tempembed.settings.train import TrainSettings
+from tempembed.stages.prepare import Prepared, prepare
+from tempembed.system.checksums import MANIFEST
 from tests.conftest import make_rows
 from tests.fuzz.harness import damaged, only_our_errors, profile
 

@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tempembed.handover.texts import SUFFIXES, open_texts
+from tempembed.data.texts import SUFFIXES, open_texts
 from tests.fuzz.harness import damaged, json_bytes, odd, only_our_errors, profile
 
 texts = st.lists(

@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from tempembed import selfcheck
+from tempembed.diagnostics import selfcheck
 from tempembed.losses import nested
 from tempembed.losses.contrastive import TextIds, contrastive_loss
-from tempembed.objective import Hardness, Term
+from tempembed.objectives.objective import Hardness, Term
 
 pytest.importorskip("triton")
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")

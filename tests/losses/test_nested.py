@@ -3,11 +3,11 @@
 import pytest
 import torch
 
-from tempembed import selfcheck
-from tempembed.errors import UserError
+from tempembed.diagnostics import selfcheck
 from tempembed.losses import nested
 from tempembed.losses.contrastive import TextIds, contrastive_loss
-from tempembed.objective import Hardness, Term
+from tempembed.objectives.objective import Hardness, Term
+from tempembed.system.errors import UserError
 
 TERMS = (
     Term(dim=4, temperature=0.05),

@@ -5,12 +5,12 @@ import time
 import pytest
 import torch
 
-from tempembed import selfcheck
-from tempembed.errors import UserError
+from tempembed.diagnostics import selfcheck
 from tempembed.losses.contrastive import contrastive_loss
-from tempembed.objective import Term
+from tempembed.objectives.objective import Term
 from tempembed.parallel.gather import gather, gather_seconds, rank_and_world_size
 from tempembed.parallel.pool import run_on_ranks
+from tempembed.system.errors import UserError
 
 pytestmark = pytest.mark.gloo
 

@@ -18,7 +18,7 @@ import ray
 from ray.core.generated import gcs_service_pb2, gcs_service_pb2_grpc
 
 from ray_jobs.connect import check_jobs_server, connect
-from tempembed.errors import UserError
+from tempembed.system.errors import UserError
 
 
 @pytest.fixture(autouse=True)

@@ -8,7 +8,7 @@ import pytest
 
 from ray_jobs.run import TELL_SECONDS, Pace, apart, check_capacity
 from ray_jobs.train import RayTrain
-from tempembed.errors import LostError, UserError
+from tempembed.system.errors import InfrastructureError, UserError
 
 
 def due(steps, seconds_a_step, always=()):
@@ -44,7 +44,7 @@ def _dies():
 
 
 def test_a_process_that_is_killed_for_its_memory():
-    with pytest.raises(LostError, match="expected its process to end well, it was killed"):
+    with pytest.raises(InfrastructureError, match="expected its process to end well, it was killed"):
         apart(_dies)
 
 

@@ -11,9 +11,9 @@ from ray_jobs.queue import grid, unfinished
 from ray_jobs.run import PreparedData
 from ray_jobs.sweep import Sweep, named_as_before, restored_sweep, unlike
 from ray_jobs.tune import parsed
-from tempembed.errors import UserError
-from tempembed.identity import Facts
-from tempembed.search.ledger import Ledger
+from tempembed.stages.identity import Facts
+from tempembed.system.errors import UserError
+from tempembed.tuning.ledger import Ledger
 
 FACTS = Facts(data="aa", encoder="static", width=64, is_table=True, sizes=(320,))
 PREPARED = PreparedData(

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from tempembed.compression.spec import Spec, halvings, paper_specs
+from tempembed.codecs.spec import Spec, halvings, paper_specs
 from tempembed.evaluation.corpus import Corpus
 from tempembed.evaluation.evaluate import evaluate
 from tempembed.evaluation.trained import write_report
@@ -24,7 +24,7 @@ from tempembed.reproduction.presets import (
     single,
 )
 from tempembed.reproduction.results import Line, Results, Trial
-from tempembed.settings import TrainSettings
+from tempembed.settings.train import TrainSettings
 
 WIDTH, M, Q = 128, 240, 60
 TINY = Preset(

@@ -5,7 +5,7 @@ from statistics import fmean
 import pytest
 import torch
 
-from tempembed.compression.spec import Spec
+from tempembed.codecs.spec import Spec
 from tempembed.reproduction.claims import claims
 from tempembed.reproduction.extras import clustering_claims, comparisons, spreads
 from tempembed.reproduction.finding import all_of, judge

@@ -2,10 +2,10 @@ import dataclasses
 
 import pytest
 
-from tempembed.errors import UserError
-from tempembed.names import check_name
 from tempembed.reproduction.presets import PRESETS, STATIC, TRANSFORMER, settings, single
-from tempembed.settings import TrainSettings
+from tempembed.settings.train import TrainSettings
+from tempembed.system.errors import UserError
+from tempembed.system.names import check_name
 
 
 @pytest.mark.parametrize("name", PRESETS)

@@ -4,7 +4,7 @@ import re
 import pytest
 import torch
 
-from tempembed.report.reproduction import (
+from tempembed.reports.reproduction import (
     Setup,
     abstract,
     claims_markdown,

@@ -4,12 +4,12 @@ import shutil
 import pytest
 import torch
 
-from tempembed.compression.spec import Spec
-from tempembed.errors import UserError
+from tempembed.codecs.spec import Spec
 from tempembed.evaluation.compare import differences, load_report
 from tempembed.reproduction.presets import BEST_SINGLE
 from tempembed.reproduction.results import RETRIEVAL, NotMeasured, load_results
 from tempembed.reproduction.sample import difference
+from tempembed.system.errors import UserError
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import pytest
 from tempembed.encoders.load import load_encoder
 from tempembed.encoders.static import static_encoder
 from tempembed.encoders.tokenizer import train_tokenizer
-from tempembed.errors import UserError
+from tempembed.system.errors import UserError
 
 
 class Payload:

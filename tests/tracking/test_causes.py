@@ -14,7 +14,7 @@ import pytest
 from mlflow import MlflowClient
 
 from ray_jobs.local_stack import free_port
-from tempembed.errors import UserError
+from tempembed.system.errors import UserError
 from tempembed.tracking.causes import UnansweredError, answered, cause
 from tempembed.tracking.courier import Courier, RefusedError
 from tempembed.tracking.mlflow import Delivery, check_server, start_run

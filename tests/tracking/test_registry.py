@@ -14,13 +14,13 @@ import pytest
 from sentence_transformers import SentenceTransformer
 
 from ray_jobs.local_stack import free_port
-from tempembed.data.tokens import Tokens
 from tempembed.encoders.static import static_encoder
 from tempembed.encoders.tokenizer import train_tokenizer
-from tempembed.errors import UserError
 from tempembed.evaluation.corpus import Corpus
 from tempembed.evaluation.trained import evaluate_trained, save_codecs
-from tempembed.settings import TrainSettings
+from tempembed.inputs.tokens import Tokens
+from tempembed.settings.train import TrainSettings
+from tempembed.system.errors import UserError
 from tempembed.tracking.mlflow import MlflowRun, start_run
 from tempembed.tracking.registry import Registry, default_uri, fetch_version
 from tempembed.tracking.winners import Candidate, promote

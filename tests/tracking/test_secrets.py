@@ -2,7 +2,7 @@
 
 import pytest
 
-from tempembed.errors import UserError
+from tempembed.system.errors import UserError
 from tempembed.tracking.courier import Courier, RefusedError
 from tempembed.tracking.mlflow import start_run
 from tempembed.tracking.registry import Registry

@@ -1,0 +1,52 @@
+"""What is wrong with a row, raised at once or counted."""
+
+from collections import Counter
+from collections.abc import Iterable
+
+from tempembed.system.errors import UserError
+
+_SKIP_HINT = ", or pass --skip-bad-rows to leave such rows out"
+
+
+class BadRow(Exception):
+    """Why a row cannot be kept."""
+
+    def __init__(
+        self, reason: str, expected: str, found: str, todo: str, *, column: str | None = None
+    ) -> None:
+        self.reason = f"{reason} in {column}" if column else reason
+        self.column = column
+        self.message = f"expected {expected}, got {found}: {todo}"
+
+
+class Faults:
+    """Bad rows of all files: raised at once, or counted by reason. With them what is no fault, but is said."""
+
+    def __init__(self, *, skip: bool) -> None:
+        self.skip = skip
+        self.reasons: Counter[str] = Counter()
+        self.first: str | None = None
+        self.unread: dict[str, None] = {}
+        """Columns that no one reads, in their order."""
+        self.right_negatives = 0
+        """Hard negatives that their own row has as a right answer."""
+
+    def add(self, bad: BadRow, name: str, row: int, line: int) -> None:
+        """Count a bad row of the file `name`, or raise; line 0: it has no lines."""
+        place = (
+            f"row {row}"
+            + (f" (line {line})" if line else "")
+            + (f", column {bad.column!r}" if bad.column else "")
+        )
+        self.report(f"{name}, {place}: {bad.message}", bad.reason, bad)
+
+    def report(self, message: str, reason: str, cause: Exception | None = None) -> None:
+        """Count one row that is left out, or raise."""
+        if not self.skip:
+            raise UserError(message + _SKIP_HINT) from cause
+        self.first = self.first or message
+        self.reasons[reason] += 1
+
+    def not_read(self, names: Iterable[str]) -> None:
+        """Remember columns that are not read."""
+        self.unread.update(dict.fromkeys(names))

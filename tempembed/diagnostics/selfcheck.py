@@ -1,0 +1,252 @@
+"""The promises of the objective engine, checked on the machine at hand."""
+
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
+from torch.nn.parallel import DistributedDataParallel
+
+from tempembed.losses.contrastive import DIRECTIONS, TextIds, contrastive_loss
+from tempembed.losses.temperature import Temperatures
+from tempembed.objectives.objective import INFONCE, Hardness, Term, Terms
+from tempembed.objectives.temperature import Course
+from tempembed.parallel.gather import rank_and_world_size
+from tempembed.parallel.gradient_cache import cached_forward
+from tempembed.parallel.pool import run_on_ranks
+
+GLOBAL_BATCH = 24  # 2, 3 and 4 ranks divide it
+INPUTS, WIDTH = 10, 16
+BOUNDS = {torch.float64: 1e-10, torch.float32: 1e-5}
+CACHED_BOUND = 1e-6  # in float32
+HARD = Hardness(beta=1.0, tau_plus=0.05)
+WORLD_SIZES = (2, 3, 4)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Check:
+    """One promise, measured."""
+
+    kind: str
+    name: str
+    error: float
+    """Largest relative error, in the Euclidean norm, of the losses and of each gradient."""
+    bound: float
+
+    @property
+    def holds(self) -> bool:
+        """Whether the error is within its bound."""
+        return self.error <= self.bound
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """A training step on a fixed global batch."""
+
+    tau: float = 0.03
+    direction: str = "query-to-document"
+    num_negatives: int = 0
+    masks: bool = False
+    hardness: Hardness = INFONCE
+    learned: bool = False
+    dtype: torch.dtype = torch.float64
+
+    def __str__(self) -> str:
+        parts = [f"tau {self.tau:g}", self.direction]
+        parts += [f"{self.num_negatives} hard negatives"] * bool(self.num_negatives)
+        parts += ["masks"] * self.masks + ["learned tau"] * self.learned
+        parts += [f"beta {self.hardness.beta:g} tau+ {self.hardness.tau_plus:g}"] * (self.hardness != INFONCE)
+        return ", ".join([*parts, _name(self.dtype)])
+
+    @property
+    def terms(self) -> Terms:
+        """Three prefixes, two temperatures, unequal weights."""
+        course = Course("learned", (self.tau,)) if self.learned else None
+        return (
+            Term(dim=4, temperature=self.tau, course=course),
+            Term(dim=8, temperature=2 * self.tau, weight=0.5),
+            Term(dim=WIDTH, temperature=self.tau, weight=2.0, course=course),
+            Term(dim=WIDTH, temperature=2 * self.tau),
+        )
+
+
+class TinyEncoder(nn.Module):
+    """Two layers with dropout between them; takes a list of chunks, as `Encoder` does."""
+
+    def __init__(self, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Linear(INPUTS, 20), nn.Tanh(), nn.Dropout(dropout), nn.Linear(20, WIDTH)
+        )
+
+    def forward(self, chunks: Sequence[Tensor]) -> Tensor:
+        """Embeddings of all chunks' rows."""
+        return torch.cat([self.layers(chunk) for chunk in chunks])
+
+
+def gradients(
+    case: Case, *, dense: bool = False, dropout: float = 0.0, cached: bool = False, device: str = "cpu"
+) -> tuple[list[Tensor], int]:
+    """Mean losses over ranks and gradients of one step on this rank's part of the batch; DDP's all-reduces.
+
+    On the CPU unless `device` says otherwise or the ranks talk over NCCL.
+    """
+    rank, world_size = rank_and_world_size()
+    device = "cuda" if _over_nccl() else device
+    generator = torch.Generator().manual_seed(0)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        encoder = TinyEncoder(dropout).to(device, case.dtype)
+    num_columns = 2 + case.num_negatives
+    inputs = torch.randn(num_columns, GLOBAL_BATCH, INPUTS, generator=generator)
+    inputs[1] = 0.6 * inputs[0] + 0.4 * inputs[1]
+    has = torch.rand(case.num_negatives, GLOBAL_BATCH, generator=generator) < 0.7
+    ids = torch.randint(0, 18, (num_columns, GLOBAL_BATCH), generator=generator)  # roles share texts
+    known = torch.randint(0, 18, (GLOBAL_BATCH, 2), generator=generator)
+    local = GLOBAL_BATCH // world_size
+    mine = slice(rank * local, (rank + 1) * local)
+    ids, has = ids[:, mine].to(device), has[:, mine].to(device)
+    rows = torch.arange(local, device=device).repeat_interleave(2)
+    chunks = list(inputs[:, mine].reshape(-1, INPUTS).to(device, case.dtype).split(5))
+    model: nn.Module = encoder
+    reduced: list[int] = []
+    if world_size > 1:
+        model = DistributedDataParallel(encoder)
+        model.register_comm_hook(reduced, _counting_all_reduce)
+    torch.manual_seed(7 + rank)
+    embeddings = (cached_forward(model, chunks) if cached else model(chunks)).split(local)
+    temperatures = Temperatures(case.terms).to(device, case.dtype)
+    loss = contrastive_loss(
+        embeddings[0],
+        embeddings[1],
+        case.terms,
+        temperatures_T=temperatures(0.0),
+        hard_negatives_NBD=torch.stack(embeddings[2:]) if case.num_negatives else None,
+        has_negative_NB=has if case.num_negatives else None,
+        ids=TextIds(
+            queries_B=ids[0],
+            documents_B=ids[1],
+            hard_negatives_NB=ids[2:] if case.num_negatives else None,
+            known=(rows, known[mine].flatten().to(device)),
+        )
+        if case.masks
+        else None,
+        direction=case.direction,
+        hardness=case.hardness,
+        dense=dense,
+    )
+    loss.objective.backward()
+    temperatures.average_gradient()
+    losses_T = loss.terms_T.clone()
+    if world_size > 1:
+        dist.all_reduce(losses_T)
+    found = [losses_T / world_size, *(p.grad for p in encoder.parameters())]
+    if case.learned:
+        found.append(temperatures.log_scale.grad)
+    return [tensor.detach().cpu() for tensor in found if tensor is not None], len(reduced)
+
+
+def _over_nccl() -> bool:
+    return dist.is_initialized() and dist.get_backend() == "nccl"
+
+
+def _counting_all_reduce(calls: list[int], bucket: dist.GradBucket) -> torch.futures.Future[Tensor]:
+    calls.append(bucket.index())
+    return allreduce_hook(None, bucket)  # type: ignore[arg-type]
+
+
+def error(got: Sequence[Tensor], want: Sequence[Tensor]) -> float:
+    """Largest relative error of the tensors; infinite if one is not finite or absent."""
+    if len(got) != len(want):
+        return float("inf")
+    errors = [((a - b).norm() / b.norm().clamp_min(1e-30)).item() for a, b in zip(got, want, strict=True)]
+    return max(e if e == e else float("inf") for e in errors)
+
+
+def tiled_cases() -> list[Case]:
+    """Every direction, with and without everything else, at a small and a large temperature."""
+    options = itertools.product(
+        (0.03, 0.4), DIRECTIONS, (0, 2), (False, True), (INFONCE, HARD), (False, True)
+    )
+    cases = [
+        Case(tau=tau, direction=direction, num_negatives=num, masks=masks, hardness=hardness, learned=learned)
+        for tau, direction, num, masks, hardness, learned in options
+        if not (direction == "document-to-query" and num)
+    ]
+    return cases + [replace(case, dtype=torch.float32) for case in cases if case.masks and case.learned]
+
+
+def rank_cases() -> list[Case]:
+    """Fewer: each costs a step on every rank."""
+    cases = [
+        Case(tau=tau, direction=direction, num_negatives=num, masks=masks, hardness=hardness, learned=learned)
+        for tau in (0.03, 0.4)
+        for direction, num, masks, hardness, learned in (
+            ("query-to-document", 0, False, INFONCE, False),
+            ("query-to-document", 2, True, HARD, True),
+            ("document-to-query", 0, True, INFONCE, True),
+            ("both", 0, False, HARD, True),
+            ("both", 2, True, INFONCE, True),
+        )
+    ]
+    return cases + [replace(case, dtype=torch.float32) for case in cases if case.learned]
+
+
+def cached_case() -> Case:
+    """For gradient caching: float32, dropout on."""
+    return Case(tau=0.05, direction="both", num_negatives=1, masks=True, learned=True, dtype=torch.float32)
+
+
+def one_process() -> Iterator[Check]:
+    """Tiled = dense, on a GPU as well where there is one; cached = plain."""
+    devices = {"cpu": "", **({"cuda": " on the GPU"} if torch.cuda.is_available() else {})}
+    for case in tiled_cases():
+        want, _ = gradients(replace(case, dtype=torch.float64), dense=True)
+        for device, where in devices.items():
+            yield Check(
+                kind=f"tiled = dense, {_name(case.dtype)}{where}",
+                name=str(case),
+                error=error(gradients(case, device=device)[0], want),
+                bound=BOUNDS[case.dtype],
+            )
+    case = cached_case()
+    want, _ = gradients(case, dropout=0.3)
+    got, _ = gradients(case, dropout=0.3, cached=True)
+    yield Check(kind="cached = plain, dropout on", name=str(case), error=error(got, want), bound=CACHED_BOUND)
+
+
+def ranks(world_size: int) -> Iterator[Check]:
+    """W ranks = one process, cached = plain on them, one all-reduce a step."""
+    plain, again, (cached, reduced) = run_on_ranks(world_size, _on_a_rank)[0]
+    for case, got in zip(rank_cases(), plain, strict=True):
+        want, _ = gradients(replace(case, dtype=torch.float64), dense=True)
+        yield Check(
+            kind=f"{world_size} processes = one, {_name(case.dtype)}",
+            name=str(case),
+            error=error(got, want),
+            bound=BOUNDS[case.dtype],
+        )
+    kind = f"{world_size} processes, cached = plain, dropout on"
+    yield Check(kind=kind, name=str(cached_case()), error=error(cached, again), bound=CACHED_BOUND)
+    kind = f"{world_size} processes, cached: more all-reduces than 1"
+    yield Check(kind=kind, name=f"{reduced} in a step", error=abs(reduced - 1), bound=0)
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
+def _on_a_rank() -> tuple[list[list[Tensor]], list[Tensor], tuple[list[Tensor], int]]:
+    plain = [gradients(case)[0] for case in rank_cases()]
+    case = cached_case()
+    return plain, gradients(case, dropout=0.3)[0], gradients(case, dropout=0.3, cached=True)
+
+
+def selfcheck() -> Iterator[Check]:
+    """All checks, as they are done."""
+    yield from one_process()
+    for world_size in WORLD_SIZES:
+        yield from ranks(world_size)

@@ -1,0 +1,44 @@
+"""Where an exported model is from: what its card says beside the numbers."""
+
+from dataclasses import dataclass
+
+from tempembed.settings.train import INSTALLED_CODE, TrainSettings
+
+
+@dataclass(frozen=True, kw_only=True)
+class Provenance:
+    """Facts; what is not known is empty and left out of the card."""
+
+    codec: str
+    """As text: pca:128+int8."""
+    objective: str = ""
+    """By name: infonce:0.06, tempaggmrl."""
+    terms: tuple[str, ...] = ()
+    """What the objective is, each `width@temperature*weight`."""
+    encoder: str = ""
+    """static, transformer, or what was fine-tuned."""
+    seed: int | None = None
+    data: str = ""
+    """Training pairs, as --data named them."""
+    data_fingerprint: str = ""
+    """Of the training pairs, as `Prepared.meta` has it."""
+    test_data: str = ""
+    """What the report was measured on."""
+    registered_name: str = ""
+    """The registered model."""
+    version: str = ""
+    """Of the registered model."""
+    alias: str = ""
+    """By which it was asked for."""
+    run_id: str = ""
+    """MLflow's run that trained it."""
+
+    @staticmethod
+    def of_settings(settings: TrainSettings, width: int, codec: str) -> "Provenance":
+        """What the settings of a local run say."""
+        held_out = f"{settings.hold_out:.0%} of the training data, held out" if settings.hold_out else ""
+        own = INSTALLED_CODE if settings.data == INSTALLED_CODE else held_out
+        return Provenance(
+            codec=codec, objective=settings.objective_name, terms=tuple(map(str, settings.resolved_terms(width))),
+            encoder=settings.encoder, seed=settings.seed, data=settings.data, test_data=settings.eval_data or own,
+        )  # fmt: skip

@@ -1,0 +1,198 @@
+"""The report of a reproduction: one HTML page that reads like a paper's results, and its parts for a README."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from tempembed.reports.reproduction_figures import drawings
+from tempembed.reports.reproduction_tables import (
+    Table,
+    claims_table,
+    comparison_table,
+    cost_table,
+    prefix_table,
+    score_table,
+    sets_table,
+    spread_table,
+)
+from tempembed.reports.style import STYLE
+from tempembed.reproduction.claims import claims
+from tempembed.reproduction.extras import clustering_claims
+from tempembed.reproduction.finding import Finding
+from tempembed.reproduction.maps import Maps
+from tempembed.reproduction.results import CLUSTERING, RETRIEVAL, Results
+
+PAGE_STYLE = """
+body{max-width:78rem}p{max-width:60rem}figure{margin:1.2rem 0}figcaption{color:#5a6772;font-size:.87rem;max-width:60rem}
+table{width:auto}td,th{vertical-align:top}td.text,th.text{text-align:left}small{color:#5a6772}
+td.yes{color:#1d7a4f;font-weight:700;white-space:nowrap}td.no{color:#a3212f;font-weight:700;white-space:nowrap}
+td.open{color:#8a6d1a;white-space:nowrap}td:not(.text) small{white-space:nowrap}.wide{overflow-x:auto}
+"""
+METHOD = (
+    "A run and its baseline share the seed: the first weights, the data and their order. They are measured on the same queries, "
+    "and every difference is taken within a seed and within one of 1,000 resamples of the queries. Intervals are 95 %, by a "
+    "hierarchical bootstrap: each replicate draws the seeds with replacement as well, stretched by √(S/(S-1)) because S draws of "
+    "S seeds vary too little. Few seeds make such intervals too short rather than too long, so each seed's own "
+    "effect stands beside them. The intrinsic dimension has no queries: its intervals are Student's t over the seeds. Clustering is "
+    "measured on three samples of the documents, and its intervals rest on these. A claim holds if its interval lies beyond zero "
+    "(or beyond the margin that is named) in the claimed direction, does not hold if it lies beyond in the other, and "
+    "is undecided otherwise; a claim about several differences holds if all of them do. The best single τ is chosen by the "
+    "means on this same test, which favours it. No correction is made for the number of "
+    "claims. Figures of the paper are quoted where they are known, with the tag of their source in paper.md ([S] a "
+    "detailed review, [R] a machine-written review, [H] the reviewers); they are of another model, other data and other "
+    "tasks."
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setup:
+    """Where and on what a reproduction ran."""
+
+    data: Mapping[str, Any]
+    """As in a prepared data set's meta: source, num_pairs, fingerprint."""
+    hardware: str
+    versions: Mapping[str, str]
+    date: str
+    commit: str = ""
+    maps: Maps = field(default_factory=dict)
+    """For Figure 3."""
+
+
+def write_reproduction(results: Results, setup: Setup, path: Path) -> None:
+    """Write the report."""
+    first, *others = results.preset.encoders
+    main = results.of(first)
+    findings = claims(main)
+    parts = [
+        f"<!doctype html><html lang=en><meta charset=utf-8><title>The paper, reproduced</title><style>{STYLE}{PAGE_STYLE}</style>",
+        "<h1>Temperature control and embedding compression: the paper, reproduced</h1>",
+        f"<p>{escape(abstract(findings))}</p>",
+        "<h2>Set-up</h2>", _setup(results, setup).html(),
+        "<h2>The paper's claims</h2>", claims_table(findings, "").html(), f"<p class=note>{escape(METHOD)}</p>",
+    ]  # fmt: skip
+    for drawing in drawings(main, setup.maps):
+        caption = f"<figcaption>{escape(drawing.caption)}</figcaption>"
+        parts += [f"<h2>{escape(drawing.title)}</h2>", f"<figure>{drawing.svg()}{caption}</figure>"]
+    for table in _tables(main):
+        parts += [f"<h2>{escape(table.title)}</h2>", table.html()]
+    for encoder in others:
+        for table in _other_encoder(results.of(encoder), encoder):
+            parts += [f"<h2>{escape(table.title)}</h2>", table.html()]
+    parts += ["<h2>Cost of a run</h2>", cost_table(results).html()]
+    if results.failed:
+        items = "".join(
+            f"<li><b>{escape(r['name'])}</b>: {escape(r.get('error', r['status']))}</li>"
+            for r in results.failed
+        )
+        parts += ["<h2 class=failed>Trials that did not end well</h2>", f"<ul>{items}</ul>"]
+    path.write_text("\n".join(parts), encoding="utf-8")
+
+
+def abstract(findings: Sequence[Finding]) -> str:
+    """One paragraph: how many claims hold, which do, which do not."""
+    counts = {verdict: sum(f.verdict == verdict for f in findings) for verdict in ("holds", "does not hold", "undecided", "not measured")}  # fmt: skip
+    judged = len(findings) - counts["not measured"]
+    text = (
+        f"Of {judged} tests of what Dinu et al. (ICLR 2025) claim, {counts['holds']} end with: holds, {counts['does not hold']} "
+        f"with: does not hold, and {counts['undecided']} with: undecided."
+    )
+    for verdict, start in (("holds", "What holds"), ("does not hold", "What does not hold"), ("undecided", "Undecided")):  # fmt: skip
+        if sentences := _sentences(findings, verdict):
+            text += f" {start}: {'; '.join(sentences)}."
+    if counts["not measured"]:
+        text += f" {counts['not measured']} could not be tested for want of a measurement."
+    return text
+
+
+def _sentences(findings: Sequence[Finding], verdict: str) -> list[str]:
+    """Claims with that verdict; of those with several tests, in how many."""
+    found = []
+    for claim in dict.fromkeys(f.claim for f in findings):
+        verdicts = [f.verdict for f in findings if f.claim == claim]
+        first = claim.split()[0]
+        start = first.lower() if first.istitle() else first  # TempAgg and MRL keep theirs
+        count = (
+            f" (in {sum(v == verdict for v in verdicts)} of {len(verdicts)} tests)"
+            if len(verdicts) > 1
+            else ""
+        )
+        if verdict in verdicts:
+            found.append(start + claim[len(first) :] + count)
+    return found
+
+
+def claims_markdown(results: Results) -> str:
+    """The claims table for a README, of the first encoder."""
+    findings = claims(results.of(next(iter(results.preset.encoders))))
+    rows = tuple(
+        (f.key, f.claim, f.verdict, f.effect_text, "\n".join(filter(None, (f.compared, f.detail))), f.paper)
+        for f in findings
+    )
+    head = ("", "claim", "here", "effect (95 %)", "of; values", "the paper")
+    return f"{abstract(findings)}\n\n{Table(title='', head=head, rows=rows).markdown()}"
+
+
+def report_markdown(results: Results, setup: Setup, figures: Sequence[Path]) -> str:
+    """The tables and figures of the report as Markdown, for docs/.
+
+    Args:
+        results: all encoders.
+        setup: where and on what it ran.
+        figures: pictures beside the document, as `figures_to` returns them.
+    """
+    first, *others = results.preset.encoders
+    main = results.of(first)
+    parts = ["# The paper, reproduced", _setup(results, setup).markdown(), claims_markdown(results), METHOD]
+    parts += [f"![{p.stem}]({p.name})" for p in figures if p.suffix == ".svg"]
+    tables = [*_tables(main), *(t for e in others for t in _other_encoder(results.of(e), e)), cost_table(results)]  # fmt: skip
+    parts += [f"## {table.title}\n\n{table.markdown()}" for table in tables]
+    return "\n\n".join(parts) + "\n"
+
+
+def figures_to(folder: Path, results: Results, maps: Maps) -> list[Path]:
+    """Write the figures of the first encoder as SVG and PNG files."""
+    folder.mkdir(parents=True, exist_ok=True)
+    main = results.of(next(iter(results.preset.encoders)))
+    return [path for drawing in drawings(main, maps) for path in drawing.write(folder)]
+
+
+def _tables(main: Results) -> list[Table]:
+    return [
+        prefix_table(main), sets_table(main, RETRIEVAL), sets_table(main, CLUSTERING), score_table(main), comparison_table(main),
+        claims_table(clustering_claims(main), "Compression measured on clustering"), spread_table(main),
+    ]  # fmt: skip
+
+
+def _other_encoder(results: Results, encoder: str) -> list[Table]:
+    """A second architecture: its scores, and those of the claims that its runs can answer."""
+    if not results.lines:
+        return []
+    findings = [f for f in claims(results) if f.verdict != "not measured"]
+    scores = score_table(results)
+    return [
+        Table(
+            title=f"A second architecture: {encoder}", head=scores.head, rows=scores.rows, note=scores.note
+        ),
+        claims_table(findings, f"The claims on the {encoder}"),
+    ]
+
+
+def _setup(results: Results, setup: Setup) -> Table:
+    record = results.lines[0].trials[0].record
+    data, preset = setup.data, results.preset
+    trials = sum(len(line.trials) for line in results.lines)
+    seconds = [t.record.get("seconds") for line in results.lines for t in line.trials]
+    hours = sum(value for value in seconds if value) / 3600
+    rows = [
+        ("training data", f"{data['num_pairs']:,} pairs of {Path(data['source']).name}, fingerprint {data['fingerprint']}"),
+        ("test", f"{record['data']['num_queries']:,} queries against {record['data']['num_documents']:,} documents"),
+        *((f"encoder: {name}", ", ".join(f"{k.replace('_', ' ')} {v}" for k, v in chosen.items()) or "defaults") for name, chosen in preset.encoders.items()),
+        ("runs", f"preset {preset.name}: {trials} trials of {len(results.lines)} objectives, seeds {', '.join(map(str, preset.seeds))}"
+         + (f", {hours:.2f} hours of trials" if hours else "")),
+        ("hardware", setup.hardware),
+        ("versions", ", ".join(f"{name} {version}" for name, version in setup.versions.items())),
+        ("date", setup.date + (f", commit {setup.commit}" if setup.commit else "")),
+    ]  # fmt: skip
+    return Table(title="Set-up", head=("", ""), rows=tuple(rows), prose=frozenset({0, 1}))

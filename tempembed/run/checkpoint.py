@@ -1,0 +1,179 @@
+"""Checkpoints: everything that the next step depends on, as safetensors and JSON, complete, checked, or absent."""
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from tempembed.stages.identity import differences
+from tempembed.system.checksums import MANIFEST, check, checksums
+from tempembed.system.disk import room_for
+from tempembed.system.errors import UserError
+from tempembed.system.untrusted import read_json, read_tensors
+
+MODEL, OPTIMIZER, STATE = "model.safetensors", "optimizer.safetensors", "state.json"
+PARTIAL = ".partial-"
+
+
+class DamagedError(UserError):
+    """A checkpoint is not what was written."""
+
+
+def save_checkpoint(
+    folder: Path,
+    step: int,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    settings: dict[str, Any],
+    keep: int = 2,
+) -> Path:
+    """Write `folder/step_<step>`: to a temporary name, flushed, with checksums, then renamed. Keeps the newest `keep`.
+
+    Raises:
+        DiskFullError: no room for it. The checkpoints that are there stay, and nothing of this one does.
+    """
+    final, partial = folder / f"step_{step:08d}", folder / f"{PARTIAL}step_{step:08d}"
+    shutil.rmtree(partial, ignore_errors=True)
+    weights = {k: v.contiguous() for k, v in model.state_dict().items()}
+    state = optimizer.state_dict()["state"]
+    flat = {f"{index}.{name}": value for index, values in state.items() for name, value in values.items()}
+    need = sum(t.nbytes for t in (*weights.values(), *flat.values()))
+    try:
+        with room_for(f"checkpoint of step {step}", folder, need):
+            partial.mkdir(parents=True)
+            save_file(weights, partial / MODEL)
+            save_file(flat, partial / OPTIMIZER)
+            (partial / STATE).write_text(json.dumps({"step": step, "settings": settings}, indent=1))
+            sums = checksums(partial, (MODEL, OPTIMIZER, STATE))
+            (partial / MANIFEST).write_text(json.dumps({"sha256": sums}, indent=1))
+            for path in (*partial.iterdir(), partial):
+                _flush(path)
+            shutil.rmtree(final, ignore_errors=True)
+            partial.rename(final)
+            _flush(folder)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    for old in checkpoints(folder)[:-keep]:
+        doomed = folder / f"{PARTIAL}{old.name}"
+        old.rename(doomed)
+        shutil.rmtree(doomed, ignore_errors=True)  # on NFS a file that somebody has open stays for a while
+    return final
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """Those that were written to their end, oldest first."""
+    return sorted(folder.glob("step_*"))
+
+
+def remove_partial(folder: Path) -> None:
+    """Throw away what a writer that was killed left behind."""
+    for path in folder.glob(f"{PARTIAL}*"):
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def disk_warning(folder: Path, model: nn.Module, keep: int = 2) -> str | None:
+    """What to say before training if the disk has no room for `keep` + 1 checkpoints (weights and two moments)."""
+    need = (keep + 1) * 3 * sum(p.nbytes for p in model.parameters())
+    free = shutil.disk_usage(folder).free
+    if free >= need:
+        return None
+    return (
+        f"checkpoints in {folder} may need {need / 1e6:,.1f} MB of disk, {free / 1e6:,.1f} MB are free; make room, or "
+        "choose another --output"
+    )
+
+
+def load_checkpoint(
+    folder: Path,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    settings: dict[str, Any],
+    say: Callable[[str], None] = lambda line: None,
+    *,
+    restore: Callable[[dict[str, Any]], dict[str, Any]] = dict,
+) -> int:
+    """Restore the newest checkpoint that is whole, in place, and return its step; 0 where there is none at all.
+
+    Args:
+        folder: of the checkpoints.
+        model: takes the weights.
+        optimizer: takes its state.
+        settings: of the run; where the checkpoint has others, it is that of another run.
+        say: is told of each newer checkpoint that was damaged.
+        restore: what was stored, as settings; for checkpoints that an earlier version of us wrote.
+
+    Raises:
+        DamagedError: there are checkpoints, and none of them is whole.
+        UserError: the checkpoint is of a run with other settings.
+    """
+    damaged = []
+    for path in reversed(checkpoints(folder)):
+        try:
+            state, weights, flat = _read(path)
+        except DamagedError as error:
+            damaged.append(str(error))
+            say(f"{error}; falling back to the one before")
+            continue
+        if unlike := differences(restore(state["settings"]), settings):
+            raise UserError(
+                f"resume from {path}: expected the settings of the run that wrote it, got {unlike}; use the same settings, or "
+                "another --output"
+            )
+        _restore(path, model, optimizer, weights, flat)
+        return state["step"]
+    if damaged:
+        raise DamagedError(
+            f"resume from {folder}: expected a checkpoint that is whole, found none ({'; '.join(damaged)}); remove the "
+            "folder to train from the start"
+        )
+    return 0
+
+
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+    try:
+        check(path, (MODEL, OPTIMIZER, STATE), read_json(path / MANIFEST)["sha256"])
+        state = read_json(path / STATE)
+        return (
+            {"step": int(state["step"]), "settings": dict(state["settings"])},
+            read_tensors(path / MODEL),
+            read_tensors(path / OPTIMIZER),
+        )
+    except (OSError, ValueError, TypeError, KeyError) as error:  # ValueError: a UserError as well
+        raise DamagedError(
+            f"checkpoint {path} is damaged ({type(error).__name__}: {str(error)[:200]})"
+        ) from error
+
+
+def _restore(
+    path: Path,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    weights: dict[str, torch.Tensor],
+    flat: dict[str, torch.Tensor],
+) -> None:
+    restored: dict[int, dict[str, torch.Tensor]] = {}
+    try:
+        for key, value in flat.items():
+            index, name = key.split(".", 1)
+            restored.setdefault(int(index), {})[name] = value.clone()  # not the file, which is removed later
+        model.load_state_dict(weights)
+        optimizer.load_state_dict({**optimizer.state_dict(), "state": restored})
+    except (RuntimeError, ValueError, KeyError) as error:
+        raise UserError(
+            f"resume from {path}: expected a checkpoint of this model, got another ({str(error)[:300]}); use another --output"
+        ) from error
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,56 @@
+"""Places: paths that mean the same to every process of a run and to later commands, whatever folder they start in."""
+
+import dataclasses
+import os
+from pathlib import Path
+from typing import Any, TypeVar
+
+from tempembed.settings.train import DEFAULT_WIDTH, INSTALLED_CODE
+from tempembed.system.untrusted import check_place
+
+NAMES = (INSTALLED_CODE, *DEFAULT_WIDTH)
+"""They name no place, even where a folder is called so; ./static is that folder."""
+INPUTS = ("data", "eval_data", "encoder")
+"""Settings that may name a place to read from."""
+Settings = TypeVar("Settings")
+
+
+def cache_dir() -> Path:
+    """`$TEMPEMBED_CACHE`, or `tempembed` in the user's cache folder."""
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(os.environ.get("TEMPEMBED_CACHE") or Path(base) / "tempembed").expanduser().absolute()
+
+
+def located(place: str) -> str:
+    """What is there, by its absolute path; a name (static, a hub name), or what is not there, as it is. ~ is the home folder.
+
+    >>> located("static"), located("org/name:config")
+    ('static', 'org/name:config')
+    """
+    if place in NAMES:
+        return place
+    path = os.path.expanduser(place)
+    return str(Path(path).absolute()) if path and os.path.exists(path) else place
+
+
+def with_places(settings: Settings, **more: Any) -> Settings:
+    """The settings with absolute paths of what they read, where it is there; `more` replaces others.
+
+    Args:
+        settings: a dataclass; fields of `INPUTS` that it does not have are left out.
+        more: fields and their values.
+    """
+    found = {name: getattr(settings, name, None) for name in INPUTS}
+    inputs = {name: located(place) for name, place in found.items() if place}
+    return dataclasses.replace(settings, **inputs, **more)  # type: ignore[type-var]
+
+
+def output_place(flag: str, place: str) -> Path:
+    """Where something is written that stays, absolute.
+
+    Raises:
+        UserError: no place of a file system, or one in Ray's copies.
+    """
+    path = Path(os.path.expanduser(place))
+    check_place(path, flag)
+    return path.absolute()

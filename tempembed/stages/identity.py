@@ -1,0 +1,166 @@
+"""What a run is: what its result depends on. Another value of anything else is the same run, and goes on."""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tempembed.objectives.objective import Term
+from tempembed.settings.train import DEFAULT_MAX_TOKENS, DEFAULT_WIDTH, TrainSettings
+
+if TYPE_CHECKING:
+    from tempembed.encoders.encoder import Encoder
+    from tempembed.stages.prepare import Prepared
+
+RESUMABLE_SETTINGS: Mapping[str, tuple[str, ...]] = {
+    "computation": ("gradient_cache", "micro_batch_tokens"),
+    "reporting": ("log_every", "checkpoint_every"),
+    "content": ("data", "eval_data", "hold_out", "skip_bad_rows", "min_score", "allow_overlap"),
+}
+"""Settings that a run may go on with other values of, by what they change: how a step is computed, when something is said or
+saved, and which texts are read, whose content counts and not the name they have."""
+RESOLVED_SETTINGS = (
+    "objective", "terms", "encoder", "width", "layers", "vocabulary", "epochs", "steps", "learning_rate",
+    "temperature_learning_rate", "precision", "single_source", "max_tokens",
+)  # fmt: skip
+"""Settings that count as what they come to: `mrl:0.06` is its terms, `--epochs` a number of steps."""
+_APART = {*RESOLVED_SETTINGS, *(name for names in RESUMABLE_SETTINGS.values() for name in names)}
+_SHOWN = {"terms": "objective", "data": "content of --data", "encoder": "content of --encoder"}
+"""How a difference is called where it is not that of the setting of the same name."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """What prepared data and the encoder are, by content."""
+
+    data: str
+    """Fingerprint of the training pairs."""
+    encoder: str
+    """Of the encoder before training: its name if it is made here, otherwise its content."""
+    width: int
+    """Of its embeddings."""
+    is_table: bool
+    """Whether it is a static table, which learns at a rate of its own."""
+    sizes: tuple[int, ...]
+    """Training pairs of each file that they are from."""
+
+    @staticmethod
+    def of(prepared: "Prepared", settings: TrainSettings, encoder: "Encoder") -> "Facts":
+        """Of the data of a run, and of its encoder before training."""
+        meta, sources = prepared.meta, prepared.sources
+        content = settings.encoder if settings.own_encoder else encoder.fingerprint()
+        sizes = [meta["num_pairs"]] if sources is None else np.bincount(sources).tolist()
+        return Facts(
+            data=meta["fingerprint"], encoder=content, width=encoder.width, is_table=encoder.takes_bags, sizes=tuple(sizes)
+        )  # fmt: skip
+
+    def noted(self) -> dict[str, str]:
+        """What a folder keeps of them, for `restored`."""
+        return {"fingerprint": self.data, "encoder_content": self.encoder}
+
+    def restored(self, noted: Mapping[str, Any], settings: TrainSettings) -> "Facts":
+        """Those of a run that is gone on with; what an earlier version of us has not noted of it is as here.
+
+        Args:
+            noted: what its folder has.
+            settings: its own.
+        """
+        if settings.own_encoder:
+            encoder, width = settings.encoder, settings.width or DEFAULT_WIDTH[settings.encoder]
+            is_table = settings.encoder == "static"
+        else:
+            here = settings.encoder if self.encoder in DEFAULT_WIDTH else self.encoder
+            encoder, width, is_table = noted.get("encoder_content") or here, self.width, self.is_table
+        data = noted.get("fingerprint") or self.data
+        return Facts(data=data, encoder=encoder, width=width, is_table=is_table, sizes=self.sizes)
+
+
+def count_steps(settings: TrainSettings, facts: Facts) -> int:
+    """Optimiser steps of a run."""
+    parts = facts.sizes if settings.single_source else (sum(facts.sizes),)
+    return settings.steps or max(1, round(settings.epochs * sum(n // settings.batch_size for n in parts)))
+
+
+def settings_identity(settings: TrainSettings) -> dict[str, Any]:
+    """The part of `run_identity` that can be told before the data is read."""
+    return {name: value for name, value in settings.to_dict().items() if name not in _APART}
+
+
+def run_identity(settings: TrainSettings, facts: Facts, *, bfloat16: bool | None = None) -> dict[str, Any]:
+    """What makes it this run, as JSON values; what has no effect on it is not there. The order of its terms has: they are summed in it.
+
+    Args:
+        settings: of the run.
+        facts: of its data.
+        bfloat16: whether the products of its encoder are in it; None where only a worker can tell.
+    """
+    terms = settings.resolved_terms(facts.width)
+    found = {
+        **settings_identity(settings),
+        "data": facts.data,
+        "encoder": facts.encoder,
+        "width": facts.width,
+        "terms": [_exact(term) for term in terms],
+        "num_steps": count_steps(settings, facts),
+        "learning_rate": settings.peak_learning_rate(is_table=facts.is_table),
+        "single_source": settings.single_source and len(facts.sizes) > 1,
+    }
+    found["max_tokens"] = settings.max_tokens
+    if settings.own_encoder:
+        found["max_tokens"] = settings.max_tokens or DEFAULT_MAX_TOKENS
+        found["vocabulary"] = settings.vocabulary
+    if settings.encoder == "transformer":
+        found["layers"] = settings.layers
+    if any(term.course and term.course.is_learned for term in terms):
+        found["temperature_learning_rate"] = settings.temperature_learning_rate
+    if bfloat16 is not None:
+        found["precision"] = "bfloat16" if bfloat16 else "float32"
+    return found
+
+
+def restored_identity(stored: Mapping[str, Any], facts: Facts) -> dict[str, Any]:
+    """The identity in a checkpoint; that of before, all settings as they were given, is resolved as it would be here.
+
+    Raises:
+        UserError: it is none.
+    """
+    if "log_every" not in stored:
+        return dict(stored)
+    settings = restored_settings(stored)
+    found = run_identity(settings, facts.restored(stored, settings))
+    return found | {"num_steps": stored.get("num_steps", found["num_steps"])}
+
+
+def restored_settings(stored: Mapping[str, Any]) -> TrainSettings:
+    """Settings that an earlier version of us may have written: what is not there has its default, what is gone is left out.
+
+    Raises:
+        UserError: a value of another type.
+    """
+    known = {field.name for field in dataclasses.fields(TrainSettings)}
+    if not isinstance(stored, Mapping):
+        return TrainSettings.from_dict(stored)  # says what it is
+    return TrainSettings.from_dict({name: value for name, value in stored.items() if name in known})
+
+
+def differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> str:
+    """What makes two identities unlike, for a person; empty where they are alike. What only one of them tells is no difference."""
+    unlike = sorted(name for name in there.keys() & here.keys() if there[name] != here[name])
+    return "; ".join(
+        f"{_SHOWN.get(name, name)}: {_shown(there[name])} there, {_shown(here[name])} here" for name in unlike
+    )
+
+
+def _exact(term: Term) -> str:
+    """A term as `parse_terms` reads it, with all digits."""
+    temperature = repr(term.temperature)
+    if course := term.course:
+        periods = (1.0,) if course.shape == "cosine" and len(course.values) == 2 else ()
+        temperature = f"{course.shape}({','.join(map(repr, (*course.values, *periods)))})"
+    return f"{term.dim}@{temperature}" + ("" if term.weight == 1 else f"*{term.weight!r}")
+
+
+def _shown(value: Any) -> str:
+    return " ".join(value) if isinstance(value, list) else repr(value)

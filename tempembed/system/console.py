@@ -1,0 +1,106 @@
+"""What a command says to a person."""
+
+import io
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+from tempembed.system.disk import is_full
+from tempembed.system.errors import UserError
+
+
+def say(line: str) -> None:
+    """A line of progress, on standard error; if nobody reads it any more, the work goes on."""
+    try:
+        print(line, file=sys.stderr, flush=True)
+    except OSError:
+        pass
+
+
+def progress_line(metrics: dict[str, Any]) -> str:
+    """One line a person can follow."""
+    return (
+        f"step {metrics['step']}/{metrics['num_steps']}  loss {metrics['train/loss']:.4f}  "
+        f"{metrics['train/pairs_per_second']:,.0f} pairs/s  {metrics['train/seconds_left']:.0f} s left"
+    )
+
+
+@contextmanager
+def first_signal(line: str, then: Callable[[], None] | None = None) -> Iterator[Callable[[], int | None]]:
+    """Within it, the first Ctrl-C or SIGTERM only says `line` and does `then`; a second one ends the process.
+
+    Yields:
+        A function: the number of the signal that came, or None.
+    """
+    came: list[int] = []
+
+    def caught(number: int, frame: FrameType | None) -> None:
+        if came:
+            os._exit(128 + number)
+        came.append(number)
+        os.write(2, f"{line}\n".encode())  # a print may be what it interrupted
+        if then:
+            then()
+
+    before = {number: signal.signal(number, caught) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: came[0] if came else None
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def run(function: Callable[[], None]) -> None:
+    """Call it; a user's error ends it with 2, Ctrl-C with 130, both without a traceback."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # of a terminal that has ASCII only
+    try:
+        try:
+            function()
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:  # of `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(128 + signal.SIGPIPE)
+    except UserError as error:
+        say(f"error: {error}")
+        sys.exit(2)
+    except KeyboardInterrupt:
+        say("interrupted")
+        sys.exit(128 + signal.SIGINT)
+    except Exception as error:
+        if (answer := _answer(error)) is None:
+            raise
+        say(f"error: {answer}")
+        sys.exit(2)
+
+
+def _answer(error: Exception) -> str | None:
+    """What to say of an error that the machine is the cause of, not our code."""
+    if is_full(error):
+        return f"the disk is full ({_last_line(error)}); make room, and give the same command again"
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error}; check the path, and who may write there"
+    if _is_out_of_memory(error):
+        return (
+            f"the memory is full ({_last_line(error)}); lower --width, --batch-size or --micro-batch-tokens, add --gradient-cache, or take a "
+            "larger machine"
+        )
+    return None
+
+
+def _last_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or ["no more to be had"])[-1][-300:]
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """Of Python, numpy, a GPU, or torch on the CPU, which has no class for it."""
+    return (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"
+        or "can't allocate memory" in str(error)
+    )

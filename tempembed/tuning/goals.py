@@ -1,0 +1,53 @@
+"""What a search wants: scores of a measured model, more is better."""
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from tempembed.system.errors import UserError
+
+FULL = {"retrieval": "ndcg_at_10", "clustering": "v_measure"}
+"""Goals at full width and precision, and their metrics."""
+
+
+def budget_of(goal: str) -> int | None:
+    """128 for bytes-128; None for a goal at full width."""
+    match = re.fullmatch(r"bytes-(\d{1,6})", goal)
+    return int(match[1]) if match else None
+
+
+def check_goals(goals: Sequence[str]) -> None:
+    """Raise UserError unless they are known and each stands once."""
+    known = [goal for goal in goals if goal in FULL or (budget_of(goal) or 0) > 0]
+    if not goals or known != list(goals) or len(set(goals)) < len(goals):
+        raise UserError(
+            f"--goals: expected some of {' '.join(FULL)} bytes-N, each once, got {' '.join(goals) or 'none'}"
+        )
+
+
+def best_row(report: dict[str, Any], goal: str) -> dict[str, Any] | None:
+    """The score that a goal means: full float32, or the best retrieval of any codec within the bytes; None: not measured.
+
+    Args:
+        report: as `evaluate` makes it.
+        goal: retrieval, clustering or bytes-N.
+    """
+    rows = [row for row in report["scores"] if row["metric"] == FULL.get(goal, "ndcg_at_10")]
+    if budget := budget_of(goal):
+        rows = [row for row in rows if row["bytes_per_vector"] <= budget]
+    else:
+        rows = [row for row in rows if row["codec"] == "float32" and row["dim"] == report["width"]]
+    return max(rows, key=lambda row: (row["score"], -row["bytes_per_vector"]), default=None)
+
+
+def goal_values(report: dict[str, Any], goals: Sequence[str]) -> list[float]:
+    """One score for each goal.
+
+    Raises:
+        UserError: a goal that was not measured, such as clustering on data without labels.
+    """
+    rows = [best_row(report, goal) for goal in goals]
+    if missing := [goal for goal, row in zip(goals, rows, strict=True) if row is None]:
+        hint = "clustering needs labels in the test data" if "clustering" in missing else "raise the budget"
+        raise UserError(f"--goals: expected a score for each, got none for {' '.join(missing)}; {hint}")
+    return [row["score"] for row in rows if row]
