@@ -66,7 +66,7 @@ class Board(tune.Callback):
         run = self._parent.child(
             name,
             settings.to_dict(),
-            {"tempembed.trial": name, "tempembed.objectives.objective": settings.objective_name},
+            {"tempembed.trial": name, "tempembed.objective": settings.objective_name},
         )
         run.points(temperature_points(settings.resolved_terms(self._width)))
         self._open[name], self._steps[name] = run, 0

@@ -25,7 +25,7 @@ from tempembed.tracking.causes import answered
 from tempembed.tracking.courier import RefusedError, UnreachableError
 from tempembed.tracking.uri import SQLITE, check_database, check_uri
 
-PARENT, IDENTITY = "mlflow.parentRunId", "tempembed.stages.identity"
+PARENT, IDENTITY = "mlflow.parentRunId", "tempembed.identity"
 NEVER = (
     "INVALID_PARAMETER_VALUE",
     "BAD_REQUEST",
