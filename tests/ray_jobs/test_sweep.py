@@ -121,7 +121,7 @@ def test_trials_that_are_listed_by_name():
     assert unlike(there, GRID, PREPARED, more) == ""
     (first, *_) = trials
     assert f"trials: {first} there" in unlike(there, GRID, PREPARED, {k: v for k, v in trials.items() if k != first})  # fmt: skip
-    other = {**trials, first: dataclasses.replace(trials[first], objective="mrl:0.2")}
+    other = {**trials, first: with_settings(trials[first], objective="mrl:0.2")}
     assert f"trials: {first} there" in unlike(there, GRID, PREPARED, other)
 
 
