@@ -15,9 +15,10 @@ from typing import Literal
 
 import tyro
 
-from ray_jobs.run import PreparedData, apart
+from ray_jobs.isolate import in_subprocess
+from ray_jobs.prepared import PreparedData
 from ray_jobs.sweep import Sweep
-from ray_jobs.tune import sweep_trials
+from ray_jobs.sweep_driver import sweep_trials
 from tempembed.reproduction.presets import PRESETS, Preset, settings
 from tempembed.settings.places import output_place, with_places
 from tempembed.settings.train import INSTALLED_CODE
@@ -69,7 +70,7 @@ def main() -> None:
         print(f"{preset.name}, {encoder}", flush=True)
         prepared.append(sweep_trials(sweep, settings(preset.of(encoder), sweep.base)))
         folders.append(output / encoder)
-    print(apart(report, preset, folders, prepared[0], output), flush=True)
+    print(in_subprocess(report, preset, folders, prepared[0], output), flush=True)
     print(f"report: {output / 'report.html'}", flush=True)
 
 

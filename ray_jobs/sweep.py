@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from ray_jobs.run import PreparedData, check_cpus, check_least
+from ray_jobs.capacity import check_cpus, check_least
+from ray_jobs.prepared import PreparedData
 from tempembed.codecs.spec import ALIAS_BUDGETS
 from tempembed.settings.train import TrainSettings
 from tempembed.stages.identity import (

@@ -12,7 +12,7 @@ import pytest
 from mlflow import MlflowClient
 
 from ray_jobs.queue import is_unfinished
-from ray_jobs.tune import Sweep
+from ray_jobs.sweep import Sweep
 from tempembed.tracking.tracker import read_jsonl
 from tests.conftest import make_room, small_disk
 from tests.faults.harness import Job, kill, wait_for
