@@ -116,11 +116,11 @@ def _keep_exporting() -> None:
     threading.Thread(target=again, daemon=True, name="metrics").start()
 
 
-def export_backlog(courier: Courier, *, run: str = "", sweep: str = "") -> None:
-    """Export the delivery backlog of a courier, as long as it is at work."""
+def export_backlog(courier: Courier | None, *, run: str = "", sweep: str = "") -> None:
+    """Export the delivery backlog of a courier, if there is one, as long as it is at work."""
 
     def keep_exporting() -> None:
-        while courier.is_alive():
+        while courier and courier.is_alive():
             export([Sample("spool_depth", courier.depth)], run=run, sweep=sweep)
             courier.join(EVERY)
 

@@ -18,9 +18,11 @@ from tempembed.settings.train import TrainSettings
 from tempembed.stages.identity import Facts, differences, restored_settings, run_identity, settings_identity
 from tempembed.system.console import first_signal
 from tempembed.system.errors import UserError
-from tempembed.tracking.courier import Courier
+from tempembed.tracking.delivery import delivery
 from tempembed.tracking.points import evaluation_points
+from tempembed.tracking.settings import TrackingSettings
 from tempembed.tracking.spool import Spool, SpooledRun
+from tempembed.tracking.tracker import TrackedRun
 
 PROGRESS = "progress.log"
 STOPPING = "stopping with a checkpoint; run the same command again to resume, Ctrl-C again to stop at once"
@@ -57,23 +59,21 @@ def differences_to(
 def drive(
     settings: TrainSettings,
     workers: Workers,
+    tracking: TrackingSettings,
     folder: RunFolder,
     identity: str,
     *,
     fresh: bool,
-    uri: str | None,
-    experiment: str,
 ) -> None:
     """Prepare, train and report.
 
     Args:
         settings: what is trained.
         workers: on how many workers.
-        folder: of the run, locked.
+        tracking: resolved.
+        folder: the run's, locked.
         identity: the run's, for trackers.
         fresh: throw away what an earlier run left.
-        uri: of MLflow, if it is told.
-        experiment: of MLflow.
 
     Raises:
         UserError: the run failed, or the folder holds another one.
@@ -85,7 +85,11 @@ def drive(
     _open(folder, settings, prepared, identity, use_gpu=workers.use_gpu, fresh=fresh)
     spool = Spool(output / SPOOL)
     root, status = spool.run(), "FAILED"
-    root.go_on()
+    root.start(settings.to_dict())
+    run = TrackedRun(
+        name=output.name, folder=output, settings=settings.to_dict(), identity=identity,
+        mlflow_uri=tracking.mlflow_uri, experiment=tracking.experiment, say=partial(print, flush=True),
+    )  # fmt: skip
 
     def stop_in_order() -> None:
         (output / STOP).touch()  # the workers stop at their next report, with a checkpoint
@@ -94,14 +98,8 @@ def drive(
 
     with ExitStack() as at_the_end:
         signal_number = at_the_end.enter_context(first_signal(STOPPING, stop_in_order))
-        if uri:
-            from tempembed.tracking.mlflow import Delivery, start_run
-
-            say = partial(print, flush=True)
-            started = start_run(uri, experiment, output.name, settings.to_dict(), identity, say)
-            courier = Courier(spool, Delivery(started, output), uri, say, run_id=started.run_id)
-            at_the_end.callback(courier.close)
-            export_backlog(courier, run=output.name)
+        couriers = at_the_end.enter_context(delivery(spool, run, tracking.trackers))
+        export_backlog(couriers.get("mlflow"), run=output.name)
         at_the_end.callback(lambda: root.finish(status))
         at_the_end.enter_context(followed(output / PROGRESS))
         try:

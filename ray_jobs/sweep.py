@@ -20,7 +20,7 @@ from tempembed.stages.identity import (
     settings_identity,
 )
 from tempembed.system.errors import UserError
-from tempembed.system.names import check_name
+from tempembed.tracking.settings import TrackingSettings
 from tempembed.tuning.goals import budget_of, check_goals
 from tempembed.tuning.ledger import Ledger
 from tempembed.tuning.space import FAMILIES, Point, check_families
@@ -29,12 +29,12 @@ OBJECTIVES = (
     "infonce:0.03", "infonce:0.06", "infonce:0.1", "infonce:0.2", "infonce:0.4",
     "mrl:0.06", "tempagg", "tempaggmrl", "tempspecmrl",
 )  # fmt: skip
-PLACES = ("output", "resume", "fresh", "mlflow_uri", "max_failures")
+PLACES = ("output", "resume", "fresh", "trackers", "mlflow_uri", "max_failures")
 """Fields of a sweep that say where it runs, not what it is."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sweep(TrainSettings):
+class Sweep(TrackingSettings, TrainSettings):
     """Train and measure a list of objectives, or search over objectives, on the same data in the same order."""
 
     hold_out: float = 0.1
@@ -81,14 +81,10 @@ class Sweep(TrainSettings):
     """One GPU for each worker."""
     max_failures: int = 2
     """How often a trial whose processes died is taken up again, from its newest checkpoint, when the others are done."""
-    mlflow_uri: str | None = None
-    """MLflow tracking server; default: MLFLOW_TRACKING_URI, or mlflow.db in --output."""
-    experiment: str = "tempembed"
-    """MLflow experiment."""
 
     def __post_init__(self) -> None:
-        super().__post_init__()
-        check_name(self.experiment, "--experiment")
+        TrackingSettings.__post_init__(self)
+        TrainSettings.__post_init__(self)
         check_cpus(self.cpus_per_worker)
         check_goals(self.goals)
         check_families(self.families)

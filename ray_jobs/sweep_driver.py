@@ -4,7 +4,7 @@ import logging
 import os
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from itertools import chain
 
@@ -24,12 +24,14 @@ from tempembed.settings.train import TrainSettings
 from tempembed.stages.identity import differences
 from tempembed.system.console import first_signal
 from tempembed.system.disk import blamed_on_disk
-from tempembed.system.redact import redact, refuse_secret
+from tempembed.system.redact import redact
 from tempembed.system.untrusted import check_place
 from tempembed.tracking.causes import UnansweredError
 from tempembed.tracking.courier import Courier
-from tempembed.tracking.mlflow import Delivery, check_server, start_run
-from tempembed.tracking.spool import Spool, SpooledRun
+from tempembed.tracking.delivery import delivery
+from tempembed.tracking.settings import MLFLOW_URI
+from tempembed.tracking.spool import Spool
+from tempembed.tracking.tracker import TrackedRun
 from tempembed.tuning.ledger import Ledger
 
 LEAVE_SECONDS = 100.0
@@ -59,9 +61,7 @@ def sweep_trials(sweep: Sweep, settings: dict[str, TrainSettings] | None = None)
     listed = settings or (sweep.grid() if sweep.search == "grid" else {})
     for each in listed.values() or [sweep.base]:
         check_batch(each, sweep.num_processes)
-    refuse_secret("--mlflow-uri", sweep.mlflow_uri)
-    uri = sweep.mlflow_uri or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{output / 'mlflow.db'}"
-    check_server(uri, sweep.experiment)
+    sweep = sweep.resolved(os.environ.get(MLFLOW_URI) or f"sqlite:///{output / 'mlflow.db'}")
     ledger = Ledger(output)
     ledger.lock()
     there = None if sweep.fresh else ledger.settings()
@@ -71,29 +71,23 @@ def sweep_trials(sweep: Sweep, settings: dict[str, TrainSettings] | None = None)
     connect()
     with blamed_on_disk(output, cache_dir(), temporary_folder()):
         opened = open_sweep(sweep, ledger, listed, is_listed=bool(settings))
-        _drive(opened, uri)
+        _drive(opened)
     return opened.prepared
 
 
-def _drive(opened: OpenSweep, uri: str) -> None:
+def _drive(opened: OpenSweep) -> None:
     """Train the trials of an open sweep, and report them; however it ends, trackers are told."""
     logging.getLogger("mlflow").setLevel(logging.WARNING)  # the board says what matters
-    ledger, num_trials = opened.ledger, opened.num_trials
+    ledger, num_trials, run = opened.ledger, opened.num_trials, _tracked(opened)
     spool = Spool(ledger.folder / SPOOL)
     parent = spool.run()
-    parent.go_on()
+    parent.start(run.settings)
     parent.tag("num_trials", str(num_trials))  # it may grow, and MLflow's parameters are for ever
     board = Board(
         parent, ledger, num_trials=num_trials, at_once=opened.concurrent, width=opened.prepared.width,
         goals=opened.goals, study=opened.study,
     )  # fmt: skip
-    courier = _start_courier(opened, spool, uri)
-    print(
-        f"{num_trials} trials on {opened.prepared.meta['num_pairs']} pairs, {opened.concurrent} at a time"
-        + (f"; going on after {opened.num_ended} that ended" if opened.is_resumed else ""),
-        flush=True,
-    )
-    status, left = "FAILED", 0
+    status = "FAILED"
 
     def stop_in_order() -> None:
         if status != "FINISHED":
@@ -104,44 +98,45 @@ def _drive(opened: OpenSweep, uri: str) -> None:
             late.start()
 
     os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"
-    with first_signal(STOPPING, stop_in_order) as signal_number:
-
-        def leave_if_asked() -> None:
-            if number := signal_number():
-                raise SystemExit(128 + number)
-
+    with (
+        first_signal(STOPPING, stop_in_order) as signal_number,
+        delivery(spool, run, opened.sweep.trackers) as couriers,
+    ):
+        export_backlog(couriers.get("mlflow"), sweep=ledger.folder.name)
+        print(
+            f"{num_trials} trials on {opened.prepared.meta['num_pairs']} pairs, {opened.concurrent} at a time"
+            + (f"; going on after {opened.num_ended} that ended" if opened.is_resumed else ""),
+            flush=True,
+        )
         try:
             _train(opened, board, signal_number)
-            leave_if_asked()
+            _leave_if_asked(signal_number)
             board.give_up()
-            remove_checkpoints(ledger)
-            left = courier.drain(DRAIN_SECONDS)  # after it the ledger has the ids of all runs
-            found = results(ledger, opened.prepared.width)
-            finished = rank_finished(found, spool)
-            write_report(found, opened, parent)
-            leave_if_asked()
-            _register(finished, opened, uri, parent, left)
-            leave_if_asked()
+            _conclude(opened, spool, couriers, signal_number)
             status = "FINISHED"
         finally:
             status = "KILLED" if signal_number() and status != "FINISHED" else status
             board.leave()
             parent.finish(status)
-            courier.close(1.0 if left else 8.0)
 
 
-def _start_courier(opened: OpenSweep, spool: Spool, uri: str) -> Courier:
-    """Start the delivery to MLflow."""
-    sweep, folder, say = opened.sweep, opened.ledger.folder, partial(print, flush=True)
-    params = {"data": sweep.data, "num_workers": sweep.num_workers, "search": sweep.search}
-    root = start_run(uri, sweep.experiment, f"sweep {folder.name}", params, opened.id, say)
+def _tracked(opened: OpenSweep) -> TrackedRun:
+    """The sweep's run, for trackers."""
+    sweep, folder = opened.sweep, opened.ledger.folder
 
     def started(name: str, run_id: str) -> None:
         opened.ledger.record(name, mlflow_run_id=run_id)
 
-    courier = Courier(spool, Delivery(root, folder, started), uri, say)
-    export_backlog(courier, sweep=folder.name)
-    return courier
+    return TrackedRun(
+        name=f"sweep {folder.name}", folder=folder, identity=opened.id,
+        settings={"data": sweep.data, "num_workers": sweep.num_workers, "search": sweep.search},
+        mlflow_uri=sweep.mlflow_uri, experiment=sweep.experiment, say=partial(print, flush=True), started=started,
+    )  # fmt: skip
+
+
+def _leave_if_asked(signal_number: Callable[[], int | None]) -> None:
+    if number := signal_number():
+        raise SystemExit(128 + number)
 
 
 def _train(opened: OpenSweep, board: Board, stop: Callable[[], object]) -> None:
@@ -156,12 +151,24 @@ def _train(opened: OpenSweep, board: Board, stop: Callable[[], object]) -> None:
             run_trials(opened, queue, count, board)
 
 
-def _register(
-    finished: list[dict[str, object]], opened: OpenSweep, uri: str, parent: SpooledRun, left: int
+def _conclude(
+    opened: OpenSweep,
+    spool: Spool,
+    couriers: Mapping[str, Courier],
+    signal_number: Callable[[], int | None],
 ) -> None:
-    """Let the model registry decide, unless it is not asked or MLflow has not taken all."""
+    """Report the trials, and let the model registry decide, unless it is not asked or MLflow has not taken all."""
+    remove_checkpoints(opened.ledger)
+    mlflow = couriers.get("mlflow")
+    left = mlflow.drain(DRAIN_SECONDS) if mlflow else 0  # after it the ledger has the ids of all runs
+    found = results(opened.ledger, opened.prepared.width)
+    finished, parent, uri = rank_finished(found, spool), spool.run(), opened.sweep.mlflow_uri or ""
+    write_report(found, opened, parent)
+    _leave_if_asked(signal_number)
     if not opened.sweep.register:
         print("registry: not asked (--no-register)", flush=True)
+    elif not mlflow:
+        print("registry: not asked (--trackers without mlflow)", flush=True)
     elif left:
         print(f"registry: not decided, {redact(uri)} has not taken all; {AGAIN}", flush=True)
     else:
@@ -169,3 +176,4 @@ def _register(
             register_winners(finished, opened, uri, parent)
         except UnansweredError as error:
             print(f"registry: not decided, {error}; {AGAIN}", flush=True)
+    _leave_if_asked(signal_number)

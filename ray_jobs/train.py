@@ -20,9 +20,8 @@ from tempembed.run.folder import RunFolder
 from tempembed.settings.places import cache_dir, output_place
 from tempembed.system.console import run
 from tempembed.system.disk import blamed_on_disk
-from tempembed.system.names import check_name
-from tempembed.system.redact import refuse_secret
 from tempembed.system.untrusted import check_place
+from tempembed.tracking.settings import MLFLOW_URI, TrackingSettings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,14 +32,8 @@ class RayTrain(Run):
     """How many workers of which size."""
     fresh: bool = False
     """Throw away what an earlier run left in --output."""
-    mlflow_uri: str | None = None
-    """MLflow tracking server; default: MLFLOW_TRACKING_URI; without either, metrics go to metrics.jsonl only."""
-    experiment: str = "tempembed"
-    """MLflow experiment."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_name(self.experiment, "--experiment")
+    tracking: TrackingSettings = field(default_factory=TrackingSettings)
+    """Where metrics go besides metrics.jsonl."""
 
 
 def main() -> None:
@@ -52,11 +45,7 @@ def main() -> None:
     check_place(cache_dir(), "$TEMPEMBED_CACHE")
     for num in range(command.workers.least, command.workers.num_workers + 1):
         check_batch(command.settings, num)
-    refuse_secret("--mlflow-uri", command.mlflow_uri)
-    if uri := command.mlflow_uri or os.environ.get("MLFLOW_TRACKING_URI"):
-        from tempembed.tracking.mlflow import check_server
-
-        check_server(uri, command.experiment)
+    tracking = command.tracking.resolved(os.environ.get(MLFLOW_URI))
     folder = RunFolder(output)
     folder.lock()
     there = None if command.fresh else folder.settings()
@@ -66,15 +55,7 @@ def main() -> None:
     (output / STOP).unlink(missing_ok=True)
     connect()
     with blamed_on_disk(output, cache_dir(), temporary_folder()):
-        drive(
-            command.settings,
-            command.workers,
-            folder,
-            identity,
-            fresh=command.fresh,
-            uri=uri,
-            experiment=command.experiment,
-        )
+        drive(command.settings, command.workers, tracking, folder, identity, fresh=command.fresh)
 
 
 if __name__ == "__main__":

@@ -77,21 +77,24 @@ class Work:
         """Train to the end, or until the run is asked to stop; `tell` takes the reports that are due."""
         from tempembed.evaluation.probe import Probe
         from tempembed.run.loop import train
+        from tempembed.tracking.jsonl import METRICS, JsonlTracker
         from tempembed.tracking.spool import Spool
-        from tempembed.tracking.tracker import JsonlTracker
+        from tempembed.tracking.tracker import Tracker
 
         assignment, test = self._assignment, self._test
         output, probe_at = assignment.output, assignment.probe_at
         notes: list[str] = []
-        pace, is_first = Pace(probe_at), self._place.rank == 0
-        file = JsonlTracker(output / "metrics.jsonl") if is_first else None
-        spool = Spool(assignment.spool) if is_first else None
+        pace = Pace(probe_at)
+        trackers: list[Tracker] = []
+        if self._place.rank == 0:
+            trackers = [JsonlTracker(output / METRICS), Spool(assignment.spool)]
 
         def report(metrics: dict[str, Any]) -> None:
             self._last.update(metrics)
-            if file and spool:  # on disk before the next checkpoint is: whoever is killed, no step is missing
-                file.log(metrics)
-                spool.log(assignment.run, metrics)
+            for (
+                tracker
+            ) in trackers:  # on disk before the next checkpoint is: whoever is killed, no step is missing
+                tracker.log(assignment.run, metrics)
             if pace.is_due(metrics):
                 tell({**metrics, NOTES: list(notes)} if notes else metrics)
                 notes.clear()
@@ -134,9 +137,9 @@ class Work:
 
     def _seconds(self) -> float:
         """Seconds of the training; of one that an earlier process did, by its last report, which becomes the last of this one."""
-        from tempembed.tracking.tracker import read_jsonl
+        from tempembed.tracking.jsonl import METRICS, read_jsonl
 
-        if not self._last and (reports := read_jsonl(self._assignment.output / "metrics.jsonl")):
+        if not self._last and (reports := read_jsonl(self._assignment.output / METRICS)):
             self._last = reports[-1]
             rate = self._last.get("train/pairs_per_second") or math.inf
             return self._last["step"] * self._settings.batch_size / rate

@@ -13,7 +13,7 @@ from mlflow import MlflowClient
 
 from ray_jobs.queue import is_unfinished
 from ray_jobs.sweep import Sweep
-from tempembed.tracking.tracker import read_jsonl
+from tempembed.tracking.jsonl import read_jsonl
 from tests.conftest import make_room, small_disk
 from tests.faults.harness import Job, kill, wait_for
 

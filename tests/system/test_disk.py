@@ -4,7 +4,7 @@ import dataclasses
 import errno
 import os
 import pickle
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 
 import pytest
@@ -174,15 +174,11 @@ def test_a_sweep_whose_disk_is_full_when_tune_reads_its_state(disk, monkeypatch,
         facts=facts, test="tt",
     )  # fmt: skip
     monkeypatch.setattr(ray_jobs.sweep_driver, "connect", lambda: None)
-    monkeypatch.setattr(ray_jobs.sweep_driver, "check_server", lambda *arguments: None)
     monkeypatch.setattr(ray_jobs.open_sweep, "check_capacity", lambda *size: 1)
     monkeypatch.setattr(ray_jobs.sweep_driver, "await_room", lambda *size: True)
     monkeypatch.setattr(ray_jobs.open_sweep, "prepare_in_subprocess", lambda settings: prepared)
     monkeypatch.setattr(ray_jobs.sweep_driver, "export_backlog", lambda *arguments, **more: None)
-    monkeypatch.setattr(
-        ray_jobs.sweep_driver, "start_run", lambda *arguments: type("Root", (), {"run_id": "r"})()
-    )
-    monkeypatch.setattr(ray_jobs.sweep_driver, "Delivery", lambda *arguments: lambda record: None)
+    monkeypatch.setattr(ray_jobs.sweep_driver, "delivery", lambda *arguments: nullcontext({}))
     monkeypatch.setattr(ray_jobs.sweep_driver, "run_trials", lambda *arguments: truncated_pickle(disk))
     sweep = Sweep(objectives=("infonce:0.1",), output=str(disk / "sweep"), batch_size=32, width=64, steps=20)
     with pytest.raises(DiskFullError, match=full("EOFError: Ran out of input")):
