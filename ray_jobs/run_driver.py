@@ -86,10 +86,6 @@ def drive(
     spool = Spool(output / SPOOL)
     root, status = spool.run(), "FAILED"
     root.start(settings.to_dict())
-    run = TrackedRun(
-        name=output.name, folder=output, settings=settings.to_dict(), identity=identity,
-        mlflow_uri=tracking.mlflow_uri, experiment=tracking.experiment, say=partial(print, flush=True),
-    )  # fmt: skip
 
     def stop_in_order() -> None:
         (output / STOP).touch()  # the workers stop at their next report, with a checkpoint
@@ -98,6 +94,7 @@ def drive(
 
     with ExitStack() as at_the_end:
         signal_number = at_the_end.enter_context(first_signal(STOPPING, stop_in_order))
+        run = _tracked(settings, tracking, folder, identity)
         couriers = at_the_end.enter_context(delivery(spool, run, tracking.trackers))
         export_backlog(couriers.get("mlflow"), run=output.name)
         at_the_end.callback(lambda: root.finish(status))
@@ -144,6 +141,16 @@ def _open(
         print(f"going on with {output}", flush=True)
         if tested != prepared.test:  # measured on another test: the model is there, and is measured again
             (output / REPORT).unlink(missing_ok=True)
+
+
+def _tracked(
+    settings: TrainSettings, tracking: TrackingSettings, folder: RunFolder, identity: str
+) -> TrackedRun:
+    output = folder.folder
+    return TrackedRun(
+        name=output.name, folder=output, settings=settings.to_dict(), identity=identity,
+        mlflow_uri=tracking.mlflow_uri, experiment=tracking.experiment, say=partial(print, flush=True),
+    )  # fmt: skip
 
 
 def _tell_evaluation(folder: RunFolder, root: SpooledRun) -> None:
