@@ -6,9 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import ray
-from ray._private.state import available_resources_per_node
-
 from tempembed.settings.train import TrainSettings
 from tempembed.system.errors import InfrastructureError, UserError
 
@@ -112,6 +109,8 @@ def await_room(workers: Workers, stop: Callable[[], object]) -> bool:
     Raises:
         InfrastructureError: the cluster has shrunk, and the nodes do not come back.
     """
+    from ray._private.state import available_resources_per_node
+
     said, enough = -math.inf, time.monotonic()
     while count_places(free := list(available_resources_per_node().values()), workers) < workers.least:
         if stop():
@@ -136,6 +135,8 @@ def await_room(workers: Workers, stop: Callable[[], object]) -> bool:
 
 def live_nodes() -> list[Mapping[str, float]]:
     """The resources of each live node."""
+    import ray  # here, because the flags of every command are made from this file
+
     return [node["Resources"] for node in ray.nodes() if node["Alive"]]
 
 

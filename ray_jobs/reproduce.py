@@ -18,7 +18,6 @@ import tyro
 from ray_jobs.isolate import in_subprocess
 from ray_jobs.prepared import PreparedData
 from ray_jobs.sweep import Sweep
-from ray_jobs.sweep_driver import sweep_trials
 from tempembed.reproduction.presets import PRESETS, Preset, settings
 from tempembed.settings.places import output_place, with_places
 from tempembed.settings.train import INSTALLED_CODE
@@ -56,7 +55,9 @@ class Reproduce:
 
 
 def main() -> None:
-    """Entry point."""
+    """Entry point. What drives is imported here, because each subprocess of a driver imports this file again."""
+    from ray_jobs.sweep_driver import sweep_trials
+
     command = with_places(tyro.cli(Reproduce, prog="python -m ray_jobs.reproduce", description=__doc__))
     preset, output = PRESETS[command.preset]().of(*command.encoders), output_place("--output", command.output)
     folders, prepared = [], []

@@ -12,9 +12,6 @@ from uuid import uuid4
 import tyro
 
 from ray_jobs.capacity import Workers, check_batch
-from ray_jobs.connect import connect, temporary_folder
-from ray_jobs.run_driver import differences_to, drive
-from ray_jobs.worker import STOP
 from tempembed.commands.train import Run
 from tempembed.run.folder import RunFolder
 from tempembed.settings.places import cache_dir, output_place
@@ -37,10 +34,14 @@ class RayTrain(Run):
 
 
 def main() -> None:
-    """Entry point."""
+    """Entry point. What drives is imported here, because each subprocess of a driver imports this file again."""
     command = tyro.cli(
         RayTrain, prog="python -m ray_jobs.train", description=__doc__, config=(tyro.conf.OmitArgPrefixes,)
     )
+    from ray_jobs.connect import connect, temporary_folder
+    from ray_jobs.run_driver import differences_to, drive
+    from ray_jobs.worker import STOP
+
     output = output_place("--output", command.output)
     check_place(cache_dir(), "$TEMPEMBED_CACHE")
     for num in range(command.workers.least, command.workers.num_workers + 1):

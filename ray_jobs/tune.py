@@ -17,15 +17,17 @@ from functools import partial
 import tyro
 
 from ray_jobs.sweep import Sweep, check_resumed, folder_of, restored_sweep
-from ray_jobs.sweep_driver import sweep_trials
 from tempembed.settings.places import with_places
 from tempembed.system.console import run
 from tempembed.tuning.ledger import Ledger
 
 
 def main() -> None:
-    """Entry point."""
-    sweep_trials(parsed())
+    """Entry point. What drives is imported here, because each subprocess of a driver imports this file again."""
+    sweep = parsed()
+    from ray_jobs.sweep_driver import sweep_trials
+
+    sweep_trials(sweep)
 
 
 def parsed(arguments: Sequence[str] | None = None) -> Sweep:
