@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from ray_jobs.run import PreparedData, check_cpus, check_least
+from ray_jobs.capacity import check_cpus, check_least
+from ray_jobs.prepared import PreparedData
 from tempembed.codecs.spec import ALIAS_BUDGETS
 from tempembed.run.identity import differences
 from tempembed.settings.flat import changed, flat, restored
@@ -15,7 +16,7 @@ from tempembed.settings.loss import LossSettings
 from tempembed.settings.train import TrainSettings
 from tempembed.stages.identity import Facts, restored_settings, run_identity, settings_identity
 from tempembed.system.errors import UserError
-from tempembed.system.names import check_name
+from tempembed.tracking.settings import TrackingSettings
 from tempembed.tuning.goals import budget_of, check_goals
 from tempembed.tuning.ledger import Ledger
 from tempembed.tuning.space import FAMILIES, Point, check_families
@@ -24,12 +25,12 @@ OBJECTIVES = (
     "infonce:0.03", "infonce:0.06", "infonce:0.1", "infonce:0.2", "infonce:0.4",
     "mrl:0.06", "tempagg", "tempaggmrl", "tempspecmrl",
 )  # fmt: skip
-PLACES = ("output", "resume", "fresh", "mlflow_uri", "max_failures")
+PLACES = ("output", "resume", "fresh", "trackers", "mlflow_uri", "max_failures")
 """Fields of a sweep that say where it runs, not what it is."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sweep:
+class Sweep(TrackingSettings):
     """Train and measure a list of objectives, or search over objectives, on the same data in the same order."""
 
     base: TrainSettings = field(default_factory=lambda: TrainSettings.of(hold_out=0.1, batch_size=1024))
@@ -73,13 +74,9 @@ class Sweep:
     """One GPU for each worker."""
     max_failures: int = 2
     """How often a trial whose processes died is taken up again, from its newest checkpoint, when the others are done."""
-    mlflow_uri: str | None = None
-    """MLflow tracking server; default: MLFLOW_TRACKING_URI, or mlflow.db in --output."""
-    experiment: str = "tempembed"
-    """MLflow experiment."""
 
     def __post_init__(self) -> None:
-        check_name(self.experiment, "--experiment")
+        super().__post_init__()
         check_cpus(self.cpus_per_worker)
         check_goals(self.goals)
         check_families(self.families)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from ray_jobs.queue import grid, unfinished
-from ray_jobs.run import PreparedData
+from ray_jobs.prepared import PreparedData
+from ray_jobs.queue import listed_trials, unfinished_trials
 from ray_jobs.sweep import Sweep, named_as_before, restored_sweep, unlike
 from ray_jobs.tune import parsed
 from tempembed.settings.flat import changed as with_settings
@@ -165,19 +165,22 @@ def test_the_folder_keeps_what_was_added(folder):
 
 def test_a_trial_that_is_spelled_otherwise_is_not_trained_again(tmp_path):
     ledger = Ledger(tmp_path / "grid")
-    assert [each["name"] for each in grid(ledger, GRID.grid())] == ["infonce-0.05-seed0", "tempagg-seed0"]
+    assert [each["name"] for each in listed_trials(ledger, GRID.grid())] == [
+        "infonce-0.05-seed0",
+        "tempagg-seed0",
+    ]
     other = with_settings(GRID, objectives=("tempagg:0.03,0.06,0.1", "infonce:0.050", "mrl:0.1"))
     listed = named_as_before(other.grid(), ledger.records(), FACTS)
     assert list(listed) == ["tempagg-seed0", "infonce-0.05-seed0", "mrl-0.1-seed0"]
-    assert [each["name"] for each in grid(ledger, listed)] == ["mrl-0.1-seed0"]
+    assert [each["name"] for each in listed_trials(ledger, listed)] == ["mrl-0.1-seed0"]
 
 
 def test_a_trial_goes_on_where_its_data_and_its_encoder_are_now(tmp_path):
     ledger = Ledger(tmp_path / "grid")
     before = with_settings(GRID, data="pairs.jsonl", encoder="base", width=None, log_every=10)
-    list(grid(ledger, before.grid()))
+    list(listed_trials(ledger, before.grid()))
     now = with_settings(before, data="/data/pairs.jsonl", encoder="/models/base", log_every=2)
-    first, second = unfinished(ledger, now.base)
+    first, second = unfinished_trials(ledger, now.base)
     assert first["settings"] == {**before.grid()[first["name"]].to_dict(), "data": "/data/pairs.jsonl",
                                  "encoder": "/models/base", "log_every": 2}  # fmt: skip
     assert second["settings"]["objective"] == "tempagg"
