@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ray_jobs.run import PreparedData, check_cpus, check_least
-from tempembed.codecs.spec import ALIAS_BUDGETS
+from tempembed.codecs.sets import ALIAS_BUDGETS
 from tempembed.settings.train import TrainSettings
 from tempembed.stages.identity import (
     Facts,

@@ -29,8 +29,8 @@ from ray_jobs.run import (
     prepare_in_subprocess,
 )
 from tempembed.commands.train import Run
-from tempembed.evaluation.trained import REPORT
-from tempembed.reports.table import score_table
+from tempembed.evaluation.report_files import REPORT
+from tempembed.reports.report_text import score_text
 from tempembed.run.folder import SPOOL, RunFolder
 from tempembed.settings.places import cache_dir, output_place
 from tempembed.settings.train import TrainSettings
@@ -189,7 +189,7 @@ def _train(command: RayTrain, folder: RunFolder, identity: str, uri: str | None)
             from tempembed.tracking.points import evaluation_points
 
             report = json.loads((output / REPORT).read_text())
-            print(score_table(report))
+            print(score_text(report))
             tell(measured(report), run=output.name)
             tracked.points(evaluation_points(report))
             tracked.file(output / REPORT)

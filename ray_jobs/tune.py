@@ -56,9 +56,9 @@ from ray_jobs.sweep import (
     shared_identity,
     unlike,
 )
-from tempembed.codecs.spec import ALIAS_BUDGETS, sweep_specs
-from tempembed.reports.html import write_html
-from tempembed.reports.table import result_table
+from tempembed.codecs.sets import ALIAS_BUDGETS, sweep_specs
+from tempembed.reports.sweep_page import write_sweep_page
+from tempembed.reports.trial_table import trial_text
 from tempembed.run.folder import SPOOL
 from tempembed.settings.places import cache_dir, output_place, with_places
 from tempembed.settings.train import TrainSettings
@@ -76,9 +76,9 @@ from tempembed.tracking.registry import Registry
 from tempembed.tracking.spool import Spool, SpooledRun
 from tempembed.tracking.winners import Candidate, promote
 from tempembed.tuning.ledger import Ledger
-from tempembed.tuning.pareto import pareto_ranks
 from tempembed.tuning.stopping import savings
 from tempembed.tuning.study import Study
+from tempembed.tuning.trial import Trial, ranked
 
 LEAVE_SECONDS = 100.0
 """How long trials may take to stop with a checkpoint; jobs of our stack have RAY_JOB_STOP_WAIT_TIME_S = 120 for it."""
@@ -298,13 +298,10 @@ def _sweep(
             _remove_checkpoints(ledger)
             left = courier.drain(DRAIN_SECONDS)  # after it the ledger has the ids of all runs
             found = results(ledger, prepared.width)
-            for result, rank in zip(
-                done := [r for r in found if r["status"] == "FINISHED"],
-                pareto_ranks([list(r["goals"].values()) for r in done]),
-                strict=True,
-            ):
-                result["pareto_rank"] = rank
-                spool.run(result["name"]).points([("pareto_rank", rank, 0)])
+            found = ranked(found)
+            done = [each for each in found if each.is_finished]
+            for finished in done:
+                spool.run(finished.name).points([("pareto_rank", finished.pareto_rank or 0, 0)])
             _report(found, sweep, prepared, output, parent)
             leave_if_asked()
             if not sweep.register:
@@ -334,7 +331,7 @@ def _remove_checkpoints(ledger: Ledger) -> None:
 
 
 def _promote(
-    done: list[dict[str, Any]],
+    done: list[Trial],
     sweep: Sweep,
     ledger: Ledger,
     prepared: PreparedData,
@@ -343,8 +340,8 @@ def _promote(
 ) -> None:
     """The registry's decisions, printed, kept as decisions.json, and in the parent run."""
     candidates = [
-        Candidate(name=r["name"], folder=ledger.trial_folder(r["name"]), run_id=r["mlflow_run_id"], result=r)
-        for r in done
+        Candidate(name=t.name, folder=ledger.trial_folder(t.name), run_id=t.mlflow_run_id or "", trial=t)
+        for t in done
     ]
     aliases = ("full", *(f"bytes-{budget}" for budget in ALIAS_BUDGETS))
     name, decisions = promote(
@@ -359,34 +356,34 @@ def _promote(
 
 
 def _report(
-    found: list[dict[str, Any]], sweep: Sweep, prepared: PreparedData, output: Path, parent: SpooledRun
+    found: list[Trial], sweep: Sweep, prepared: PreparedData, output: Path, parent: SpooledRun
 ) -> None:
     """Write trials.json and report.html, and say what failed.
 
     Raises:
         UserError: no trial finished, or none of a family.
     """
-    write_json(output / "trials.json", found)
-    done = [r for r in found if r["status"] == "FINISHED"]
+    write_json(output / "trials.json", [each.to_json() for each in found])
+    done = [each for each in found if each.is_finished]
     saved = savings(found, prepared.num_steps)
     if done:
-        write_html(found, prepared.meta, output / "report.html", note=str(saved or ""))
+        write_sweep_page(found, prepared.meta, output / "report.html", note=str(saved or ""))
         for name in ("report.html", "trials.json"):
             parent.file(output / name)
-        print(result_table(done))
+        print(trial_text(done))
         if saved:
             print(saved)
         print(f"report: {output / 'report.html'}", flush=True)
-    families: dict[str, list[dict[str, Any]]] = {}
-    for result in found:
-        families.setdefault(result.get("family") or result["objective"].split(":")[0], []).append(result)
-        if result["status"] == "FAILED":
-            print(f"failed: {result['name']}: {result['error']}", flush=True)
+    families: dict[str, list[Trial]] = {}
+    for each in found:
+        families.setdefault(each.family or each.objective.split(":")[0], []).append(each)
+        if each.status == "FAILED":
+            print(f"failed: {each.name}: {each.error}", flush=True)
     for family, members in families.items():
-        if all(r["status"] == "FAILED" for r in members):
+        if all(member.status == "FAILED" for member in members):
             raise UserError(
                 f"family {family}: expected at least one trial to finish, all {len(members)} failed, the first with: "
-                f"{members[0]['error']}"
+                f"{members[0].error}"
             )
     if not done:
         raise UserError(

@@ -6,7 +6,7 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tempembed.codecs.spec import sweep_specs
+from tempembed.codecs.sets import sweep_specs
 from tempembed.objectives.objective import FAMILIES, Term, parse_objective, parse_terms
 from tempembed.settings.train import TrainSettings, fingerprint
 from tempembed.tuning.goals import budget_of, check_goals
