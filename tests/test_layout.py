@@ -14,8 +14,8 @@ EDGES = {
 LOOSE = {"__init__", "cli"}
 """Modules that stand in no room."""
 ROOMS = (
-    "system", "objectives", "parallel", "losses", "codecs", "geometry", "inputs", "encoders", "settings", "data", "export", "index",
-    "evaluation", "run", "stages", "diagnostics", "tuning", "tracking", "reproduction", "reports", "commands",
+    "system", "objectives", "parallel", "losses", "codecs", "geometry", "inputs", "encoders", "settings", "data", "index",
+    "evaluation", "export", "run", "stages", "diagnostics", "tuning", "tracking", "reproduction", "reports", "commands",
 )  # fmt: skip
 """From the ground up: a room imports from itself and from those before it. docs/design draws them."""
 BEYOND = {("run", "stages")}

@@ -7,7 +7,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from tempembed.codecs.bits import SignBits
-from tempembed.codecs.integers import Integers
+from tempembed.codecs.integers import Int8
 from tempembed.codecs.spec import Rerank
 
 RERANK_FLOATS = 2**24
@@ -101,7 +101,7 @@ class Reranker:
             norms = bits.project(documents_MK).abs().sum(1).half().float()
             self._inverse = norms.clamp_min(torch.finfo(torch.float16).tiny).reciprocal()
         if how == "int8":
-            self._integers = Integers(documents_MK.shape[1], 8)
+            self._integers = Int8(documents_MK.shape[1])
             self._integers.fit(documents_MK)
             self._documents = self._integers.encode(documents_MK)
 

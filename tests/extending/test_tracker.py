@@ -75,12 +75,12 @@ def test_a_run_of_the_command_line(registered, data_dir, tmp_path):
     """Each step once, although the run was stopped and resumed."""
     output = tmp_path / "run"
     command = {
-        **settings(data_dir),
+        "train": TrainSettings.of(**settings(data_dir), checkpoint_every=6),
         "tracking": TrackingSettings(trackers=("notebook",)),
         "output": str(output),
     }
-    train_command(Train(**command, stop_after=12, checkpoint_every=6))
-    train_command(Train(**command, checkpoint_every=6, resume=True))
+    train_command(Train(**command, stop_after=12))
+    train_command(Train(**command, resume=True))
     found = told(output)
     assert found[0] == ["start", "run", "0"]
     steps = [row["step"] for row in read_jsonl(output / "metrics.jsonl")]
