@@ -421,7 +421,7 @@ def _tune(
         else None,
         use_gpu=sweep.use_gpu,
     )
-    # A process that only waits for its workers must hold no CPU that they need (ray_mlflow.md 1.6): it takes a sliver of
+    # A process that only waits for its workers must hold no CPU that they need (docs/design/ray-and-mlflow.md): it takes a sliver of
     # the resource that every head node has.
     size = {"node:__internal_head__": 0.001}
     if not sweep.num_workers:

@@ -1,4 +1,4 @@
-"""Small data made here, and a cache of the test run's own."""
+"""Small data made here, a cache of the test run's own, shapes that are checked, and which tests share a process."""
 
 import os
 import subprocess
@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 os.environ["HF_HUB_OFFLINE"] = "1"
-os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported: tests run side by side, and on small tensors
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 
 import random
 from pathlib import Path
@@ -15,6 +16,10 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from jaxtyping import install_import_hook
+
+# Every array that a function of ours takes or returns is checked against its annotation; not in processes that tests start.
+install_import_hook("tempembed", "shapes.checked")
 
 TOPICS = ("matrix", "socket", "parser", "calendar", "image", "queue")
 VERBS = ("open", "close", "merge", "sort", "invert", "count", "render", "validate")
@@ -35,6 +40,15 @@ def make_rows(num: int, seed: int = 0) -> list[dict[str, str]]:
             }
         )
     return rows
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Under xdist a file's tests share a process, and its fixtures; all that start a Ray share one, and begin first."""
+    for item in items:
+        group = "ray" if item.get_closest_marker("ray") else item.path.name
+        item.add_marker(pytest.mark.xdist_group(group))
+    items.sort(key=lambda item: item.get_closest_marker("ray") is None)
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,7 @@ def unit(embeddings_MD: Float[Tensor, "M D"]) -> Float[Tensor, "M D"]:
 
 
 def cut(embeddings_MD: Float[Tensor, "M D"], width: int) -> Float[Tensor, "M K"]:
-    """The first `width` coordinates, re-normalised (paper.md 4.5); a zero vector stays zero."""
+    """The first `width` coordinates, re-normalised (docs/design/paper.md 4.5); a zero vector stays zero."""
     return unit(embeddings_MD[:, :width])
 
 
@@ -70,7 +70,7 @@ class Bases:
 
         `prefix`: as they are. `random`: a permutation by `seed`. `variance`: the coordinates of largest variance
         over the documents first. `pca`: principal components of the documents, centred. `whiten`: these divided
-        by their standard deviation (paper.md section 5: y = Lambda^(-1/2) U^T (x - mean)).
+        by their standard deviation (docs/design/paper.md section 5: y = Lambda^(-1/2) U^T (x - mean)).
 
         Raises:
             UserError: more components than the documents have directions.

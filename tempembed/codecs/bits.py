@@ -9,7 +9,7 @@ from tempembed.codecs.packing import pack, unpack
 
 
 class SignBits(NumberCodec):
-    """`bit = [x > 0]`; vectors ±1, so that an inner product is K - 2 (Hamming distance) (paper.md 4.7)."""
+    """`bit = [x > 0]`; vectors ±1, so that an inner product is K - 2 (Hamming distance) (docs/design/paper.md 4.7)."""
 
     def project(self, rows_MK: Float[Tensor, "M K"]) -> Float[Tensor, "M K"]:
         """The numbers whose signs are the bits; re-ranking compares the query's with ±1."""

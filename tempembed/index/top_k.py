@@ -85,9 +85,9 @@ def decoded_top_k(
 class Reranker:
     """Orders the candidates of a Hamming search anew, each by one inner product.
 
-    `bits`: float query x ±1 document, nothing more is stored (the paper, Table 2; paper.md 1.4). `unbiased`: the same
+    `bits`: float query x ±1 document, nothing more is stored (the paper, Table 2; docs/design/paper.md 1.4). `unbiased`: the same
     divided by the document's L1 norm, an unbiased estimate of the float product for random directions (RaBitQ, Gao &
-    Long 2024; paper.md section 5), at 2 bytes a document for the norm in float16. `int8`: float query x int8 document.
+    Long 2024; docs/design/paper.md section 5), at 2 bytes a document for the norm in float16. `int8`: float query x int8 document.
     `float`: both float32, the most that the candidates allow.
     """
 
