@@ -69,7 +69,7 @@ bench: install
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
 	$(BIN)/python -m benchmarks
 
-SOURCES := tempembed ray_jobs benchmarks dashboards tests docs
+SOURCES := tempembed ray_jobs benchmarks dashboards tests docs/*.py
 
 # format, lint, types, and which room may import which
 check: install

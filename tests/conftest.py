@@ -1,8 +1,9 @@
 """Small data made here, a cache of the test run's own, shapes that are checked, and which tests share a process."""
 
+import gc
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -12,7 +13,9 @@ os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 
 import random
 from pathlib import Path
+from typing import Any
 
+import jaxtyping._import_hook
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -20,6 +23,22 @@ from jaxtyping import install_import_hook
 
 # Every array that a function of ours takes or returns is checked against its annotation; not in processes that tests start.
 install_import_hook("tempembed", "shapes.checked")
+
+
+def _without_collector(compile: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+    """Compile a module with the garbage collector off.
+
+    A finaliser that is run meanwhile, and whose warning is shown with its source, breaks the compiler of Python 3.11.7 and
+    older (gh-106905).
+    """
+    gc.disable()
+    try:
+        return compile(*arguments, **options)
+    finally:
+        gc.enable()
+
+
+jaxtyping._import_hook._call_with_frames_removed = _without_collector
 
 TOPICS = ("matrix", "socket", "parser", "calendar", "image", "queue")
 VERBS = ("open", "close", "merge", "sort", "invert", "count", "render", "validate")

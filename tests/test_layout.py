@@ -22,7 +22,11 @@ def house():
 
 def test_the_contracts_hold():
     done = subprocess.run(
-        [Path(sys.executable).with_name("lint-imports")], cwd=ROOT, capture_output=True, text=True, check=False
+        [Path(sys.executable).with_name("lint-imports")],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stdout[-4000:]
 
@@ -46,7 +50,9 @@ def test_private_names_stay_in_their_module():
                 assert not private, f"{path.relative_to(ROOT)} imports {private} of {node.module}"
 
 
-CITED = re.compile(r"(?<![\w/{])(?:docs|dashboards|benchmarks)/(?!source_en)[\w./-]+\.(?:md|png|svg)|SECURITY\.md|CONTRIBUTING\.md")
+CITED = re.compile(
+    r"(?<![\w/{])(?:docs|dashboards|benchmarks)/(?!source_en)[\w./-]+\.(?:md|png|svg)|SECURITY\.md|CONTRIBUTING\.md"
+)
 
 
 @pytest.mark.parametrize("folder", ["tempembed", "ray_jobs", "tests", "docs", "dashboards", "benchmarks"])
