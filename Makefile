@@ -80,4 +80,4 @@ check: install
 
 # the site, in site/; a warning is an error
 docs: install
-	$(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet

@@ -31,7 +31,7 @@ def nested_similarity(
         yield width, products_QM
 
 
-def top_k(scores_QM: Float[Tensor, "Q M"], k: int) -> Int[Tensor, "Q K"]:
+def top_k(scores_QM: Float[Tensor, "Q M"], k: int) -> Int[Tensor, "Q k"]:
     """The k best documents of each row, best first; of equal scores the higher number first, as trec_eval has it.
 
     (trec_eval sorts equal scores by descending document id.) k is cut to the number of documents.
@@ -57,7 +57,7 @@ def decoded_top_k(
     codes_MB: Tensor,
     decode: Callable[[Tensor], Float[Tensor, "M K"]],
     k: int,
-) -> tuple[Float[Tensor, "Q K"], Int[Tensor, "Q K"]]:
+) -> tuple[Float[Tensor, "Q k"], Int[Tensor, "Q k"]]:
     """Inner products and numbers of the k best documents of each query, best first, as `top_k` orders them.
 
     Documents are decoded a block at a time, so memory does not depend on M: 128 MB and 12 k bytes a query.
