@@ -19,8 +19,9 @@ from ray_jobs.run import PreparedData, apart
 from ray_jobs.sweep import Sweep
 from ray_jobs.tune import sweep_trials
 from tempembed.reproduction.presets import PRESETS, Preset, settings
+from tempembed.settings.flat import changed
 from tempembed.settings.places import output_place, with_places
-from tempembed.settings.train import INSTALLED_CODE
+from tempembed.system.cache import INSTALLED_CODE
 from tempembed.system.console import run
 
 
@@ -56,12 +57,22 @@ class Reproduce:
 
 def main() -> None:
     """Entry point."""
-    command = with_places(tyro.cli(Reproduce, prog="python -m ray_jobs.reproduce", description=__doc__))
+    command = with_places(
+        tyro.cli(
+            Reproduce,
+            prog="python -m ray_jobs.reproduce",
+            description=__doc__,
+            config=(tyro.conf.OmitArgPrefixes,),
+        )
+    )
     preset, output = PRESETS[command.preset]().of(*command.encoders), output_place("--output", command.output)
     folders, prepared = [], []
     for encoder, overrides in preset.encoders.items():
         sweep = Sweep(
-            **overrides, encoder=encoder, data=command.data, eval_data=command.eval_data, hold_out=command.hold_out,
+            base=changed(
+                Sweep().base, **overrides, encoder=encoder, data=command.data, eval_data=command.eval_data,
+                hold_out=command.hold_out,
+            ),
             output=str(output / encoder), num_workers=command.num_workers, use_gpu=command.use_gpu,
             mlflow_uri=command.mlflow_uri, fresh=command.fresh, goals=("retrieval",),
             register=False,  # the budgets' codecs are none of the paper's, and its models no candidates

@@ -1,6 +1,5 @@
 """One training run on Ray Train workers: what train.py and every trial of tune.py do."""
 
-import dataclasses
 import math
 import multiprocessing
 import os
@@ -24,6 +23,7 @@ from ray.train.torch import TorchTrainer
 from ray_jobs.connect import temporary_folder
 from ray_jobs.process_group import NodeTorchConfig
 from tempembed.codecs.spec import ALIAS_BUDGETS
+from tempembed.settings.flat import changed
 from tempembed.settings.train import TrainSettings
 from tempembed.stages.identity import Facts, count_steps
 from tempembed.system.disk import full_disk, is_full
@@ -90,7 +90,7 @@ class Work:
         self.output = Path(config["output"])
         self._settings = TrainSettings.from_dict(config["settings"])
         if place.world_size < config["num_workers"]:  # all of the batch on fewer: in parts, so that it fits
-            self._settings = dataclasses.replace(self._settings, gradient_cache=True)
+            self._settings = changed(self._settings, gradient_cache=True)
         self._prepared = Prepared(folder=Path(config["prepared"]))
         self._test = self._prepared.evaluation() if place.rank == 0 else None
         self._began, self._last = time.monotonic(), dict[str, Any]()
@@ -100,7 +100,7 @@ class Work:
     def train(self, tell: Callable[[dict[str, Any]], None]) -> None:
         """Train to the end, or until the run is asked to stop; `tell` takes the reports that are due."""
         from tempembed.evaluation.probe import Probe
-        from tempembed.run.loop import train
+        from tempembed.stages.contrastive import train_pairs
         from tempembed.tracking.spool import Spool
         from tempembed.tracking.tracker import JsonlTracker
 
@@ -119,7 +119,7 @@ class Work:
                 tell({**metrics, NOTES: list(notes)} if notes else metrics)
                 notes.clear()
 
-        self._is_trained = train(
+        self._is_trained = train_pairs(
             self._settings, self._prepared, self.output, report,
             resume=config["resume"],
             probe=Probe(test, config["budgets"]) if test and config["probe_at"] else None,
@@ -145,7 +145,7 @@ class Work:
         ):  # trained by an earlier process
             self._last = reports[-1]
             rate = self._last.get("train/pairs_per_second") or math.inf
-            seconds = self._last["step"] * self._settings.batch_size / rate
+            seconds = self._last["step"] * self._settings.batches.batch_size / rate
         cost = {
             "train_seconds": seconds,
             "pairs_per_second": self._last.get("train/pairs_per_second", 0.0),
@@ -364,9 +364,9 @@ def check_cpus(cpus_per_worker: float) -> None:
 
 def check_batch(settings: TrainSettings, num_workers: int) -> None:
     """The global batch must divide over the workers: said before anything starts."""
-    if num_workers < 1 or settings.batch_size % num_workers:
+    if num_workers < 1 or settings.batches.batch_size % num_workers:
         raise UserError(
-            f"--batch-size {settings.batch_size}: expected a multiple of --num-workers {num_workers} (at least 1), "
+            f"--batch-size {settings.batches.batch_size}: expected a multiple of --num-workers {num_workers} (at least 1), "
             "so that each worker takes the same number of rows"
         )
 

@@ -32,9 +32,11 @@ from tempembed.commands.train import Run
 from tempembed.evaluation.trained import REPORT
 from tempembed.reports.table import score_table
 from tempembed.run.folder import SPOOL, RunFolder
-from tempembed.settings.places import cache_dir, output_place
+from tempembed.run.identity import differences
+from tempembed.settings.places import output_place
 from tempembed.settings.train import TrainSettings
-from tempembed.stages.identity import Facts, differences, restored_settings, run_identity, settings_identity
+from tempembed.stages.identity import Facts, restored_settings, run_identity, settings_identity
+from tempembed.system.cache import cache_dir
 from tempembed.system.console import first_signal, run
 from tempembed.system.disk import blamed_on_disk
 from tempembed.system.errors import UserError
@@ -75,7 +77,6 @@ class RayTrain(Run):
     """MLflow experiment."""
 
     def __post_init__(self) -> None:
-        super().__post_init__()
         check_name(self.experiment, "--experiment")
         check_cpus(self.cpus_per_worker)
         check_least(self, num_workers=1, resize_seconds=1, max_failures=0, collective_timeout=1)
@@ -83,7 +84,9 @@ class RayTrain(Run):
 
 def main() -> None:
     """Entry point."""
-    command = tyro.cli(RayTrain, prog="python -m ray_jobs.train", description=__doc__)
+    command = tyro.cli(
+        RayTrain, prog="python -m ray_jobs.train", description=__doc__, config=(tyro.conf.OmitArgPrefixes,)
+    )
     output = output_place("--output", command.output)
     check_place(cache_dir(), "$TEMPEMBED_CACHE")
     least = command.num_workers if command.min_workers is None else command.min_workers
@@ -117,8 +120,8 @@ def _unlike(command: RayTrain, prepared: PreparedData | None, there: dict[str, A
         return differences(settings_identity(stored), settings_identity(command.settings))
 
     def identity(settings: TrainSettings, facts: Facts) -> dict[str, Any]:
-        only_worker_knows = command.use_gpu and settings.precision == "auto"
-        bfloat16 = None if only_worker_knows else settings.precision == "bfloat16"
+        only_worker_knows = command.use_gpu and settings.model.precision == "auto"
+        bfloat16 = None if only_worker_knows else settings.model.precision == "bfloat16"
         return run_identity(settings, facts, bfloat16=bfloat16)
 
     before = identity(stored, prepared.facts.restored(there, stored))

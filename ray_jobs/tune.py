@@ -60,10 +60,11 @@ from tempembed.codecs.spec import ALIAS_BUDGETS, sweep_specs
 from tempembed.reports.html import write_html
 from tempembed.reports.table import result_table
 from tempembed.run.folder import SPOOL
-from tempembed.settings.places import cache_dir, output_place, with_places
+from tempembed.run.identity import differences
+from tempembed.settings.places import output_place, with_places
 from tempembed.settings.train import TrainSettings
-from tempembed.stages.identity import differences
 from tempembed.system.atomic import write_json
+from tempembed.system.cache import cache_dir
 from tempembed.system.console import first_signal, run
 from tempembed.system.disk import blamed_on_disk
 from tempembed.system.errors import InfrastructureError, UserError
@@ -151,7 +152,14 @@ def parsed(arguments: Sequence[str] | None = None) -> Sweep:
     Raises:
         UserError: they ask for another sweep.
     """
-    parse = partial(tyro.cli, Sweep, prog="python -m ray_jobs.tune", description=__doc__, args=arguments)
+    parse = partial(
+        tyro.cli,
+        Sweep,
+        prog="python -m ray_jobs.tune",
+        description=__doc__,
+        args=arguments,
+        config=(tyro.conf.OmitArgPrefixes,),
+    )
     sweep = parse()
     if sweep.resume:
         folder = folder_of(sweep.resume)
@@ -219,7 +227,7 @@ def _sweep(
         )
     sweep_specs(prepared.width, sweep.budgets)  # a budget that no codec meets: now
     for each in listed.values():
-        each.resolved_terms(prepared.width)
+        each.loss.resolved_terms(prepared.width)
     rung_steps = sweep.rung_steps(prepared.num_steps)
     identity = there["id"] if there else uuid4().hex
     goes_on = ledger.open(
@@ -234,11 +242,11 @@ def _sweep(
     if not listed:
         study = Study(
             output / "study.db", num_goals=len(goals), families=sweep.families, width=prepared.width,
-            sampler=sweep.search, seed=sweep.seed,  # type: ignore[arg-type]
+            sampler=sweep.search, seed=sweep.base.loop.seed,  # type: ignore[arg-type]
         )  # fmt: skip
         trials = proposed(ledger, study, sweep.num_trials, sweep.of_point)
     num_trials = len(listed) or sweep.num_trials
-    params = {"data": sweep.data, "num_workers": sweep.num_workers, "search": sweep.search}
+    params = {"data": sweep.base.data.data, "num_workers": sweep.num_workers, "search": sweep.search}
     spool = Spool(output / SPOOL)
     parent = spool.run()
     parent.go_on()
@@ -348,7 +356,7 @@ def _promote(
     ]
     aliases = ("full", *(f"bytes-{budget}" for budget in ALIAS_BUDGETS))
     name, decisions = promote(
-        Registry(uri), candidates, aliases, sweep.data, prepared.meta["fingerprint"],
+        Registry(uri), candidates, aliases, sweep.base.data.data, prepared.meta["fingerprint"],
         partial(save_codecs_in_subprocess, prepared.folder),
     )  # fmt: skip
     for decision in decisions:

@@ -1,14 +1,14 @@
 """`tempembed train`."""
 
-import dataclasses
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from tempembed.run.folder import hold
-from tempembed.settings.places import cache_dir, with_places
+from tempembed.settings.places import with_places
 from tempembed.settings.train import TrainSettings
+from tempembed.system.cache import cache_dir
 from tempembed.system.console import first_signal, progress_line, say
 from tempembed.system.disk import blamed_on_disk
 from tempembed.system.errors import UserError
@@ -16,8 +16,10 @@ from tempembed.system.untrusted import check_place
 
 
 @dataclass(frozen=True, kw_only=True)
-class Run(TrainSettings):
+class Run:
     """A training run and where it is kept."""
+
+    train: TrainSettings = field(default_factory=TrainSettings)
 
     output: str
     """Folder for the model, its settings, metrics.jsonl and checkpoints."""
@@ -25,8 +27,7 @@ class Run(TrainSettings):
     @property
     def settings(self) -> TrainSettings:
         """The run without where it is kept; what it reads has absolute paths."""
-        names = [field.name for field in dataclasses.fields(TrainSettings)]
-        return with_places(TrainSettings(**{name: getattr(self, name) for name in names}))
+        return with_places(self.train)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +72,7 @@ def train_command(command: Train) -> None:
 def _train(command: Train, output: Path) -> None:
     """The run, from its data to its evaluation."""
     from tempembed.evaluation.trained import REPORT, evaluate_trained
-    from tempembed.run.loop import train
+    from tempembed.stages.contrastive import train_pairs
     from tempembed.stages.prepare import prepare
     from tempembed.tracking.tracker import JsonlTracker
 
@@ -85,7 +86,7 @@ def _train(command: Train, output: Path) -> None:
 
     stopping = "stopping at the next report, with a checkpoint; again to stop at once"
     with hold(output, "run"), first_signal(stopping) as caught:
-        is_trained = train(
+        is_trained = train_pairs(
             command.settings, prepared, output, report,
             resume=command.resume, stop_after=command.stop_after, stop=lambda: caught() is not None, say=say,
         )  # fmt: skip

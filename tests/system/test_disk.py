@@ -1,6 +1,5 @@
 """A full disk that no exception names: half of a pickle, a process that is gone. The room is looked at when a run ends badly."""
 
-import dataclasses
 import errno
 import os
 import pickle
@@ -17,6 +16,7 @@ from ray_jobs.run import PreparedData, fit, fit_here
 from ray_jobs.sweep import Sweep
 from ray_jobs.tune import sweep_trials
 from tempembed.commands.train import Train, train_command
+from tempembed.settings.flat import changed as with_settings
 from tempembed.settings.train import TrainSettings
 from tempembed.stages.identity import Facts
 from tempembed.system.disk import ROOM, DiskFullError, blamed_on_disk, full_disk, has_room
@@ -113,7 +113,7 @@ def no_ray(monkeypatch):
 
 def fitted(disk):
     output = disk / "sweep" / "trials" / "one"
-    fit(TrainSettings(batch_size=32), prepared=disk / "p", output=output, spool=disk / "s", num_workers=2)
+    fit(TrainSettings.of(batch_size=32), prepared=disk / "p", output=output, spool=disk / "s", num_workers=2)
 
 
 def test_train_that_reads_half_of_its_own_state(disk, no_ray, monkeypatch):
@@ -179,7 +179,9 @@ def test_a_sweep_whose_disk_is_full_when_tune_reads_its_state(disk, monkeypatch,
     monkeypatch.setattr(ray_jobs.tune, "start_run", lambda *arguments: type("Root", (), {"run_id": "r"})())
     monkeypatch.setattr(ray_jobs.tune, "Delivery", lambda *arguments: lambda record: None)
     monkeypatch.setattr(ray_jobs.tune, "_tune", lambda *arguments: truncated_pickle(disk))
-    sweep = Sweep(objectives=("infonce:0.1",), output=str(disk / "sweep"), batch_size=32, width=64, steps=20)
+    sweep = with_settings(
+        Sweep(), objectives=("infonce:0.1",), output=str(disk / "sweep"), batch_size=32, width=64, steps=20
+    )
     with pytest.raises(DiskFullError, match=full("EOFError: Ran out of input")):
         sweep_trials(sweep)
 
@@ -198,18 +200,18 @@ def test_a_trial_that_could_not_say_that_the_disk_was_full(disk):
 
 
 def test_the_command_looks_at_its_disk_too(disk, data_dir, monkeypatch):
-    import tempembed.run.loop
+    import tempembed.stages.contrastive
 
     def trained(*arguments, **more):
         truncated_pickle(disk)
 
-    monkeypatch.setattr(tempembed.run.loop, "train", trained)
-    settings = Train(data=str(data_dir / "train.parquet"), width=64, vocabulary=400, batch_size=32, output=str(disk / "run"))  # fmt: skip
+    monkeypatch.setattr(tempembed.stages.contrastive, "train_pairs", trained)
+    settings = Train(train=TrainSettings.of(data=str(data_dir / "train.parquet"), width=64, vocabulary=400, batch_size=32), output=str(disk / "run"))  # fmt: skip
     with pytest.raises(DiskFullError, match=full("EOFError: Ran out of input")):
         train_command(settings)
     (disk / "filler").unlink()
     with pytest.raises(DiskFullError, match=r"got 0\.0 MB"):
-        train_command(dataclasses.replace(settings, resume=True))
+        train_command(with_settings(settings, resume=True))
 
 
 def test_places_are_looked_at_in_their_order(disk, tmp_path):
