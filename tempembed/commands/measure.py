@@ -122,8 +122,9 @@ def subject(command: Measure) -> Subject:
     if command.tasks and command.task_folder:
         raise UserError("expected --tasks or --task-folder, got both")
     from tempembed.evaluation.folder import read_folder
+    from tempembed.evaluation.mteb_local import corpus_tasks, folder_task
     from tempembed.evaluation.mteb_results import mteb_scores
-    from tempembed.evaluation.mteb_tasks import corpus_tasks, folder_task, named_tasks, to_ours
+    from tempembed.evaluation.mteb_tasks import named_tasks, to_ours
 
     encoder = load_encoder(
         command.model, prompts=command.prompts, limits=command.limits, pooling=command.pooling
