@@ -1,4 +1,4 @@
-"""Follows the trials of a sweep: prints progress, feeds MLflow, keeps the ledger. Lives in the sweep's driver."""
+"""Follows the trials of a sweep, in its driver: prints progress, tells trackers, keeps the ledger."""
 
 import shutil
 import time
@@ -9,9 +9,10 @@ from typing import Any
 
 from ray import tune
 
-from ray_jobs.metrics import Reading, measured, tell
+from ray_jobs.metrics import Sample, evaluation_samples, export
 from ray_jobs.queue import is_unfinished
-from ray_jobs.run import ERROR, LOST, NOTES, STOP
+from ray_jobs.trial import ERROR, LOST
+from ray_jobs.worker import NOTES, STOP
 from tempembed.evaluation.report import read_report
 from tempembed.evaluation.report_files import REPORT
 from tempembed.settings.train import TrainSettings
@@ -27,7 +28,7 @@ from tempembed.tuning.trial import Trial, TrialTerm, trial_of
 
 
 class Board(tune.Callback):
-    """One row of it is one trial."""
+    """Tune calls it at each event of a trial."""
 
     def __init__(
         self,
@@ -44,13 +45,13 @@ class Board(tune.Callback):
         self._goals, self._study, self._at_once = goals, study, at_once
         self._open: dict[str, SpooledRun] = {}
         self._reasons: dict[str, str] = {}
-        """Why the end of a trial was not taken down."""
+        """By trial, why its end could not be written down."""
         self._since: dict[str, float] = {}
         self._steps: dict[str, int] = {}
         """The newest step of an open trial."""
         self._seconds: list[float] = []
         self.is_leaving = False
-        """The sweep is asked to stop: trials stop with a checkpoint, and stay unfinished."""
+        """Whether the sweep is asked to stop: trials then stop with a checkpoint, and stay unfinished."""
         records = ledger.records()
         self._places = {record["name"]: i for i, record in enumerate(records, 1)}
         self._outcomes = Counter(record["status"] for record in records if not is_unfinished(record))
@@ -67,13 +68,13 @@ class Board(tune.Callback):
         run = self._parent.child(
             name,
             settings.to_dict(),
-            {"tempembed.trial": name, "tempembed.objective": settings.objective_name},
+            {"tempembed.trial": name, "tempembed.objective": settings.loss.objective_name},
         )
-        run.points(temperature_points(settings.resolved_terms(self._width)))
+        run.points(temperature_points(settings.loss.resolved_terms(self._width)))
         self._open[name], self._steps[name] = run, 0
         if self.is_leaving:
             self._ask_to_stop(name)
-        self._tell_progress()
+        self._export_progress()
         self._say(name, "going on" if trial.config["resume"] else "starting")
 
     def on_trial_result(
@@ -92,7 +93,7 @@ class Board(tune.Callback):
         )
 
     def _seconds_left(self, name: str, result: dict) -> float:
-        """Of the sweep, by the mean of the trials that ended; by this one's pace before any has."""
+        """Seconds that the sweep still takes, by the mean of the trials that ended; by this one's pace before any has."""
         passed = {
             trial: time.monotonic() - since for trial, since in self._since.items() if trial in self._open
         }
@@ -128,13 +129,13 @@ class Board(tune.Callback):
             run.file(file)
         goals = dict(zip(self._goals, values, strict=True))
         self._end(name, "FINISHED", "finished", values, goals=goals, seconds=seconds, cost=cost)
-        tell(measured(report), run=name, sweep=self._ledger.folder.name)
+        export(evaluation_samples(report), run=name, sweep=self._ledger.folder.name)
         shutil.rmtree(path.parent / "checkpoints", ignore_errors=True)
         scores = "  ".join(f"{goal} {value:.4f}" for goal, value in goals.items())
         self._say(name, f"done in {seconds:.0f} s: {scores}  PCA-95 {report.geometry.get('pca95')}")
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """A trial failed: the others go on. One whose processes died is unfinished, and trained again at the end."""
+        """A trial failed: the others continue. One whose processes died is unfinished, and trained again at the end."""
         name = trial.config["name"]
         path = self._ledger.trial_folder(name) / ERROR
         error = path.read_text() if path.exists() else ""
@@ -147,11 +148,11 @@ class Board(tune.Callback):
         self._say(name, f"FAILED: {error}")
 
     def _lose(self, name: str) -> None:
-        """A trial could not go on, through no fault of its own."""
+        """Infrastructure failed under a trial; retrying may succeed."""
         if run := self._open.pop(name, None):
             run.finish("KILLED" if self.is_leaving else "FAILED")
         self._say(name, f"{self._why_lost(name)}; it is not finished")
-        self._tell_progress()
+        self._export_progress()
 
     def _why_lost(self, name: str) -> str:
         path = self._ledger.trial_folder(name) / LOST
@@ -160,15 +161,15 @@ class Board(tune.Callback):
         return said or self._reasons.get(name) or str(full_disk(died, (self._ledger.folder,)) or died)
 
     def give_up(self) -> None:
-        """Trials that could not go on again and again failed; the same command tries them once more."""
+        """Mark trials that lost their processes in every attempt as failed; the same command tries them once more."""
         for record in filter(is_unfinished, self._ledger.records()):
             name, error = record["name"], self._why_lost(record["name"])
             self._ledger.record(name, status="FAILED", lost=True, error=error)
             self._outcomes["FAILED"] += 1
-            self._say(name, f"FAILED: {error}; the same command again goes on with it")
+            self._say(name, f"FAILED: {error}; run the same command again to resume it")
 
     def ask_to_leave(self) -> None:
-        """Trials are to stop at their next report, with a checkpoint. MLflow is told now: there may be no time later."""
+        """Ask trials to stop at their next report, with a checkpoint. Trackers are told now: there may be no time later."""
         self.is_leaving = True
         for name, run in self._open.items():
             self._ask_to_stop(name)
@@ -178,7 +179,7 @@ class Board(tune.Callback):
         (self._ledger.trial_folder(name) / STOP).touch()
 
     def leave(self) -> None:
-        """Mark what is still running as KILLED in MLflow; in the ledger it stays unfinished, so that the sweep can go on."""
+        """Mark what is still running as KILLED in trackers; in the ledger it stays unfinished, so that the sweep can be resumed."""
         for run in self._open.values():
             run.finish("KILLED")
         self._open.clear()
@@ -200,14 +201,14 @@ class Board(tune.Callback):
             raise
         self._open.pop(name, None)
         self._outcomes[status] += 1
-        self._tell_progress()
+        self._export_progress()
 
-    def _tell_progress(self) -> None:
+    def _export_progress(self) -> None:
         left = self._num_trials - self._outcomes.total() - len(self._open)
         counts = {"FINISHED": 0, "STOPPED": 0, "FAILED": 0, **self._outcomes}
         counts |= {"RUNNING": len(self._open), "WAITING": left}
-        found = [Reading("trials", count, {"status": status.lower()}) for status, count in counts.items()]
-        tell(found, sweep=self._ledger.folder.name)
+        found = [Sample("trials", count, {"status": status.lower()}) for status, count in counts.items()]
+        export(found, sweep=self._ledger.folder.name)
 
     def _say(self, name: str, line: str) -> None:
         place = self._places.setdefault(name, len(self._places) + 1)
@@ -221,8 +222,8 @@ def results(ledger: Ledger, width: int) -> list[Trial]:
         settings = TrainSettings.from_dict(record.pop("settings"))
         path = ledger.trial_folder(record["name"]) / REPORT
         facts = {
-            "objective": settings.objective_name, "seed": settings.seed, "beta": settings.beta, "encoder": settings.encoder,
-            "terms": [asdict(TrialTerm.of(term)) for term in settings.resolved_terms(width)],
+            "objective": settings.loss.objective_name, "seed": settings.loop.seed, "beta": settings.loss.beta, "encoder": settings.model.encoder,
+            "terms": [asdict(TrialTerm.of(term)) for term in settings.loss.resolved_terms(width)],
         }  # fmt: skip
         try:
             trial = trial_of({**facts, **record})

@@ -1,4 +1,4 @@
-"""How a driver comes to its Ray: the cluster of its job, or one that starts here."""
+"""How a driver connects to Ray: to the cluster of its job, or to one that starts here."""
 
 import logging
 import os
@@ -32,7 +32,7 @@ TOKEN = (
 
 
 def connect() -> None:
-    """To the cluster of the job, once; without a job Ray starts one on this machine, with a token that only its owner reads.
+    """Connect to the cluster of the job, once; without a job Ray starts one on this machine, with a token that only its owner reads.
 
     Raises:
         UserError: there is no cluster at RAY_ADDRESS, or it does not take this driver.
@@ -64,7 +64,7 @@ def connect() -> None:
 
 
 def _address() -> tuple[str | None, str]:
-    """host:port of the head that `ray.init` would join, None if it starts one here; and how to call it.
+    """host:port of the head that `ray.init` would join, None if it starts one here; and what messages call it.
 
     Raises:
         UserError: no address of a head.

@@ -1,7 +1,7 @@
-"""What our jobs tell Prometheus: `ray_tempembed_*`, on the metrics port of the node that a job's process runs on.
+"""What our jobs export to Prometheus: `ray_tempembed_*`, on the metrics port of the node that a job's process runs on.
 
-Ray passes a gauge on once, within 10 s of its being set, and drops it 20 s later; what was told is therefore told again
-as long as the process lives. Counters stay, and a process that ends in order passes on its last values.
+Ray passes a gauge on once, within 10 s of its being set, and drops it 20 s later; a value is therefore set again
+and again, as long as the process lives. Counters stay, and a process that ends in order passes on its last values.
 """
 
 import re
@@ -20,13 +20,13 @@ from tempembed.tracking.courier import Courier
 from tempembed.tuning.goals import best_row
 
 EVERY = 5.0
-"""Seconds from one telling of a gauge to the next: each time that Ray passes values on, it has one."""
+"""Seconds between two settings of a gauge: each time that Ray passes values on, it has one."""
 GAUGES = {
     "step": "Optimiser steps that are done",
     "steps": "Optimiser steps of the whole run",
     "loss": "The objective, in nats",
     "term_loss": "Loss of a term, unweighted, in nats",
-    "temperature": "Of a term",
+    "temperature": "Temperature of a term",
     "intrinsic_dimension": "PCA-95 of the training documents of the last window",
     "measured_intrinsic_dimension": "PCA-95 of the test documents of a finished model",
     "retention": "What the best codec within so many bytes keeps of the full score",
@@ -59,7 +59,7 @@ LABELLED = {
 FIXED_TEMPERATURE = re.compile(r"train/loss/(dim_\d+_temperature_([\d.e+-]+))")
 
 
-class Reading(NamedTuple):
+class Sample(NamedTuple):
     """One value of a gauge."""
 
     name: str
@@ -67,65 +67,65 @@ class Reading(NamedTuple):
     tags: Mapping[str, str] = {}
 
 
-def readings(metrics: Mapping[str, Any]) -> Iterator[Reading]:
-    """Of a report of `tempembed.run.loop.train`. Fixed temperatures are read from the names of their terms."""
+def report_samples(metrics: Mapping[str, Any]) -> Iterator[Sample]:
+    """The samples of a report of the training loop. Fixed temperatures are read from the names of their terms."""
     for key, value in metrics.items():
         if key in PLAIN:
-            yield Reading(PLAIN[key], value)
+            yield Sample(PLAIN[key], value)
         for prefix, (name, tag) in LABELLED.items():
             if key.startswith(prefix):
-                yield Reading(name, value, {tag: key.removeprefix(prefix)})
+                yield Sample(name, value, {tag: key.removeprefix(prefix)})
         if fixed := FIXED_TEMPERATURE.fullmatch(key):
-            yield Reading("temperature", float(fixed[2]), {"term": fixed[1]})
+            yield Sample("temperature", float(fixed[2]), {"term": fixed[1]})
 
 
-def measured(report: Report) -> Iterator[Reading]:
-    """Of a finished model's `evaluation.json`."""
+def evaluation_samples(report: Report) -> Iterator[Sample]:
+    """The samples of a finished model's report."""
     if "pca95" in report.geometry:
-        yield Reading("measured_intrinsic_dimension", report.geometry["pca95"])
+        yield Sample("measured_intrinsic_dimension", report.geometry["pca95"])
     for budget in ALIAS_BUDGETS:
         row = best_row(report, f"bytes-{budget}")
         if row and row.retention is not None:
-            yield Reading("retention", row.retention, {"bytes": str(budget)})
-            yield Reading("score", row.score, {"bytes": str(budget)})
+            yield Sample("retention", row.retention, {"bytes": str(budget)})
+            yield Sample("score", row.score, {"bytes": str(budget)})
 
 
-def tell(found: Iterable[Reading], *, run: str = "", sweep: str = "") -> None:
-    """Set gauges of this process, tagged with the run and the sweep that they are of, for as long as it lives."""
+def export(found: Iterable[Sample], *, run: str = "", sweep: str = "") -> None:
+    """Set gauges of this process, tagged with their run and sweep, for as long as it lives."""
     with _lock:
         for name, value, tags in found:
             everything = {"run": run, "sweep": sweep, **tags}
             gauge = _gauge(name, tuple(everything))
             gauge.set(value, everything)
-            _told[name, tuple(everything.values())] = gauge, value, everything
-    _keep_telling()
+            _exported[name, tuple(everything.values())] = gauge, value, everything
+    _keep_exporting()
 
 
 _lock = threading.Lock()
-_told: dict[tuple[str, tuple[str, ...]], tuple[Gauge, float, dict[str, str]]] = {}
+_exported: dict[tuple[str, tuple[str, ...]], tuple[Gauge, float, dict[str, str]]] = {}
 
 
 @cache
-def _keep_telling() -> None:
+def _keep_exporting() -> None:
     def again() -> None:
         while True:
             time.sleep(EVERY)
             with _lock:
-                for gauge, value, tags in _told.values():
+                for gauge, value, tags in _exported.values():
                     gauge.set(value, tags)
 
     threading.Thread(target=again, daemon=True, name="metrics").start()
 
 
-def tell_depth(courier: Courier, *, run: str = "", sweep: str = "") -> None:
-    """As long as it is at work, how many records a courier has before it."""
+def export_backlog(courier: Courier | None, *, run: str = "", sweep: str = "") -> None:
+    """Export the delivery backlog of a courier, if there is one, as long as it is at work."""
 
-    def keep_telling() -> None:
-        while courier.is_alive():
-            tell([Reading("spool_depth", courier.depth)], run=run, sweep=sweep)
+    def keep_exporting() -> None:
+        while courier and courier.is_alive():
+            export([Sample("spool_depth", courier.depth)], run=run, sweep=sweep)
             courier.join(EVERY)
 
-    threading.Thread(target=keep_telling, daemon=True, name="depth").start()
+    threading.Thread(target=keep_exporting, daemon=True, name="depth").start()
 
 
 @cache
@@ -139,7 +139,7 @@ def _counter(name: str, tags: tuple[str, ...]) -> Counter:
 
 
 class RunMetrics(UserCallback):
-    """In the controller of a run: tells rank 0's reports, counts errors and restarts."""
+    """Exports rank 0's reports, and counts errors and restarts, in the controller of a run."""
 
     def __init__(self, *, run: str, sweep: str = "") -> None:
         self._tags = {"run": run, "sweep": sweep}
@@ -148,18 +148,18 @@ class RunMetrics(UserCallback):
     def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any) -> None:
         """A report of all ranks."""
         now = time.time()
-        found = [*readings(metrics[0])]
-        found += [Reading("report_time", now), Reading("report_interval", now - self._reported)]
-        tell(found, **self._tags)
+        found = [*report_samples(metrics[0])]
+        found += [Sample("report_time", now), Sample("report_interval", now - self._reported)]
+        export(found, **self._tags)
         if self._failed:
             _counter("restarts", tuple(self._tags)).inc(tags=self._tags)
         self._reported, self._failed = now, False
 
     def forget(self) -> None:
-        """The run has ended, and this process goes on: its gauges are told no more."""
+        """Export the run's gauges no more: it has ended, and this process has others."""
         with _lock:
-            for key in [key for key, (_, _, tags) in _told.items() if tags.items() >= self._tags.items()]:
-                del _told[key]
+            for key in [key for key, (_, _, tags) in _exported.items() if tags.items() >= self._tags.items()]:
+                del _exported[key]
 
     def after_exception(self, run_context: Any, worker_exceptions: dict[int, Exception]) -> None:
         """Workers failed; Train starts them again, or gives up."""

@@ -1,4 +1,4 @@
-"""The workers' process group: it listens on the address by which Ray knows the node, on loopback if that is where Ray is."""
+"""The workers' process group, listening on the address by which Ray knows the node: on loopback if that is where Ray is."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +12,7 @@ from tempembed.parallel.listening import listen_on
 
 @dataclass
 class NodeTorchConfig(TorchConfig):
-    """Ray's, with the addresses chosen."""
+    """Ray's `TorchConfig`, with the address to listen on chosen."""
 
     @property
     def backend_cls(self) -> type[_TorchBackend]:

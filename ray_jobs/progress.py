@@ -1,4 +1,4 @@
-"""What a run has to say, from its controller, which nobody sees, to the driver, which the user follows."""
+"""Lines of progress, from a run's controller, whose output nobody sees, to its driver, whose output the user follows."""
 
 import threading
 from collections.abc import Iterator
@@ -8,11 +8,12 @@ from typing import Any
 
 from ray.train.v2.api.callback import UserCallback
 
-from ray_jobs.run import NOTES, first_of
+from ray_jobs.failures import describe_first
+from ray_jobs.worker import NOTES
 from tempembed.system.console import progress_line
 
 EVERY = 0.5
-"""Seconds between two looks."""
+"""Seconds between two looks at the file."""
 
 
 class Progress(UserCallback):
@@ -27,7 +28,7 @@ class Progress(UserCallback):
 
     def after_exception(self, run_context: Any, worker_exceptions: dict[int, Exception]) -> None:
         """Workers failed; before Ray has ended the others, which takes its time if one of them is stopped."""
-        self._write(first_of(worker_exceptions))
+        self._write(describe_first(worker_exceptions))
 
     def _write(self, *lines: str) -> None:
         try:

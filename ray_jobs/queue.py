@@ -5,7 +5,7 @@ from typing import Any
 
 from ray.tune.search import Searcher
 
-from ray_jobs.run import STOP
+from ray_jobs.worker import STOP
 from tempembed.settings.train import TrainSettings
 from tempembed.stages.identity import RESUMABLE_SETTINGS
 from tempembed.tuning.ledger import Ledger
@@ -24,7 +24,7 @@ class Queue(Searcher):
         return Searcher.FINISHED if self._closed() else next(self._trials, Searcher.FINISHED)
 
     def on_trial_complete(self, trial_id: str, result: dict | None = None, error: bool = False) -> None:
-        """The board has told the study."""
+        """Nothing to do: the board tells the study."""
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing to save."""
@@ -41,12 +41,13 @@ def is_unfinished(record: dict[str, Any]) -> bool:
     return record["status"] == "RUNNING" or (record["status"] == "FAILED" and record.get("lost", False))
 
 
-def unfinished(ledger: Ledger, base: TrainSettings) -> Iterator[dict[str, Any]]:
-    """Trials that were begun and did not come to an end of their own; they go on from their newest checkpoints.
+def unfinished_trials(ledger: Ledger, base: TrainSettings) -> Iterator[dict[str, Any]]:
+    """Trials that were begun and did not come to an end of their own; they resume from their newest checkpoints.
 
     Args:
-        ledger: has them.
-        base: of the sweep as it is asked for now: what may change of a run is taken from it, such as where its data is.
+        ledger: the sweep's.
+        base: settings of the sweep as it is asked for now: what may change in a resumed run is taken from it, such as where
+            its data is.
     """
     names = ("encoder", *(name for group in RESUMABLE_SETTINGS.values() for name in group))
     now = {name: value for name, value in base.to_dict().items() if name in names}
@@ -55,8 +56,8 @@ def unfinished(ledger: Ledger, base: TrainSettings) -> Iterator[dict[str, Any]]:
         yield {"name": record["name"], "settings": {**record["settings"], **now}, "resume": True}
 
 
-def grid(ledger: Ledger, settings: dict[str, TrainSettings]) -> Iterator[dict[str, Any]]:
-    """The trials of a list, those aside that the ledger has."""
+def listed_trials(ledger: Ledger, settings: dict[str, TrainSettings]) -> Iterator[dict[str, Any]]:
+    """The trials of a list that the ledger does not have."""
     known = {record["name"] for record in ledger.records()}
     for number, (name, each) in enumerate(settings.items()):
         if name not in known:
@@ -64,13 +65,13 @@ def grid(ledger: Ledger, settings: dict[str, TrainSettings]) -> Iterator[dict[st
             yield {"name": name, "settings": each.to_dict(), "resume": False}
 
 
-def asked(
+def proposed_trials(
     ledger: Ledger, study: Study, num_trials: int, build: Callable[[Any], TrainSettings]
 ) -> Iterator[dict[str, Any]]:
     """New trials that a study proposes, until there are `num_trials` in all.
 
-    A trial that was asked for and whose record was not yet written when the driver died counts as failed, and another
-    takes its place.
+    A trial that was proposed and whose record was not yet written when the driver died counts as failed, and another takes
+    its place.
     """
     known = {record["number"] for record in ledger.records()}
     for number in range(study.num_asked):

@@ -3,30 +3,24 @@
 ray job submit -- python -m ray_jobs.reproduce --preset quick --output /shared/reproduction
 """
 
-import os
-import platform
-import subprocess
-from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date
-from importlib.metadata import version
-from pathlib import Path
 from typing import Literal
 
 import tyro
 
-from ray_jobs.run import PreparedData, apart
+from ray_jobs.isolate import in_subprocess
+from ray_jobs.reproduction_report import write_report
 from ray_jobs.sweep import Sweep
-from ray_jobs.tune import sweep_trials
-from tempembed.reproduction.presets import PRESETS, Preset, settings
+from tempembed.reproduction.presets import PRESETS, settings
+from tempembed.settings.flat import changed
 from tempembed.settings.places import output_place, with_places
-from tempembed.settings.train import INSTALLED_CODE
+from tempembed.system.cache import INSTALLED_CODE
 from tempembed.system.console import run
 
 
 @dataclass(frozen=True, kw_only=True)
 class Reproduce:
-    """Run a preset; the same command again goes on where it ended, or only reports.
+    """Run a preset; run the same command again to resume, or only to report.
 
     quick takes a quarter of an hour on 2 cores, full about an hour. Trials are sweeps of ray_jobs.tune, one for each encoder,
     in --output/static and --output/transformer, with everything that a sweep leaves in MLflow.
@@ -55,13 +49,25 @@ class Reproduce:
 
 
 def main() -> None:
-    """Entry point."""
-    command = with_places(tyro.cli(Reproduce, prog="python -m ray_jobs.reproduce", description=__doc__))
+    """Entry point. What drives is imported here, because each subprocess of a driver imports this file again."""
+    from ray_jobs.sweep_driver import sweep_trials
+
+    command = with_places(
+        tyro.cli(
+            Reproduce,
+            prog="python -m ray_jobs.reproduce",
+            description=__doc__,
+            config=(tyro.conf.OmitArgPrefixes,),
+        )
+    )
     preset, output = PRESETS[command.preset]().of(*command.encoders), output_place("--output", command.output)
     folders, prepared = [], []
     for encoder, overrides in preset.encoders.items():
         sweep = Sweep(
-            **overrides, encoder=encoder, data=command.data, eval_data=command.eval_data, hold_out=command.hold_out,
+            base=changed(
+                Sweep().base, **overrides, encoder=encoder, data=command.data, eval_data=command.eval_data,
+                hold_out=command.hold_out,
+            ),
             output=str(output / encoder), num_workers=command.num_workers, use_gpu=command.use_gpu,
             mlflow_uri=command.mlflow_uri, fresh=command.fresh, goals=("retrieval",),
             register=False,  # the budgets' codecs are none of the paper's, and its models no candidates
@@ -69,49 +75,8 @@ def main() -> None:
         print(f"{preset.name}, {encoder}", flush=True)
         prepared.append(sweep_trials(sweep, settings(preset.of(encoder), sweep.base)))
         folders.append(output / encoder)
-    print(apart(report, preset, folders, prepared[0], output), flush=True)
+    print(in_subprocess(write_report, preset, folders, prepared[0], output), flush=True)
     print(f"report: {output / 'report.html'}", flush=True)
-
-
-def report(preset: Preset, folders: Sequence[Path], prepared: PreparedData, output: Path) -> str:
-    """Write report.html, report.md and its figures; returns the claims as a table."""
-    import torch
-
-    from tempembed.encoders.load import load_encoder
-    from tempembed.reports.reproduction_page import (
-        Setup,
-        claims_markdown,
-        figures_to,
-        report_markdown,
-        write_reproduction,
-    )
-    from tempembed.reproduction.load_results import load_results
-    from tempembed.reproduction.maps import document_maps
-    from tempembed.stages.prepare import Prepared
-
-    results = load_results(folders, preset)
-    test = Prepared(folder=prepared.folder).evaluation()
-    assert test is not None
-    corpus, _, documents = test
-    first = results.of(next(iter(preset.encoders)))
-    maps = document_maps(first, lambda folder: load_encoder(str(folder)).embed(documents), corpus.labels)
-    names = ("torch", "ray", "mlflow", "sentence-transformers", "mteb")
-    setup = Setup(
-        data=prepared.meta, maps=maps, date=str(date.today()), commit=commit(),
-        hardware=f"{os.cpu_count()} CPU cores ({torch.backends.cpu.get_cpu_capability()})",
-        versions={"Python": platform.python_version()} | {name: version(name) for name in names},
-    )  # fmt: skip
-    write_reproduction(results, setup, output / "report.html")
-    figures = figures_to(output / "figures", results, maps)
-    (output / "figures" / "README.md").write_text(report_markdown(results, setup, figures))
-    return claims_markdown(results)
-
-
-def commit() -> str:
-    """Of this code; empty outside a checkout."""
-    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short", "HEAD"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    return done.stdout.strip()
 
 
 if __name__ == "__main__":

@@ -83,7 +83,7 @@ class Bases:
 
         `prefix`: as they are. `random`: a permutation by `seed`. `variance`: the coordinates of largest variance
         over the documents first. `pca`: principal components of the documents, centred. `whiten`: these divided
-        by their standard deviation (paper.md section 5: y = Lambda^(-1/2) U^T (x - mean)).
+        by their standard deviation (docs/design/paper.md section 5: y = Lambda^(-1/2) U^T (x - mean)).
 
         Raises:
             UserError: more components than the documents have directions.

@@ -11,7 +11,7 @@ from tempembed.codecs.packing import pack, unpack
 
 
 class SignBits(NumberCodec):
-    """`bit = [x > 0]`; vectors ±1, so that an inner product is K - 2 (Hamming distance) (paper.md 4.7)."""
+    """`bit = [x > 0]`; vectors ±1, so that an inner product is K - 2 (Hamming distance) (docs/design/paper.md 4.7)."""
 
     name = "binary"
     title = "sign bits"

@@ -51,7 +51,7 @@ def sweep_specs(full: int, budgets: Sequence[int]) -> list[Spec]:
     Raises:
         UserError: a budget that no codec meets.
     """
-    # at equal bytes with all coordinates in bits: a prefix of 1/32 (paper.md 1.7, claim 4)
+    # at equal bytes with all coordinates in bits: a prefix of 1/32 (docs/design/paper.md 1.7, claim 4)
     specs = [*paper_specs(full, draws=1), Spec(width=max(1, full // 32))]
     for budget in budgets:
         for name, codec in NUMBERS.items():

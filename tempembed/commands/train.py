@@ -1,23 +1,30 @@
 """`tempembed train`."""
 
-import dataclasses
 import sys
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
-from tempembed.run.folder import hold
-from tempembed.settings.places import cache_dir, with_places
+from tempembed.run.folder import SPOOL, hold
+from tempembed.settings.places import with_places
 from tempembed.settings.train import TrainSettings
+from tempembed.system.cache import cache_dir
 from tempembed.system.console import first_signal, progress_line, say
 from tempembed.system.disk import blamed_on_disk
 from tempembed.system.errors import UserError
 from tempembed.system.untrusted import check_place
+from tempembed.tracking.settings import TrackingSettings
+from tempembed.tracking.tracker import TrackedRun, Tracker
 
 
 @dataclass(frozen=True, kw_only=True)
-class Run(TrainSettings):
+class Run:
     """A training run and where it is kept."""
+
+    train: TrainSettings = field(default_factory=TrainSettings)
 
     output: str
     """Folder for the model, its settings, metrics.jsonl and checkpoints."""
@@ -25,8 +32,7 @@ class Run(TrainSettings):
     @property
     def settings(self) -> TrainSettings:
         """The run without where it is kept; what it reads has absolute paths."""
-        names = [field.name for field in dataclasses.fields(TrainSettings)]
-        return with_places(TrainSettings(**{name: getattr(self, name) for name in names}))
+        return with_places(self.train)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,10 +47,12 @@ class Train(Run):
     """
 
     resume: bool = False
-    """Go on from the newest checkpoint in --output; what changes the result must be the same: the content of the data and of the
+    """Continue from the newest checkpoint in --output; what changes the result must be the same: the content of the data and of the
     encoder, the objective, the optimiser, the seed and the steps."""
     stop_after: int | None = None
-    """Stop at this step with a checkpoint, as if interrupted; go on with --resume."""
+    """Stop at this step with a checkpoint, as if interrupted; continue with --resume."""
+    tracking: TrackingSettings = field(default_factory=TrackingSettings)
+    """Where metrics go besides metrics.jsonl."""
 
 
 def check_output(output: Path, *, resume: bool) -> None:
@@ -64,41 +72,82 @@ def train_command(command: Train) -> None:
     if command.stop_after is not None and command.stop_after < 1:
         raise UserError(f"--stop-after: expected >= 1, got {command.stop_after}")
     check_output(output, resume=command.resume)
+    tracking = command.tracking.resolved()
     with blamed_on_disk(output, cache_dir()):
-        _train(command, output)
+        _train(command, output, tracking)
 
 
-def _train(command: Train, output: Path) -> None:
+def _train(command: Train, output: Path, tracking: TrackingSettings) -> None:
     """The run, from its data to its evaluation."""
     from tempembed.evaluation.report_files import REPORT
     from tempembed.evaluation.trained import evaluate_trained
-    from tempembed.run.loop import train
+    from tempembed.stages.contrastive import train_pairs
     from tempembed.stages.prepare import prepare
-    from tempembed.tracking.tracker import JsonlTracker
+    from tempembed.tracking.points import evaluation_points
 
     prepared = prepare(command.settings, say)
     output.mkdir(parents=True, exist_ok=True)
-    tracker = JsonlTracker(output / "metrics.jsonl")
+    with _tracked(command.settings, output, tracking) as trackers:
 
-    def report(metrics: dict[str, Any]) -> None:
-        tracker.log(metrics)
-        say(progress_line(metrics))
+        def report(metrics: dict[str, Any]) -> None:
+            for tracker in trackers:
+                tracker.log("", metrics)
+            say(progress_line(metrics))
 
-    stopping = "stopping at the next report, with a checkpoint; again to stop at once"
-    with hold(output, "run"), first_signal(stopping) as caught:
-        is_trained = train(
-            command.settings, prepared, output, report,
-            resume=command.resume, stop_after=command.stop_after, stop=lambda: caught() is not None, say=say,
-        )  # fmt: skip
-    if not is_trained:
-        say("stopped with a checkpoint; go on with --resume")
-        if number := caught():
+        stopping = "stopping at the next report, with a checkpoint; again to stop at once"
+        with hold(output, "run"), first_signal(stopping) as signal_number:
+            is_trained = train_pairs(
+                command.settings, prepared, output, report,
+                resume=command.resume, stop_after=command.stop_after, stop=lambda: signal_number() is not None, say=say,
+            )  # fmt: skip
+        if not is_trained:
+            say("stopped with a checkpoint; go on with --resume")
+            if number := signal_number():
+                sys.exit(128 + number)
+            return
+        say(f"model: {output}")
+        if number := signal_number():
+            say(f"not evaluated; tempembed evaluate {output} does it")
             sys.exit(128 + number)
+        if test := prepared.evaluation():
+            points = evaluation_points(evaluate_trained(output, test, say))
+            for tracker in trackers:
+                tracker.points("", points)
+                tracker.file("", output / REPORT)
+            say(f"evaluation: {output / REPORT}")
+
+
+@contextmanager
+def _tracked(settings: TrainSettings, output: Path, tracking: TrackingSettings) -> Iterator[list[Tracker]]:
+    """What takes the run's reports: metrics.jsonl, and a spool for other trackers if there are any, which are told how it ends."""
+    from tempembed.tracking.delivery import delivery
+    from tempembed.tracking.jsonl import METRICS, JsonlTracker
+    from tempembed.tracking.spool import Spool
+
+    file = JsonlTracker(output / METRICS)
+    if not tracking.trackers:
+        yield [file]
         return
-    say(f"model: {output}")
-    if number := caught():
-        say(f"not evaluated; tempembed evaluate {output} does it")
-        sys.exit(128 + number)
-    if test := prepared.evaluation():
-        evaluate_trained(output, test, say)
-        say(f"evaluation: {output / REPORT}")
+    spool, status = Spool(output / SPOOL), "FAILED"
+    run = TrackedRun(
+        name=output.name, folder=output.absolute(), settings=settings.to_dict(), identity=_identity(output),
+        mlflow_uri=tracking.mlflow_uri, experiment=tracking.experiment, say=say,
+    )  # fmt: skip
+    with delivery(spool, run, tracking.trackers):
+        spool.start("", run.settings, {})
+        try:
+            yield [file, spool]
+            status = "FINISHED" if (output / "trained.json").exists() else "KILLED"
+        except (SystemExit, KeyboardInterrupt):
+            status = "KILLED"
+            raise
+        finally:
+            spool.finish("", status)
+
+
+def _identity(output: Path) -> str:
+    """What trackers know the run in this folder by, however often it is resumed."""
+    path = output / "tracking.id"
+    if not path.exists():
+        path.write_text(uuid4().hex)
+    return path.read_text()

@@ -16,7 +16,7 @@ def means_over_tasks(
     """The mean over the tasks of a kind, of each codec that all of them have.
 
     `retention_of_means` is mean score / mean full score, `mean_of_retentions` the mean over tasks of score / full
-    score; the paper does not say which it takes (paper.md 1.4). Intervals: every task resampled by itself. Parts of a task
+    score; the paper does not say which it takes (docs/design/paper.md 1.4). Intervals: every task resampled by itself. Parts of a task
     (`part_of`: name to task), such as the sub-forums of CQADupstack, share the weight of one.
     """
     kinds: dict[str, dict[str, list[ScoreRow]]] = {}

@@ -33,7 +33,7 @@ from tempembed.evaluation.summarization import Summarization
 from tempembed.evaluation.task import Task
 from tempembed.system.errors import UserError
 
-CLUSTERING_BATCH = 500  # of mteb's older protocol (paper.md 4.8)
+CLUSTERING_BATCH = 500  # of mteb's older protocol (docs/design/paper.md 4.8)
 
 
 def named_tasks(names: Sequence[str]) -> list[AbsTask]:

@@ -13,7 +13,7 @@ NOTE = (
 
 
 def directions(single: Sequence[Trial]) -> list[tuple[str, bool, str]]:
-    """(claim, whether it holds here, the numbers) for plain InfoNCE by rising temperature (paper.md 1.7, 1-4).
+    """(claim, whether it holds here, the numbers) for plain InfoNCE by rising temperature (docs/design/paper.md 1.7, 1-4).
 
     A direction holds if the ends of the sweep differ that way by more than their 95 % intervals overlap; for
     PCA-95, which has no interval, if it never rises. One seed: not the spread between runs.

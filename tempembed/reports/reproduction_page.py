@@ -33,7 +33,7 @@ METHOD = (
     "(or beyond the margin that is named) in the claimed direction, does not hold if it lies beyond in the other, and "
     "is undecided otherwise; a claim about several differences holds if all of them do. The best single τ is chosen by the "
     "means on this same test, which favours it. No correction is made for the number of "
-    "claims. Figures of the paper are quoted where they are known, with the tag of their source in paper.md ([S] a "
+    "claims. Figures of the paper are quoted where they are known, with the tag of their source in docs/design/paper.md ([S] a "
     "detailed review, [R] a machine-written review, [H] the reviewers); they are of another model, other data and other "
     "tasks."
 )

@@ -1,4 +1,4 @@
-"""What the paper's reviewers missed (paper.md 1.8): comparisons with baselines, the spread over seeds, cost."""
+"""What the paper's reviewers missed (docs/design/paper.md 1.8): comparisons with baselines, the spread over seeds, cost."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -15,7 +15,7 @@ ABOUT_99 = 0.985
 """What rounds to 99 %."""
 MATCHES = 'models of several τ "slightly below best" [S]'
 ABOUT = "about 99 % [R]"
-"""Numbers 17 and 16 of paper.md section 2, with their tags."""
+"""Numbers 17 and 16 of docs/design/paper.md section 2, with their tags."""
 
 
 def set_claims(results: Results) -> Iterator[Test]:

@@ -25,7 +25,7 @@ PAPER = {
     "3b": "at most 97.5 % with a high dimension, up to 99 % with a low one [H]",
     "3c": "87 %, τ not stated [S]",
 }
-"""Numbers 7, 8 and 10 of paper.md section 2, with their tags."""
+"""Numbers 7, 8 and 10 of docs/design/paper.md section 2, with their tags."""
 
 
 def sweep(results: Results) -> list[Line]:

@@ -15,8 +15,10 @@ from tempembed.system.names import check_name
 from tempembed.system.untrusted import check_place, read_json
 
 SPOOL = "mlflow.spool"
-"""What MLflow is to be told of the run or the sweep (tracking.spool), and beside it what its courier keeps."""
-SPOOL_FILES = (SPOOL, "mlflow.sent", "mlflow.refused")
+"""What trackers are to be told of the run or the sweep (tracking.spool), and beside it what their couriers keep."""
+TENSORBOARD = "tensorboard"
+"""Folder of TensorBoard's event files."""
+TRACKING_FILES = (SPOOL, "*.sent", "*.refused", TENSORBOARD)
 
 
 class RunFolder:
@@ -25,9 +27,9 @@ class RunFolder:
     what: ClassVar[str] = "run"
     file: ClassVar[str] = "run.json"
     leavings: ClassVar[tuple[str, ...]] = (
-        "checkpoints", "metrics.jsonl", "progress.log", *SPOOL_FILES, "modules.json", "trained.json", "evaluation.json",
+        "checkpoints", "metrics.jsonl", "progress.log", *TRACKING_FILES, "modules.json", "trained.json", "evaluation.json",
     )  # fmt: skip
-    """What `fresh` removes."""
+    """Names and patterns of what `fresh` removes."""
 
     def __init__(self, folder: Path) -> None:
         check_name(folder.name, self.what)
@@ -72,8 +74,7 @@ class RunFolder:
             UserError: the folder holds another one.
         """
         if fresh:
-            for old in (self.file, *self.leavings):
-                path = self.folder / old
+            for path in self._present(self.file, *self.leavings):
                 if path.is_dir() and not path.is_symlink():
                     shutil.rmtree(path)
                 else:
@@ -81,7 +82,7 @@ class RunFolder:
         there = self.settings()
         settings = json.loads(json.dumps(settings))
         if there is None:
-            if left := [name for name in self.leavings if (self.folder / name).exists()]:
+            if left := [path.name for path in self._present(*self.leavings)]:
                 raise UserError(
                     f"{self.what} {self.folder}: expected a folder that is new, or {self.file} in it, found {', '.join(left)} and "
                     "no such file; choose another --output, or throw these away with --fresh"
@@ -98,6 +99,9 @@ class RunFolder:
         changed = sorted(key for key in {**known, **asked} if known.get(key) != asked.get(key))
         self.refuse("; ".join(f"{key}: {known.get(key)!r} there, {asked.get(key)!r} here" for key in changed))
         return True
+
+    def _present(self, *patterns: str) -> list[Path]:
+        return [path for pattern in patterns for path in sorted(self.folder.glob(pattern))]
 
     def refuse(self, unlike: str) -> None:
         """Raise UserError if there is something that makes it another one."""

@@ -1,4 +1,4 @@
-"""Delivers a spool to a tracking server in the background, in order, each record until it is taken."""
+"""Delivers a spool to a tracker in the background, in order, each record until it is taken."""
 
 import json
 import threading
@@ -9,6 +9,7 @@ from typing import Any
 
 from tempembed.system.redact import redact
 from tempembed.tracking.spool import Spool, read_records
+from tempembed.tracking.tracker import UnreachableError
 
 BACKOFF = (0.5, 1.0, 2.0, 5.0)
 """Seconds between tries at a server that does not answer."""
@@ -17,16 +18,8 @@ AWAY_SECONDS = 3.0
 """How long an end waits for a server that did not answer the last time."""
 
 
-class UnreachableError(Exception):
-    """The server does not answer now; later it may."""
-
-
-class RefusedError(Exception):
-    """The server answers, and will never take this record."""
-
-
 class Courier(threading.Thread):
-    """Reads on from where the last courier to the same run came; a new address or run is told everything."""
+    """Continues where the last courier to the same run ended; a new address or run is told everything."""
 
     def __init__(
         self,
@@ -36,6 +29,7 @@ class Courier(threading.Thread):
         say: Callable[[str], None] = lambda line: None,
         *,
         run_id: str = "",
+        name: str = "",
     ) -> None:
         """Start delivering.
 
@@ -45,13 +39,14 @@ class Courier(threading.Thread):
                 taken just before the process died comes again.
             address: of the server.
             say: takes a line when an outage begins and when it ends.
-            run_id: of the root run there; one that is new, after the old one was deleted, is told everything.
+            run_id: the root run's there; one that is new, after the old one was deleted, is told everything.
+            name: of the tracker; names the files beside the spool. Default: the spool's.
         """
         super().__init__(daemon=True, name="courier")
         self._path, self._deliver, self._address, self._run_id = spool.path, deliver, redact(address), run_id
         self._say = say
-        self._sent = spool.path.with_suffix(".sent")
-        self._refused = spool.path.with_suffix(".refused")
+        stem = name.replace(":", ".") or spool.path.stem
+        self._sent, self._refused = (spool.path.with_name(f"{stem}.{kind}") for kind in ("sent", "refused"))
         self._offset = self._counted = self._load()
         self._found = self._taken = 0
         self._counting = threading.RLock()  # a signal may come within
@@ -63,7 +58,7 @@ class Courier(threading.Thread):
 
     @property
     def depth(self) -> int:
-        """Records that were not taken yet."""
+        """The delivery backlog: records that were not taken yet."""
         with self._counting:  # on from the last count: an outage of a day leaves a long file
             for _, after in read_records(self._path, self._counted):
                 self._counted, self._found = after, self._found + 1
@@ -79,7 +74,9 @@ class Courier(threading.Thread):
         return left
 
     def close(self, seconds: float = 8.0) -> int:
-        """Deliver what can be delivered within so many seconds, and end; how many records stay in the spool."""
+        """Deliver what can be delivered within so many seconds, and end; how many records stay in the spool. Once is enough."""
+        if self._closing.is_set():
+            return self.depth
         left = self.drain(seconds)
         self._closing.set()
         self.join(0.5)

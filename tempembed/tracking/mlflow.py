@@ -1,4 +1,4 @@
-"""MLflow: one parent run per sweep, one nested run per trial. Only it and registry.py import mlflow.
+"""MLflow: one parent run per sweep, one nested run per trial. Only this file and registry.py import mlflow.
 
 Only `MlflowClient` with explicit run ids: MLflow's active run is thread-local, and a metric logged from
 another thread would open a stray run.
@@ -6,7 +6,8 @@ another thread would open a stray run.
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -22,7 +23,7 @@ from tempembed.system.names import check_name
 from tempembed.system.redact import redact
 from tempembed.system.untrusted import require_file, require_inside
 from tempembed.tracking.causes import answered
-from tempembed.tracking.courier import RefusedError, UnreachableError
+from tempembed.tracking.tracker import Point, RefusedError, TrackedRun, Tracker, UnreachableError, numbers
 from tempembed.tracking.uri import SQLITE, check_database, check_uri
 
 PARENT, IDENTITY = "mlflow.parentRunId", "tempembed.identity"
@@ -75,8 +76,8 @@ class MlflowRun:
         for start in range(0, len(entities), 100):  # MLflow takes 100 a call
             self._client.log_batch(self.run_id, params=entities[start : start + 100])
 
-    def points(self, points: list[tuple[str, float, int]], milliseconds: int | None = None) -> None:
-        """(key, value, step) in one request per thousand; told twice with one time, MLflow keeps them once."""
+    def points(self, points: Sequence[Point], milliseconds: int | None = None) -> None:
+        """Points in one request per thousand; told twice with one time, MLflow keeps them once."""
         now = milliseconds or int(time.time() * 1000)
         entities = [Metric(key, value, now, step) for key, value, step in points]
         for start in range(0, len(entities), 1000):
@@ -99,70 +100,107 @@ class MlflowRun:
         self._client.set_terminated(self.run_id, status)
 
 
-class Delivery:
-    """Tells MLflow the records of a spool (`Courier`'s `deliver`)."""
+class MlflowTracker(Tracker):
+    """An MLflow run, and a nested run for each run below it."""
 
     def __init__(
         self,
         root: MlflowRun,
         folder: Path,
         started: Callable[[str, str], None] = lambda name, run_id: None,
+        address: str = "",
     ) -> None:
-        """Deliver below a run.
+        """Tell MLflow below a run.
 
         Args:
-            root: the run of the records without a name.
-            folder: of the run; a file outside of it is not sent, whatever a record says.
+            root: the run itself.
+            folder: the run's; a file outside of it is not sent, whatever a record says.
             started: is told the name and the id of each run below it.
+            address: of MLflow, for messages.
         """
         self._runs, self._root, self._started = {"": root}, root, started
         self._folder = folder
+        self.address, self.run_id = address, root.run_id
 
-    def __call__(self, record: dict[str, Any]) -> None:
-        """One record.
+    def start(self, run: str, settings: Mapping[str, Any], tags: Mapping[str, str]) -> None:
+        """The run itself has its settings from `start_run`."""
+        with _delivered():
+            if not run:
+                self._root.go_on()
+                return
+            self._runs[run] = self._root.child(run, dict(settings), dict(tags))
+            self._started(run, self._runs[run].run_id)
 
-        Raises:
-            UnreachableError: MLflow does not answer.
-            RefusedError: it will never take this record.
-        """
-        try:
-            self._tell(record)
-        except MlflowException as error:
-            line = redact(str(error).splitlines()[0])
-            if "must be in the 'active' state" in line:
-                line = "its run was deleted there; restore it, or give the same command again, which tells a new run everything"
-            raise (RefusedError if error.error_code in NEVER else UnreachableError)(line) from error
-        except (
-            FileNotFoundError,
-            PermissionError,  # of the artifact store: the numbers after a file need not wait for it
-            UserError,
-            ValueError,
-            TypeError,
-        ) as error:  # of values that MLflow cannot have
-            raise RefusedError(str(error)) from error
-        except OSError as error:  # the artifact store
-            raise UnreachableError(str(error)) from error
+    def log(self, run: str, metrics: Mapping[str, Any], milliseconds: int | None = None) -> None:
+        """A metric for each number."""
+        self.points(
+            run, [(key, value, metrics["step"]) for key, value in numbers(metrics).items()], milliseconds
+        )
 
-    def _tell(self, record: dict[str, Any]) -> None:
-        name, kind = record["run"], record["kind"]
-        if kind == "start" and not name:
-            self._root.go_on()
-        elif kind == "start":
-            self._runs[name] = self._root.child(name, record["params"], record["tags"])
-            self._started(name, self._runs[name].run_id)
-        elif name not in self._runs:  # another process has started it
-            self._runs[name] = self._root.find(name) or self._root.child(name, {})
-        run = self._runs[name]
-        if kind == "points":
-            run.points([(key, value, step) for key, value, step in record["points"]], record["time"])
-        elif kind == "tag":
-            run.tag(record["key"], record["value"])
-        elif kind == "file":
-            path = self._folder / record["path"]
+    def points(self, run: str, points: Sequence[Point], milliseconds: int | None = None) -> None:
+        """A metric for each curve."""
+        with _delivered():
+            self._run(run).points(points, milliseconds)
+
+    def tag(self, run: str, key: str, value: str) -> None:
+        """A tag."""
+        with _delivered():
+            self._run(run).tag(key, value)
+
+    def file(self, run: str, path: Path) -> None:
+        """An artifact."""
+        with _delivered():
+            path = self._folder / path
             require_inside(self._folder, [path])
-            run.file(require_file(path))
-        elif kind == "finish":
-            run.finish(record["status"])
+            self._run(run).file(require_file(path))
+
+    def finish(self, run: str, status: str) -> None:
+        """The run's status."""
+        with _delivered():
+            self._run(run).finish(status)
+
+    def _run(self, name: str) -> MlflowRun:
+        if name not in self._runs:  # another process has started it
+            self._runs[name] = self._root.find(name) or self._root.child(name, {})
+        return self._runs[name]
+
+
+@contextmanager
+def _delivered() -> Iterator[None]:
+    """Within it, an error says whether MLflow may take it later.
+
+    Raises:
+        UnreachableError: MLflow does not answer.
+        RefusedError: it will never take this.
+    """
+    try:
+        yield
+    except MlflowException as error:
+        line = redact(str(error).splitlines()[0])
+        if "must be in the 'active' state" in line:
+            line = "its run was deleted there; restore it, or give the same command again, which tells a new run everything"
+        raise (RefusedError if error.error_code in NEVER else UnreachableError)(line) from error
+    except (
+        FileNotFoundError,
+        PermissionError,  # of the artifact store: the numbers after a file need not wait for it
+        UserError,
+        ValueError,
+        TypeError,
+    ) as error:  # of values that MLflow cannot have
+        raise RefusedError(str(error)) from error
+    except OSError as error:  # the artifact store
+        raise UnreachableError(str(error)) from error
+
+
+def open_mlflow(run: TrackedRun) -> MlflowTracker:
+    """The tracker of a run; the run in MLflow is made, or the one of the same identity resumed.
+
+    Raises:
+        UserError: nothing answers, or it does not take the run.
+    """
+    assert run.mlflow_uri is not None
+    root = start_run(run.mlflow_uri, run.experiment, run.name, dict(run.settings), run.identity, run.say)
+    return MlflowTracker(root, run.folder, run.started, run.mlflow_uri)
 
 
 def _artifacts(uri: str) -> str | None:
@@ -220,8 +258,8 @@ def start_run(
         uri: of the tracking server.
         experiment: its name.
         name: of the run.
-        params: its settings; those that a run that goes on has are left, for MLflow takes no others.
-        identity: a run that was started with the same one goes on; default: the run is new.
+        params: its settings; a run that is resumed keeps those that it has, for MLflow takes no others.
+        identity: a run that was started with the same one is resumed; default: the run is new.
         say: is told that the run of before was deleted.
 
     Raises:

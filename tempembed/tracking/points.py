@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from tempembed.codecs.sets import BUDGETS
 from tempembed.evaluation.report import Report
-from tempembed.objectives.objective import Terms
+from tempembed.objectives.term import Terms
 from tempembed.tuning.goals import best_row
 
 

@@ -1,24 +1,24 @@
-"""What a tracking server is to be told, kept on disk until it has been: an outage of the server costs nothing and loses nothing."""
+"""What trackers are to be told, kept on disk until they have been: an outage of a tracker costs nothing and loses nothing."""
 
 import json
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from tempembed.tracking.lines import Lines
-from tempembed.tracking.tracker import numbers
+from tempembed.tracking.tracker import Point, Tracker, numbers
 
 ENDS = ("FINISHED", "FAILED", "KILLED")
 LARGEST = 2**62
-"""Of a step and of a whole number: a server's database has 64 bits."""
+"""Bound of steps and whole numbers: a server's database has 64 bits."""
 
 
-class Spool:
-    """A file of records, one JSON line each, appended by any number of processes and read in order by one (`Courier`).
+class Spool(Tracker):
+    """A file of records, one JSON line each, appended by any number of processes and read in order by each `Courier`.
 
-    A record names its run: "" for the root, otherwise a run below it. Times are kept, so that telling a server twice is
-    telling it once.
+    It is told as any tracker is. A record names its run: "" for the root, otherwise a run below it. Times are kept, so that
+    telling a tracker twice is telling it once.
     """
 
     def __init__(self, path: Path) -> None:
@@ -41,17 +41,33 @@ class Spool:
         self._remember(record)
         self._lines.append(json.dumps(record).encode())
 
-    def log(self, run: str, metrics: dict[str, Any]) -> None:
-        """Metrics of a step, once: a run that went on from a checkpoint reports some steps again."""
+    def start(self, run: str, settings: Mapping[str, Any], tags: Mapping[str, str]) -> None:
+        """A run begins, or is resumed."""
+        self.write(run, "start", params=dict(settings), tags=dict(tags))
+
+    def log(self, run: str, metrics: Mapping[str, Any], milliseconds: int | None = None) -> None:
+        """Metrics of a step, once: a run that was resumed from a checkpoint reports some steps again."""
         step = metrics["step"]
         if step <= self._steps.get(run, 0):
             return
         self.write(run, "points", log=step, points=[(k, v, step) for k, v in numbers(metrics).items()])
 
-    def points(self, run: str, points: Iterable[tuple[str, float, int]]) -> None:
-        """(key, value, step), those that were not written before: a run that goes on says some again."""
+    def points(self, run: str, points: Iterable[Point], milliseconds: int | None = None) -> None:
+        """Those points that were not written before: a run that is resumed says some again."""
         if new := [(k, v, step) for k, v, step in points if self._told.get((run, k, step)) != v]:
             self.write(run, "points", points=new)
+
+    def tag(self, run: str, key: str, value: str) -> None:
+        """A tag of a run."""
+        self.write(run, "tag", key=key, value=value)
+
+    def file(self, run: str, path: Path) -> None:
+        """A file of a run; it is read when it is delivered."""
+        self.write(run, "file", path=str(path))
+
+    def finish(self, run: str, status: str = "FINISHED") -> None:
+        """A run ends: FINISHED, FAILED or KILLED."""
+        self.write(run, "finish", status=status)
 
     def _remember(self, record: dict[str, Any]) -> None:
         if record["kind"] == "points" and "log" in record:
@@ -61,35 +77,55 @@ class Spool:
 
 
 class SpooledRun:
-    """A run that is told through a spool; it has the methods of `MlflowRun` that tell."""
+    """One run of a spool, the root or one below it."""
 
     def __init__(self, spool: Spool, name: str) -> None:
         self._spool, self._name = spool, name
 
-    def child(self, name: str, params: dict[str, Any], tags: dict[str, str] | None = None) -> "SpooledRun":
-        """A run below the root, started or started again."""
-        self._spool.write(name, "start", params=params, tags=tags or {})
-        return SpooledRun(self._spool, name)
+    def child(self, name: str, settings: Mapping[str, Any], tags: Mapping[str, str]) -> "SpooledRun":
+        """A run below the root, started or resumed."""
+        run = SpooledRun(self._spool, name)
+        run.start(settings, tags)
+        return run
 
-    def go_on(self) -> None:
-        """It is running again, whatever an earlier driver had to say of its end."""
-        self._spool.write(self._name, "start", params={}, tags={})
+    def start(self, settings: Mapping[str, Any] = {}, tags: Mapping[str, str] = {}) -> None:
+        """It is running, whatever an earlier driver had to say of its end."""
+        self._spool.start(self._name, settings, tags)
 
-    def points(self, points: Sequence[tuple[str, float, int]]) -> None:
-        """(key, value, step), each once."""
+    def points(self, points: Sequence[Point]) -> None:
+        """Points of curves, each once."""
         self._spool.points(self._name, points)
 
     def tag(self, key: str, value: str) -> None:
         """A tag."""
-        self._spool.write(self._name, "tag", key=key, value=value)
+        self._spool.tag(self._name, key, value)
 
     def file(self, path: Path) -> None:
-        """A file as an artifact; it is read when it is delivered."""
-        self._spool.write(self._name, "file", path=str(path))
+        """A file; it is read when it is delivered."""
+        self._spool.file(self._name, path)
 
     def finish(self, status: str = "FINISHED") -> None:
-        """FINISHED, FAILED or KILLED."""
-        self._spool.write(self._name, "finish", status=status)
+        """It ends: FINISHED, FAILED or KILLED."""
+        self._spool.finish(self._name, status)
+
+
+def replay(record: Mapping[str, Any], tracker: Tracker) -> None:
+    """Tell a tracker what a record says."""
+    run, when = record["run"], record["time"]
+    match record["kind"]:
+        case "start":
+            tracker.start(run, record["params"], record["tags"])
+        case "points" if "log" in record:
+            values = {key: value for key, value, _ in record["points"]}
+            tracker.log(run, {**values, "step": record["log"]}, when)
+        case "points":
+            tracker.points(run, [(key, value, step) for key, value, step in record["points"]], when)
+        case "tag":
+            tracker.tag(run, record["key"], record["value"])
+        case "file":
+            tracker.file(run, Path(record["path"]))
+        case "finish":
+            tracker.finish(run, record["status"])
 
 
 def read_records(path: Path, offset: int) -> Iterator[tuple[dict[str, Any], int]]:

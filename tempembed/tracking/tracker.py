@@ -1,37 +1,114 @@
-"""The metrics of one run, in a file of its own."""
+"""What a tracker is, and which ones there are by name.
 
-import json
+A run writes what is to be known of it into a file (`spool`), and a courier delivers the file to each tracker. So a tracker may be
+slow or away: training never waits for it, and it is told each thing once, in order.
+"""
+
+import importlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tempembed.tracking.lines import Lines
+from tempembed.system.errors import UserError
+
+Point = tuple[str, float, int]
+"""Name of a curve, value, step."""
 
 
-class JsonlTracker:
-    """Appends each report as a line of JSON, each step once: a run that went on from a checkpoint reports some again."""
-
-    def __init__(self, path: Path) -> None:
-        self._lines = Lines(path)
-        self._step = max((int(row["step"]) for row in read_jsonl(path)), default=0)
-
-    def log(self, metrics: dict[str, Any]) -> None:
-        """One line."""
-        if metrics["step"] > self._step:
-            self._step = metrics["step"]
-            self._lines.append(json.dumps(metrics).encode())
+class UnreachableError(Exception):
+    """The tracker does not answer now; later it may."""
 
 
-def read_jsonl(path: Path) -> list[dict[str, Any]]:
-    """The reports in the file; a line that was cut off is left out."""
-    rows = []
-    for line in path.read_bytes().splitlines() if path.exists() else ():
-        try:
-            rows.append({"step": 0, **json.loads(line)})
-        except (ValueError, TypeError, RecursionError):
-            continue
-    return rows
+class RefusedError(Exception):
+    """The tracker answers, and will never take this record."""
 
 
-def numbers(metrics: dict[str, Any]) -> dict[str, float]:
+class Tracker:
+    """A service, a database or a folder that is told of a run and of the runs below it.
+
+    `run` is empty for the run itself, and the name of a run below it otherwise: a trial of a sweep. Each method does nothing
+    unless a tracker has its own. What was told just before the process died is told again, so telling it twice must do no
+    harm. A method that raises UnreachableError is called again later with the same; what it refuses with another error is kept
+    in NAME.refused beside the spool, and the next is told.
+    """
+
+    address: str = ""
+    """Where it is, for messages. An address that is new is told everything from the beginning."""
+    run_id: str = ""
+    """What it calls the run itself. One that is new, after the old one was deleted, is told everything from the beginning."""
+
+    def start(self, run: str, settings: Mapping[str, Any], tags: Mapping[str, str]) -> None:
+        """A run begins, or is resumed."""
+
+    def log(self, run: str, metrics: Mapping[str, Any], milliseconds: int | None = None) -> None:
+        """Metrics of a step, which is `metrics["step"]`; `milliseconds` since 1970 is when they were measured."""
+
+    def points(self, run: str, points: Sequence[Point], milliseconds: int | None = None) -> None:
+        """Points of curves over something else than steps, such as the width of the embeddings."""
+
+    def tag(self, run: str, key: str, value: str) -> None:
+        """A tag of a run, in place of what it was before."""
+
+    def file(self, run: str, path: Path) -> None:
+        """A file that belongs to a run."""
+
+    def finish(self, run: str, status: str) -> None:
+        """A run ends: FINISHED, FAILED or KILLED. It may start again."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrackedRun:
+    """A run, for the tracker that is opened for it."""
+
+    name: str
+    folder: Path
+    settings: Mapping[str, Any]
+    """Its settings, as plain values."""
+    identity: str
+    """The same whenever the run is resumed."""
+    mlflow_uri: str | None = None
+    experiment: str = "tempembed"
+    say: Callable[[str], None] = lambda line: None
+    """Takes a line for the person who started the run."""
+    started: Callable[[str, str], None] = lambda name, run_id: None
+    """Takes the name of each run below it, and its id in MLflow."""
+
+
+OpenTracker = Callable[[TrackedRun], Tracker]
+TRACKERS: dict[str, str | OpenTracker] = {
+    "mlflow": "tempembed.tracking.mlflow:open_mlflow",
+    "tensorboard": "tempembed.tracking.tensorboard:TensorBoardTracker",
+}
+"""By the name in --trackers: what opens a tracker, or MODULE:NAME of it, which is imported when it is asked for."""
+
+
+def register_tracker(name: str, opened_by: str | OpenTracker) -> None:
+    """Let `--trackers` know a tracker by a name."""
+    TRACKERS[name] = opened_by
+
+
+def find_tracker(name: str) -> OpenTracker:
+    """What opens the tracker of a name; MODULE:NAME is one of any package.
+
+    Raises:
+        UserError: there is none of that name.
+    """
+    opened_by = TRACKERS.get(name, name)
+    if callable(opened_by):
+        return opened_by
+    module, colon, attribute = opened_by.partition(":")
+    try:
+        if colon:
+            return getattr(importlib.import_module(module), attribute)
+        why = f"got {name}"
+    except (ImportError, AttributeError, ValueError) as error:
+        why = f"got {name} ({error})"
+    raise UserError(
+        f"--trackers: expected {', '.join(sorted(TRACKERS))}, or MODULE:NAME of a tracker that can be imported, {why}; correct it"
+    )
+
+
+def numbers(metrics: Mapping[str, Any]) -> dict[str, float]:
     """The entries that are metrics: numbers under a key with a phase, `phase/metric`."""
     return {k: float(v) for k, v in metrics.items() if "/" in k and isinstance(v, int | float)}

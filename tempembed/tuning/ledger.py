@@ -4,7 +4,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Any, ClassVar
 
-from tempembed.run.folder import SPOOL_FILES, RunFolder, read_object
+from tempembed.run.folder import TRACKING_FILES, RunFolder, read_object
 from tempembed.system.atomic import write_json
 from tempembed.system.errors import UserError
 from tempembed.system.names import check_name
@@ -18,7 +18,7 @@ class Ledger(RunFolder):
     what: ClassVar[str] = "sweep"
     file: ClassVar[str] = "sweep.json"
     leavings: ClassVar[tuple[str, ...]] = (
-        "trials", ".tune", "study.db", "trials.json", "report.html", "decisions.json", *SPOOL_FILES,
+        "trials", ".tune", "study.db", "trials.json", "report.html", "decisions.json", *TRACKING_FILES,
     )  # fmt: skip
 
     def __init__(self, folder: Path) -> None:

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from tempembed.evaluation.report import Count, Number, Report, report_of
-from tempembed.objectives.objective import Term
+from tempembed.objectives.term import Term
 from tempembed.system.typed import typed
 from tempembed.tuning.pareto import pareto_ranks
 

@@ -235,8 +235,8 @@ def test_tsv_that_csv_wrote(read):
                 {"query_id": "r", "doc_id": "b", "relevance": 2},
             ),
         ),
-        ("qrels.tsv.gz", gzip.compress(QRELS.encode())),
-        ("qrels.txt.gz", gzip.compress(b"q 0 a 1\nr 0 b 2\n")),
+        ("qrels.tsv.gz", gzip.compress(QRELS.encode(), mtime=0)),
+        ("qrels.txt.gz", gzip.compress(b"q 0 a 1\nr 0 b 2\n", mtime=0)),
         ("qrels.tsv", "\ufeff" + QRELS),
     ],
 )

@@ -12,12 +12,12 @@ import pytest
 from mlflow import MlflowClient
 
 from ray_jobs.queue import is_unfinished
-from ray_jobs.tune import Sweep
-from tempembed.tracking.tracker import read_jsonl
+from ray_jobs.sweep import Sweep
+from tempembed.tracking.jsonl import read_jsonl
 from tests.conftest import make_room, small_disk
 from tests.faults.harness import Job, kill, wait_for
 
-pytestmark = [pytest.mark.faults, pytest.mark.ray, pytest.mark.mlflow]
+pytestmark = [pytest.mark.faults, pytest.mark.ray, pytest.mark.mlflow, pytest.mark.xdist_group("ray")]
 STEPS, EVERY = 400, 5
 OBJECTIVES = ("infonce:0.1", "mrl:0.1")
 FIRST, SECOND = Sweep(objectives=OBJECTIVES).grid()

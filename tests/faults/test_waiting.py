@@ -8,10 +8,10 @@ import time
 import pytest
 
 from ray_jobs.local_stack import start, stop
-from ray_jobs.tune import Sweep
+from ray_jobs.sweep import Sweep
 from tests.faults.harness import Job, wait_for
 
-pytestmark = [pytest.mark.faults, pytest.mark.ray, pytest.mark.mlflow]
+pytestmark = [pytest.mark.faults, pytest.mark.ray, pytest.mark.mlflow, pytest.mark.xdist_group("ray")]
 OBJECTIVES = ("infonce:0.1", "mrl:0.1")
 
 

@@ -30,7 +30,7 @@ from tempembed.export.export import FitOn, Source, check_target, export
 from tempembed.export.provenance import Provenance
 from tempembed.index.compressed import build_index, open_index
 from tempembed.index.exported import load_exported
-from tempembed.objectives.objective import parse_objective, parse_terms
+from tempembed.objectives.parse import parse_objective, parse_terms
 from tempembed.settings.train import TrainSettings
 from tempembed.system.atomic import write_json
 from tempembed.system.errors import UserError
@@ -525,7 +525,7 @@ def test_a_codec_of_the_wrong_shape_reaches_no_library(tmp_path):
 
 def test_arrow_data_whose_places_are_elsewhere():
     """A saved dataset is mapped into memory and believed: a place beyond its end ended the process."""
-    from tempembed.data.bounds import validated
+    from tempembed.data.arrow import validated
 
     def texts(*ends):
         buffers = [None, pa.py_buffer(np.array([0, *ends], np.int32)), pa.py_buffer(b"abcdef")]

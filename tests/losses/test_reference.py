@@ -6,7 +6,7 @@ import torch
 
 from tempembed.losses.contrastive import contrastive_loss
 from tempembed.losses.reference import nested_infonce
-from tempembed.objectives.objective import Term
+from tempembed.objectives.term import Term
 
 
 def loop_infonce(queries, candidates, positives, dim, tau):
@@ -39,7 +39,7 @@ def test_identical_embeddings_give_log_of_the_candidates():
 
 
 def test_limits_of_the_temperature():
-    """paper.md eqs. 2 and 3: triplet with margin 0, and all negatives alike."""
+    """docs/design/paper.md eqs. 2 and 3: triplet with margin 0, and all negatives alike."""
     generator = torch.Generator().manual_seed(1)
     q, d = torch.nn.functional.normalize(
         torch.randn(2, 7, 16, generator=generator, dtype=torch.float64), dim=-1

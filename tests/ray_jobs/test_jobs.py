@@ -3,24 +3,31 @@
 import json
 import os
 import re
+import shlex
 import shutil
 import stat
 import subprocess
 import sys
+import time
 import urllib.error
 import urllib.parse
 import urllib.request
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
 from mlflow import MlflowClient
+from ray.job_submission import JobSubmissionClient
 
+from ray_jobs import train
 from ray_jobs.alone import ALONE
 from ray_jobs.local_stack import environment, free_port, start, stop
+from tempembed import cli
+from tempembed.system.errors import UserError
 from tests.ray_jobs.browser import CHROMIUM, look
 
-pytestmark = [pytest.mark.ray, pytest.mark.mlflow]
+pytestmark = [pytest.mark.ray, pytest.mark.mlflow, pytest.mark.xdist_group("ray")]
 SMALL = ("--width", "64", "--vocabulary", "400", "--batch-size", "32", "--steps", "20", "--log-every", "5")
 
 
@@ -37,15 +44,24 @@ def stack(tmp_path_factory):
     assert not alive
 
 
-def submit(stack, module, *flags, job=()):
-    command = [
-        sys.executable, "-m", "ray.scripts.scripts", "job", "submit", "--address", stack.ray_url, *job, "--"
-    ]  # fmt: skip
-    env = environment(Path(stack.token_path))
-    return subprocess.run(
-        [*command, sys.executable, "-m", module, *map(str, flags)],
-        env=env, capture_output=True, text=True, timeout=400,
-    )  # fmt: skip
+def submit(stack, module, *flags, runtime_env=None):
+    """Submit a job and wait for its end, as `ray job submit` does; the demo's test has that command."""
+    token = Path(stack.token_path).read_text().strip()
+    client = JobSubmissionClient(stack.ray_url, headers={"Authorization": f"Bearer {token}"})
+    entrypoint = shlex.join([sys.executable, "-m", module, *map(str, flags)])
+    job, deadline = client.submit_job(entrypoint=entrypoint, runtime_env=runtime_env), time.monotonic() + 400
+    while not (status := client.get_job_status(job)).is_terminal():
+        assert time.monotonic() < deadline, client.get_job_logs(job)[-6000:]
+        time.sleep(0.1)
+    return SimpleNamespace(returncode=int(status != "SUCCEEDED"), stdout=client.get_job_logs(job))
+
+
+def tempembed(monkeypatch, capsys, *arguments):
+    """What the command prints."""
+    monkeypatch.setattr(sys, "argv", ["tempembed", *map(str, arguments)])
+    capsys.readouterr()
+    cli.main()
+    return capsys.readouterr().out
 
 
 @pytest.fixture(scope="module")
@@ -147,7 +163,7 @@ def test_the_pages_draw_what_a_sweep_left(sweep, stack, tmp_path):
     assert {name: states[name] for name in names} == dict.fromkeys(names, "FINISHED")
 
 
-def test_the_registry_holds_the_winners(sweep, stack, tmp_path):
+def test_the_registry_holds_the_winners(sweep, stack, tmp_path, monkeypatch, capsys):
     output, _ = sweep
     decided = json.loads((output / "decisions.json").read_text())
     assert [d["alias"] for d in decided["decisions"]] == ["full", "bytes-512", "bytes-128", "bytes-32"]
@@ -159,21 +175,17 @@ def test_the_registry_holds_the_winners(sweep, stack, tmp_path):
         "bytes-128",
         "bytes-32",
     }
-    cli = [sys.executable, "-m", "tempembed.cli"]
     registry = ("--name", decided["name"], "--mlflow-uri", stack.mlflow_url)
-    asked = subprocess.run(
-        [*cli, "recommend", "--bytes", "32", *registry], capture_output=True, text=True, check=True
-    )
-    assert "For 32 bytes: version" in asked.stdout
-    assert "you lose" in asked.stdout
+    answer = tempembed(monkeypatch, capsys, "recommend", "--bytes", 32, *registry)
+    assert "For 32 bytes: version" in answer
+    assert "you lose" in answer
     model = tmp_path / "model"
-    subprocess.run([*cli, "export", "--alias", "bytes-32", "--output", model, *registry], check=True)
+    tempembed(monkeypatch, capsys, "export", "--alias", "bytes-32", "--output", model, *registry)
     texts = tmp_path / "texts.txt"
     texts.write_text(
         "\n".join(f"def open_{topic}(): return {topic}.open()" for topic in ("matrix", "socket", "parser"))
     )
     search = (
-        "search",
         model,
         "open the socket named a1 and return it",
         "--texts",
@@ -181,7 +193,7 @@ def test_the_registry_holds_the_winners(sweep, stack, tmp_path):
         "--index",
         tmp_path / "index",
     )
-    hits = subprocess.run([*cli, *search], capture_output=True, text=True, check=True).stdout
+    hits = tempembed(monkeypatch, capsys, "search", *search)
     assert "def open_socket()" in hits.splitlines()[2]
 
 
@@ -238,36 +250,35 @@ def test_trials_in_their_own_processes(sweep, stack, data_dir, tmp_path):
     assert "early stopping ended" in stopped.stdout
 
 
-def test_a_run_on_two_workers(stack, data_dir, tmp_path):
-    output = tmp_path / "run"
-    flags = ("--data", data_dir / "train.parquet", "--eval-data", data_dir / "test.parquet", *SMALL)
-    done = submit(stack, "ray_jobs.train", *flags, "--output", output, "--num-workers", 2)
+@pytest.fixture(scope="module")
+def two_workers(stack, data_dir, tmp_path_factory):
+    """A run on two workers, and the flags that it has."""
+    output = tmp_path_factory.mktemp("workers") / "run"
+    flags = (*SMALL, "--output", output, "--num-workers", 2, "--mlflow-uri", stack.mlflow_url)
+    data = ("--data", data_dir / "train.parquet", "--objective", "tempagg")
+    done = submit(stack, "ray_jobs.train", *data, *flags)
     assert done.returncode == 0, done.stdout[-6000:]
-    assert len((output / "metrics.jsonl").read_text().splitlines()) == 4
-    assert re.search(r"^step 20/20  loss .* pairs/s", done.stdout, re.MULTILINE)
-    assert json.loads((output / "evaluation.json").read_text())["scores"]
-    again = submit(stack, "ray_jobs.train", *flags, "--output", output)
-    assert again.returncode == 0, again.stdout[-6000:]
-    assert "going on with" in again.stdout
-    assert len((output / "metrics.jsonl").read_text().splitlines()) == 4
-    other = submit(stack, "ray_jobs.train", *flags, "--output", output, "--seed", 5)
-    assert other.returncode != 0
-    assert "seed: 0 there, 5 here" in other.stdout
+    return output, flags, done.stdout
 
 
-def test_a_run_goes_on_under_other_spellings_and_with_another_test(stack, data_dir, tmp_path):
-    output, copy = tmp_path / "run", tmp_path / "copy.parquet"
-    shutil.copy(data_dir / "train.parquet", copy)
-    flags = (*SMALL, "--output", output, "--num-workers", 1, "--mlflow-uri", stack.mlflow_url)
-    done = submit(
-        stack, "ray_jobs.train", "--data", data_dir / "train.parquet", "--objective", "tempagg", *flags
-    )
-    assert done.returncode == 0, done.stdout[-6000:]
+def test_a_run_on_two_workers(two_workers):
+    output, _, log = two_workers
+    assert len((output / "metrics.jsonl").read_text().splitlines()) == 4
+    assert re.search(r"^step 20/20  loss .* pairs/s", log, re.MULTILINE)
     assert not (output / "evaluation.json").exists()
-    again = submit(
-        stack, "ray_jobs.train", "--data", copy, "--eval-data", data_dir / "test.parquet", *flags, "--layers", 9,
-        "--objective", "tempagg:0.03,0.06,0.1", "--log-every", 2, "--checkpoint-every", 3, "--learning-rate", 0.01,
+
+
+def test_a_run_goes_on_under_other_spellings_and_with_another_test(
+    two_workers, stack, data_dir, tmp_path, monkeypatch
+):
+    output, flags, _ = two_workers
+    copy = tmp_path / "copy.parquet"
+    shutil.copy(data_dir / "train.parquet", copy)
+    other = (
+        "--data", copy, "--eval-data", data_dir / "test.parquet", *flags, "--layers", 9, "--objective",
+        "tempagg:0.03,0.06,0.1", "--log-every", 2, "--checkpoint-every", 3, "--learning-rate", 0.01,
     )  # fmt: skip
+    again = submit(stack, "ray_jobs.train", *other)
     assert again.returncode == 0, again.stdout[-6000:]
     assert "going on with" in again.stdout
     assert len((output / "metrics.jsonl").read_text().splitlines()) == 4  # nothing was trained again
@@ -277,6 +288,15 @@ def test_a_run_goes_on_under_other_spellings_and_with_another_test(stack, data_d
     experiment = client.get_experiment_by_name("tempembed").experiment_id
     (run,) = client.search_runs([experiment], "attributes.run_name = 'run'")
     assert run.data.params["log_every"] == "5"
+    measured = (output / "evaluation.json").stat().st_mtime_ns
+    same = submit(stack, "ray_jobs.train", *other)
+    assert same.returncode == 0, same.stdout[-6000:]
+    assert "going on with" in same.stdout
+    assert (output / "evaluation.json").stat().st_mtime_ns == measured
+    assert len((output / "metrics.jsonl").read_text().splitlines()) == 4
+    monkeypatch.setattr(sys, "argv", ["train", *map(str, other), "--seed", "5"])
+    with pytest.raises(UserError, match="seed: 0 there, 5 here"):  # before it looks for its Ray
+        train.main()
 
 
 def test_a_search_that_has_ended_is_given_more_trials(stack, data_dir, tmp_path):
@@ -287,33 +307,29 @@ def test_a_search_that_has_ended_is_given_more_trials(stack, data_dir, tmp_path)
     assert done.returncode == 0, done.stdout[-6000:]
     first = json.loads((output / "trials.json").read_text())
     more = submit(
-        stack, "ray_jobs.tune", "--resume", output, "--num-trials", 3, "--mlflow-uri", stack.mlflow_url
+        stack, "ray_jobs.tune", "--resume", output, "--num-trials", 2, "--mlflow-uri", stack.mlflow_url
     )
     assert more.returncode == 0, more.stdout[-6000:]
-    assert "3 trials on" in more.stdout
+    assert "2 trials on" in more.stdout
     assert "going on after 1 that ended" in more.stdout
     trials = json.loads((output / "trials.json").read_text())
-    assert [each["status"] for each in trials] == ["FINISHED"] * 3
+    assert [each["status"] for each in trials] == ["FINISHED"] * 2
     assert trials[0]["name"] == first[0]["name"]
     assert trials[0]["scores"] == first[0]["scores"]
     client = MlflowClient(stack.mlflow_url)
     experiment = client.get_experiment_by_name("tempembed").experiment_id
     (root,) = client.search_runs([experiment], "attributes.run_name = 'sweep search'")
-    assert root.data.tags["num_trials"] == "3"
+    assert root.data.tags["num_trials"] == "2"
 
 
 def test_a_job_with_a_working_folder_does_not_write_into_rays_copy_of_it(stack, data_dir, tmp_path):
     """As our own example had it; its data and its code come with the folder."""
     shutil.copy(data_dir / "train.parquet", tmp_path / "pairs.parquet")
     root = str(Path(__file__).parents[2])
-    job = (
-        "--working-dir",
-        tmp_path,
-        "--runtime-env-json",
-        json.dumps({"env_vars": {"PYTHONPATH": root}}),
-    )
-    flags = ("--data", "pairs.parquet", *SMALL, "--num-workers", 1)
-    done = submit(stack, "ray_jobs.train", *flags, "--output", "runs/one", job=job)
+    shutil.copy(data_dir / "test.parquet", tmp_path / "test.parquet")
+    job = {"working_dir": str(tmp_path), "env_vars": {"PYTHONPATH": root}}
+    flags = ("--data", "pairs.parquet", "--eval-data", "test.parquet", *SMALL, "--num-workers", 1)
+    done = submit(stack, "ray_jobs.train", *flags, "--output", "runs/one", runtime_env=job)
     assert done.returncode != 0
     assert re.search(
         r"^error: --output \S+/runtime_resources/\S+/runs/one: expected a place that stays, .*; write an absolute path",
@@ -322,9 +338,10 @@ def test_a_job_with_a_working_folder_does_not_write_into_rays_copy_of_it(stack, 
     )
     assert "Traceback" not in done.stdout
     output = tmp_path / "results" / "one"
-    done = submit(stack, "ray_jobs.train", *flags, "--output", output, job=job)
+    done = submit(stack, "ray_jobs.train", *flags, "--output", output, runtime_env=job)
     assert done.returncode == 0, done.stdout[-6000:]
     assert (output / "modules.json").exists()
+    assert json.loads((output / "evaluation.json").read_text())["scores"]
     data = json.loads((output / "settings.json").read_text())["data"]
     assert data.startswith("/")
 

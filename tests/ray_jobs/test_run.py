@@ -1,4 +1,4 @@
-"""What runs share that needs no Ray: which reports are passed on, and work apart."""
+"""What runs share that needs no Ray: which reports are passed on, and work in a subprocess."""
 
 import os
 import signal
@@ -6,8 +6,9 @@ from itertools import pairwise
 
 import pytest
 
-from ray_jobs.run import TELL_SECONDS, Pace, apart, check_capacity
-from ray_jobs.train import RayTrain
+from ray_jobs.capacity import Workers, check_capacity
+from ray_jobs.isolate import in_subprocess
+from ray_jobs.pace import TELL_SECONDS, Pace
 from tempembed.system.errors import InfrastructureError, UserError
 
 
@@ -45,7 +46,7 @@ def _dies():
 
 def test_a_process_that_is_killed_for_its_memory():
     with pytest.raises(InfrastructureError, match="expected its process to end well, it was killed"):
-        apart(_dies)
+        in_subprocess(_dies)
 
 
 @pytest.mark.parametrize(
@@ -53,18 +54,18 @@ def test_a_process_that_is_killed_for_its_memory():
 )
 def test_sizes_that_cannot_be(wrong):
     with pytest.raises(UserError, match=f"--{next(iter(wrong)).replace('_', '-')}: expected >"):
-        RayTrain(output="runs/one", **wrong)
+        Workers(**wrong)
 
 
 def test_capacity_counts_places_on_nodes(monkeypatch):
     """Two nodes of two CPUs hold no worker that wants three."""
     nodes = [{"Alive": True, "Resources": {"CPU": 2.0}}] * 2 + [{"Alive": False, "Resources": {"CPU": 8.0}}]
     monkeypatch.setattr("ray.nodes", lambda: nodes)
-    assert check_capacity(1, 2, use_gpu=False) == 2
-    assert check_capacity(3, 1, use_gpu=False) == 1
+    assert check_capacity(Workers(num_workers=1, cpus_per_worker=2)) == 2
+    assert check_capacity(Workers(num_workers=3)) == 1
     with pytest.raises(
         UserError, match="CPU: 1 workers x 3 = 3 needed, 4 in the cluster, at most 2 on a node"
     ):
-        check_capacity(1, 3, use_gpu=False)
+        check_capacity(Workers(num_workers=1, cpus_per_worker=3))
     with pytest.raises(UserError, match="GPU: 1 workers x 1 = 1 needed, 0 in the cluster"):
-        check_capacity(1, 1, use_gpu=True)
+        check_capacity(Workers(num_workers=1, use_gpu=True))

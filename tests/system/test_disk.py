@@ -1,22 +1,26 @@
 """A full disk that no exception names: half of a pickle, a process that is gone. The room is looked at when a run ends badly."""
 
-import dataclasses
 import errno
 import os
 import pickle
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 
 import pytest
 import ray
 
-import ray_jobs.run
-import ray_jobs.tune
+import ray_jobs.fit
+import ray_jobs.open_sweep
+import ray_jobs.sweep_driver
 from ray_jobs.board import Board
-from ray_jobs.run import PreparedData, fit, fit_here
+from ray_jobs.capacity import Workers
+from ray_jobs.fit import fit, fit_here
+from ray_jobs.prepared import PreparedData
 from ray_jobs.sweep import Sweep
-from ray_jobs.tune import sweep_trials
+from ray_jobs.sweep_driver import sweep_trials
+from ray_jobs.worker import Assignment
 from tempembed.commands.train import Train, train_command
+from tempembed.settings.flat import changed as with_settings
 from tempembed.settings.train import TrainSettings
 from tempembed.stages.identity import Facts
 from tempembed.system.disk import ROOM, DiskFullError, blamed_on_disk, full_disk, has_room
@@ -106,21 +110,26 @@ def test_an_error_that_names_nothing_is_blamed_on_a_full_disk(disk, tmp_path):
 @pytest.fixture
 def no_ray(monkeypatch):
     """A cluster with room, and a trainer that is never asked."""
-    monkeypatch.setattr(ray_jobs.run, "await_room", lambda *size: True)
-    monkeypatch.setattr(ray_jobs.run, "TorchTrainer", lambda *arguments, **more: None)
-    monkeypatch.setattr(ray_jobs.run, "_nodes", lambda: [])
+    monkeypatch.setattr(ray_jobs.fit, "await_room", lambda *size: True)
+    monkeypatch.setattr(ray_jobs.fit, "TorchTrainer", lambda *arguments, **more: None)
+    monkeypatch.setattr(ray_jobs.fit, "has_capacity", lambda workers: False)
+
+
+def assignment(disk, output):
+    return Assignment(
+        settings=TrainSettings.of(batch_size=32), prepared=disk / "p", output=output, spool=disk / "s"
+    )
 
 
 def fitted(disk):
-    output = disk / "sweep" / "trials" / "one"
-    fit(TrainSettings(batch_size=32), prepared=disk / "p", output=output, spool=disk / "s", num_workers=2)
+    fit(assignment(disk, disk / "sweep" / "trials" / "one"), Workers(num_workers=2, max_failures=0))
 
 
 def test_train_that_reads_half_of_its_own_state(disk, no_ray, monkeypatch):
     def meets_it(trainer):
         truncated_pickle(disk)
 
-    monkeypatch.setattr(ray_jobs.run, "_wait_for", meets_it)
+    monkeypatch.setattr(ray_jobs.fit, "_wait_for", meets_it)
     with pytest.raises(DiskFullError, match=full("EOFError: Ran out of input")):
         fitted(disk)
 
@@ -134,7 +143,7 @@ def test_trains_own_errors_on_a_full_disk(disk, no_ray, monkeypatch):
         fill(disk)
         raise failure["is"]
 
-    monkeypatch.setattr(ray_jobs.run, "_wait_for", fails)
+    monkeypatch.setattr(ray_jobs.fit, "_wait_for", fails)
     failure["is"] = ray.exceptions.RayActorError()
     with pytest.raises(DiskFullError, match=r"what ended the run .Ray Train's controller died"):
         fitted(disk)
@@ -145,22 +154,16 @@ def test_trains_own_errors_on_a_full_disk(disk, no_ray, monkeypatch):
     with pytest.raises(UserError, match=r"^worker 1: UserError: step 1: expected a finite loss"):
         fitted(disk)  # names its cause itself
     (disk / "filler").unlink()
-    monkeypatch.setattr(ray_jobs.run, "_wait_for", lambda trainer: (_ for _ in ()).throw(failure["is"]))
+    monkeypatch.setattr(ray_jobs.fit, "_wait_for", lambda trainer: (_ for _ in ()).throw(failure["is"]))
     failure["is"] = WorkerGroupError("failed", {1: EOFError("Ran out of input")})
     with pytest.raises(UserError, match=r"^worker 1: EOFError: Ran out of input$"):
         fitted(disk)
 
 
 def test_a_trial_in_its_own_process(disk, monkeypatch):
-    monkeypatch.setattr(ray_jobs.run, "Work", lambda *arguments: truncated_pickle(disk))
+    monkeypatch.setattr(ray_jobs.fit, "Work", lambda *arguments: truncated_pickle(disk))
     with pytest.raises(DiskFullError, match=full("EOFError: Ran out of input")):
-        fit_here(
-            TrainSettings(),
-            prepared=disk / "p",
-            output=disk / "one",
-            spool=disk / "s",
-            tell=lambda report: None,
-        )
+        fit_here(assignment(disk, disk / "one"), tell=lambda report: None)
 
 
 def test_a_sweep_whose_disk_is_full_when_tune_reads_its_state(disk, monkeypatch, capsys):
@@ -170,16 +173,16 @@ def test_a_sweep_whose_disk_is_full_when_tune_reads_its_state(disk, monkeypatch,
         folder=disk / "p", meta={"num_pairs": 320, "fingerprint": "aa"}, kinds=("retrieval",), width=64, num_steps=20,
         facts=facts, test="tt",
     )  # fmt: skip
-    monkeypatch.setattr(ray_jobs.tune, "connect", lambda: None)
-    monkeypatch.setattr(ray_jobs.tune, "check_server", lambda *arguments: None)
-    monkeypatch.setattr(ray_jobs.tune, "check_capacity", lambda *size: 1)
-    monkeypatch.setattr(ray_jobs.tune, "await_room", lambda *size: True)
-    monkeypatch.setattr(ray_jobs.tune, "prepare_in_subprocess", lambda settings: prepared)
-    monkeypatch.setattr(ray_jobs.tune, "tell_depth", lambda *arguments, **more: None)
-    monkeypatch.setattr(ray_jobs.tune, "start_run", lambda *arguments: type("Root", (), {"run_id": "r"})())
-    monkeypatch.setattr(ray_jobs.tune, "Delivery", lambda *arguments: lambda record: None)
-    monkeypatch.setattr(ray_jobs.tune, "_tune", lambda *arguments: truncated_pickle(disk))
-    sweep = Sweep(objectives=("infonce:0.1",), output=str(disk / "sweep"), batch_size=32, width=64, steps=20)
+    monkeypatch.setattr(ray_jobs.sweep_driver, "connect", lambda: None)
+    monkeypatch.setattr(ray_jobs.open_sweep, "check_capacity", lambda *size: 1)
+    monkeypatch.setattr(ray_jobs.sweep_driver, "await_room", lambda *size: True)
+    monkeypatch.setattr(ray_jobs.open_sweep, "prepare_in_subprocess", lambda settings: prepared)
+    monkeypatch.setattr(ray_jobs.sweep_driver, "export_backlog", lambda *arguments, **more: None)
+    monkeypatch.setattr(ray_jobs.sweep_driver, "delivery", lambda *arguments: nullcontext({}))
+    monkeypatch.setattr(ray_jobs.sweep_driver, "run_trials", lambda *arguments: truncated_pickle(disk))
+    sweep = with_settings(
+        Sweep(), objectives=("infonce:0.1",), output=str(disk / "sweep"), batch_size=32, width=64, steps=20
+    )
     with pytest.raises(DiskFullError, match=full("EOFError: Ran out of input")):
         sweep_trials(sweep)
 
@@ -198,18 +201,18 @@ def test_a_trial_that_could_not_say_that_the_disk_was_full(disk):
 
 
 def test_the_command_looks_at_its_disk_too(disk, data_dir, monkeypatch):
-    import tempembed.run.loop
+    import tempembed.stages.contrastive
 
     def trained(*arguments, **more):
         truncated_pickle(disk)
 
-    monkeypatch.setattr(tempembed.run.loop, "train", trained)
-    settings = Train(data=str(data_dir / "train.parquet"), width=64, vocabulary=400, batch_size=32, output=str(disk / "run"))  # fmt: skip
+    monkeypatch.setattr(tempembed.stages.contrastive, "train_pairs", trained)
+    settings = Train(train=TrainSettings.of(data=str(data_dir / "train.parquet"), width=64, vocabulary=400, batch_size=32), output=str(disk / "run"))  # fmt: skip
     with pytest.raises(DiskFullError, match=full("EOFError: Ran out of input")):
         train_command(settings)
     (disk / "filler").unlink()
     with pytest.raises(DiskFullError, match=r"got 0\.0 MB"):
-        train_command(dataclasses.replace(settings, resume=True))
+        train_command(with_settings(settings, resume=True))
 
 
 def test_places_are_looked_at_in_their_order(disk, tmp_path):

@@ -8,6 +8,7 @@ import subprocess
 import threading
 import time
 from contextlib import contextmanager, suppress
+from functools import partial
 
 import mlflow.exceptions
 import pytest
@@ -16,10 +17,11 @@ from mlflow import MlflowClient
 from ray_jobs.local_stack import free_port
 from tempembed.system.errors import UserError
 from tempembed.tracking.causes import UnansweredError, answered, cause
-from tempembed.tracking.courier import Courier, RefusedError
-from tempembed.tracking.mlflow import Delivery, check_server, start_run
+from tempembed.tracking.courier import Courier
+from tempembed.tracking.mlflow import MlflowTracker, check_server, start_run
 from tempembed.tracking.registry import Registry
-from tempembed.tracking.spool import Spool
+from tempembed.tracking.spool import Spool, replay
+from tempembed.tracking.tracker import RefusedError
 from tempembed.tracking.uri import check_uri
 from tests.conftest import small_disk
 
@@ -237,7 +239,9 @@ def test_a_run_that_is_deleted_meanwhile_is_said_once(copied, tmp_path):
     spool, said = Spool(tmp_path / "mlflow.spool"), []
     for step in range(1, 6):
         spool.log("", {"step": step, "train/loss": 1.0})
-    courier = Courier(spool, Delivery(root, tmp_path), uri, said.append, run_id=root.run_id)
+    courier = Courier(
+        spool, partial(replay, tracker=MlflowTracker(root, tmp_path)), uri, said.append, run_id=root.run_id
+    )
     assert courier.close(20) == 0
     (line,) = said
     assert "its run was deleted there; restore it, or give the same command again, which tells a new run everything" in line  # fmt: skip
@@ -256,7 +260,9 @@ def test_a_file_that_has_no_permission_does_not_hold_up_the_numbers(copied, tmp_
         raise PermissionError(13, "Permission denied", "/srv/mlartifacts")
 
     root._client.log_artifact = no_permission
-    courier = Courier(spool, Delivery(root, tmp_path), uri, said.append, run_id=root.run_id)
+    courier = Courier(
+        spool, partial(replay, tracker=MlflowTracker(root, tmp_path)), uri, said.append, run_id=root.run_id
+    )
     assert courier.close(20) == 0
     assert "refused a record ([Errno 13] Permission denied: '/srv/mlartifacts')" in said[0]
     assert MlflowClient(uri).get_run(root.run_id).data.metrics == {"train/loss": 0.5}

@@ -1,8 +1,9 @@
 import pytest
 
-from tempembed.objectives.objective import Term
+from tempembed.objectives.term import Term
+from tempembed.tracking.jsonl import JsonlTracker
 from tempembed.tracking.points import evaluation_points, temperature_points
-from tempembed.tracking.tracker import JsonlTracker, numbers
+from tempembed.tracking.tracker import numbers
 from tests.rows import report, score_row
 
 
@@ -39,7 +40,7 @@ def test_temperatures_as_numbers():
 
 def test_jsonl_and_numbers(tmp_path):
     tracker = JsonlTracker(tmp_path / "a" / "m.jsonl")
-    tracker.log({"step": 1, "train/loss": 2.0})
-    tracker.log({"step": 2, "train/loss": 1.0})
+    tracker.log("", {"step": 1, "train/loss": 2.0})
+    tracker.log("", {"step": 2, "train/loss": 1.0})
     assert len((tmp_path / "a" / "m.jsonl").read_text().splitlines()) == 2
     assert numbers({"step": 1, "train/loss": 2, "train/name": "x"}) == {"train/loss": 2.0}

@@ -3,10 +3,11 @@
 import pytest
 
 from tempembed.system.errors import UserError
-from tempembed.tracking.courier import Courier, RefusedError
+from tempembed.tracking.courier import Courier
 from tempembed.tracking.mlflow import start_run
 from tempembed.tracking.registry import Registry
 from tempembed.tracking.spool import Spool
+from tempembed.tracking.tracker import RefusedError
 
 
 @pytest.mark.mlflow

@@ -7,10 +7,11 @@ from contextlib import suppress
 import pytest
 from mlflow import MlflowClient
 
-from tempembed.tracking.courier import Courier, RefusedError, UnreachableError
+from tempembed.tracking.courier import Courier
 from tempembed.tracking.lines import Lines
-from tempembed.tracking.mlflow import Delivery, start_run
-from tempembed.tracking.spool import Spool, read_records
+from tempembed.tracking.mlflow import MlflowTracker, start_run
+from tempembed.tracking.spool import Spool, read_records, replay
+from tempembed.tracking.tracker import RefusedError, UnreachableError
 
 
 class Server:
@@ -175,12 +176,12 @@ def test_what_mlflow_cannot_have_is_refused_and_a_file_from_elsewhere_is_not_sen
     (output / "link.txt").symlink_to(tmp_path / "secret.txt")
     uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
     root = start_run(uri, "tests", "root", {}, "id")
-    deliver = Delivery(root, output)
+    tracker = MlflowTracker(root, output)
     for path in (tmp_path / "secret.txt", "../secret.txt", "link.txt", "/dev/zero", "."):
         with pytest.raises(RefusedError):
-            deliver({"run": "", "kind": "file", "time": 1, "path": str(path)})
+            replay({"run": "", "kind": "file", "time": 1, "path": str(path)}, tracker)
     with pytest.raises(RefusedError):
-        deliver({"run": "", "kind": "points", "time": 1, "points": [["a" * 300, 1.0, 1]]})
+        replay({"run": "", "kind": "points", "time": 1, "points": [["a" * 300, 1.0, 1]]}, tracker)
     assert MlflowClient(uri).list_artifacts(root.run_id) == []
 
 
@@ -199,7 +200,7 @@ def test_mlflow_keeps_what_it_is_told_twice_once(spool, tmp_path):
     started = []
     for record, _ in [*read_records(spool.path, 0), *read_records(spool.path, 0)]:
         try:
-            Delivery(root, tmp_path, lambda *pair: started.append(pair))(record)
+            replay(record, MlflowTracker(root, tmp_path, lambda *pair: started.append(pair)))
         except RefusedError as error:
             assert "gone.txt" in str(error)  # noqa: PT017
     client = MlflowClient(uri)
@@ -212,10 +213,10 @@ def test_mlflow_keeps_what_it_is_told_twice_once(spool, tmp_path):
     assert (run.info.status, run.data.params, run.data.tags["t"]) == ("FINISHED", {"a": "1"}, "v")
     assert [f.path for f in client.list_artifacts(run.info.run_id)] == ["file.txt"]
     assert client.get_run(root.run_id).info.status == "KILLED"
-    spool.run().go_on()
+    spool.run().start()
     for record, _ in read_records(spool.path, 0):
         with suppress(RefusedError):
-            Delivery(root, tmp_path)(record)
+            replay(record, MlflowTracker(root, tmp_path))
     assert client.get_run(root.run_id).info.status == "RUNNING"
 
 

@@ -1,0 +1,180 @@
+"""What one process does of a run: train with the others, then, on rank 0, measure."""
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ray.train.torch
+
+from ray_jobs.capacity import Workers
+from ray_jobs.pace import Pace
+from tempembed.codecs.sets import ALIAS_BUDGETS
+from tempembed.settings.flat import changed
+from tempembed.settings.train import TrainSettings
+from tempembed.system.errors import SilentRankError
+
+STOP = "stop"
+"""A file of this name in a run's folder asks its workers to stop at their next report, with a checkpoint."""
+HEARTBEATS = ".ranks"
+"""Folder of the ranks' heartbeats, in a run's folder."""
+NOTES = "notes"
+"""Key in a report: lines of a worker for the person who started the run."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Assignment:
+    """What the processes of a run are asked to do."""
+
+    settings: TrainSettings
+    prepared: Path
+    """Folder of the prepared data."""
+    output: Path
+    """Folder of the run; its last part is the run's name."""
+    spool: Path
+    """File of the records for trackers."""
+    run: str = ""
+    """Name of the run in the spool; empty for the root."""
+    resume: bool = False
+    """Continue from the newest checkpoint in `output`, if there is one."""
+    budgets: tuple[int, ...] = ALIAS_BUDGETS
+    """Bytes per vector whose codecs are measured besides the paper's."""
+    probe_at: tuple[int, ...] = ()
+    """Steps after which the encoder is measured in mid-training."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where a process stands among those that share a run."""
+
+    rank: int = 0
+    world_size: int = 1
+    on_machine: int = 1
+    """Processes of the run on this machine."""
+
+
+class Work:
+    """The part of a run that one process does.
+
+    Rank 0 writes the model and `evaluation.json` into the output, and its reports to metrics.jsonl and the spool.
+    """
+
+    def __init__(self, assignment: Assignment, workers: Workers, place: Place) -> None:
+        from tempembed.stages.prepare import Prepared
+
+        self._assignment, self._workers, self._place = assignment, workers, place
+        self._settings = assignment.settings
+        if place.world_size < workers.num_workers:  # all of the batch on fewer: in parts, so that it fits
+            self._settings = changed(self._settings, gradient_cache=True)
+        self._prepared = Prepared(folder=assignment.prepared)
+        self._test = self._prepared.evaluation() if place.rank == 0 else None
+        self._began, self._last = time.monotonic(), dict[str, Any]()
+        self._is_trained = False
+
+    def train(self, tell: Callable[[dict[str, Any]], None]) -> None:
+        """Train to the end, or until the run is asked to stop; `tell` takes the reports that are due."""
+        from tempembed.evaluation.probe import Probe
+        from tempembed.stages.contrastive import train_pairs
+        from tempembed.tracking.jsonl import METRICS, JsonlTracker
+        from tempembed.tracking.spool import Spool
+        from tempembed.tracking.tracker import Tracker
+
+        assignment, test = self._assignment, self._test
+        output, probe_at = assignment.output, assignment.probe_at
+        notes: list[str] = []
+        pace = Pace(probe_at)
+        trackers: list[Tracker] = []
+        if self._place.rank == 0:
+            trackers = [JsonlTracker(output / METRICS), Spool(assignment.spool)]
+
+        def report(metrics: dict[str, Any]) -> None:
+            self._last.update(metrics)
+            for (
+                tracker
+            ) in trackers:  # on disk before the next checkpoint is: whoever is killed, no step is missing
+                tracker.log(assignment.run, metrics)
+            if pace.is_due(metrics):
+                tell({**metrics, NOTES: list(notes)} if notes else metrics)
+                notes.clear()
+
+        self._is_trained = train_pairs(
+            self._settings, self._prepared, output, report,
+            resume=assignment.resume,
+            probe=Probe(test, list(assignment.budgets)) if test and probe_at else None,
+            probe_at=probe_at,
+            stop=(output / STOP).exists,
+            say=notes.append,
+            device=None if self._workers.use_gpu else "cpu",  # Ray shows a process without a GPU all there are
+        )  # fmt: skip
+
+    def measure(self) -> None:
+        """Measure the model on the test, if it is trained and there is one."""
+        import torch
+
+        from tempembed.evaluation.trained import evaluate_trained
+        from tempembed.system.memory import peak_bytes
+
+        if self._test is None or not self._is_trained:
+            return
+        seconds = self._seconds()
+        cost = {
+            "train_seconds": seconds,
+            "pairs_per_second": self._last.get("train/pairs_per_second", 0.0),
+            "peak_bytes": peak_bytes(),
+        }
+        # the other workers of this machine are done: their cores are free for the measurement
+        torch.set_num_threads(max(torch.get_num_threads(), self._place.on_machine))
+        prefix = "train/temperature/"
+        temperatures = {
+            key.removeprefix(prefix): value for key, value in self._last.items() if key.startswith(prefix)
+        }
+        evaluate_trained(
+            self._assignment.output, self._test,
+            budgets=self._assignment.budgets, cost=cost, temperatures=temperatures,
+        )  # fmt: skip
+
+    def _seconds(self) -> float:
+        """Seconds of the training; of one that an earlier process did, by its last report, which becomes the last of this one."""
+        from tempembed.tracking.jsonl import METRICS, read_jsonl
+
+        if not self._last and (reports := read_jsonl(self._assignment.output / METRICS)):
+            self._last = reports[-1]
+            rate = self._last.get("train/pairs_per_second") or math.inf
+            return self._last["step"] * self._settings.batches.batch_size / rate
+        return time.monotonic() - self._began
+
+
+def worker(config: dict[str, Any]) -> None:
+    """Do the work of one Ray Train worker.
+
+    Args:
+        config: `assignment` and `workers`.
+
+    Raises:
+        SilentRankError: a worker does not answer the others.
+    """
+    import torch
+
+    from tempembed.parallel.heartbeat import Heartbeat, silent_ranks
+
+    assignment, workers = config["assignment"], config["workers"]
+    if torch.cuda.is_available() and workers.use_gpu:
+        torch.cuda.set_device(ray.train.torch.get_device())
+    context = ray.train.get_context()
+    rank, world_size = context.get_world_rank(), context.get_world_size()
+    place = Place(rank=rank, world_size=world_size, on_machine=context.get_local_world_size())
+    work = Work(assignment, workers, place)
+    ranks, timeout = assignment.output / HEARTBEATS, workers.collective_timeout
+    with Heartbeat(ranks, rank):
+        try:
+            work.train(ray.train.report)
+        except RuntimeError as error:
+            if silent := silent_ranks(ranks, world_size, min(10.0, timeout / 2)):
+                raise SilentRankError(
+                    f"expected all {world_size} workers to answer within {timeout} s, got nothing from "
+                    f"{', '.join(silent)}; it was stopped, or its machine or network is gone"
+                ) from error
+            raise
+    work.measure()
