@@ -100,7 +100,9 @@ def fitting_specs(full: int) -> list[Spec]:
 def lab_specs(full: int) -> list[Spec]:
     """The paper's and those of the budgets, full-width numbers, and every way to re-rank full-width bits."""
     specs = paper_specs(full) + budget_specs(full)
-    specs += [Spec(width=full, numbers=name) for name, codec in number_codecs().items() if not codec.takes_argument]
+    specs += [
+        Spec(width=full, numbers=name) for name, codec in number_codecs().items() if not codec.takes_argument
+    ]
     specs += [Spec(width=full, numbers="binary", rerank=how) for how in RERANKS]  # type: ignore[arg-type]
     specs += [Spec(width=full, numbers="binary", rerank="bits", depth=depth) for depth in (10, 30, 300, 1000)]
     return list(dict.fromkeys(specs))

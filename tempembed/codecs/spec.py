@@ -24,7 +24,7 @@ class Spec:
     width: int
     """Coordinates that are kept."""
     seed: int = 0
-    """Of the choice (random)."""
+    """Seed of the random choice of coordinates."""
     numbers: str = "float32"
     """The number codec: a name from NUMBERS."""
     argument: int = 0
@@ -71,7 +71,7 @@ class Spec:
 
     @property
     def without_seed(self) -> "Spec":
-        """What random draws have in common: they are averaged."""
+        """The family of random draws, which are averaged."""
         return replace(self, seed=0)
 
     @property
@@ -96,7 +96,7 @@ class Spec:
 
     @property
     def search_bytes(self) -> int:
-        """Of the code that is searched."""
+        """Bytes of the code that is searched."""
         return self.codec.size(self.width, self.argument)
 
     @property
@@ -108,7 +108,9 @@ class Spec:
 
 def grammar() -> str:
     """How a codec is written."""
-    numbers = "|".join(f"{name}:NUMBER" if codec.takes_argument else name for name, codec in number_codecs().items())
+    numbers = "|".join(
+        f"{name}:NUMBER" if codec.takes_argument else name for name, codec in number_codecs().items()
+    )
     return (
         f"[{'|'.join(METHODS)}:WIDTH][+{numbers}][+rerank:{'|'.join(RERANKS)}[:DEPTH]], for example pca:128+int8 or "
         "binary+rerank:bits:100"

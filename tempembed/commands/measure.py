@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Measure:
-    """What is measured, and where its texts' embeddings are kept."""
+    """Settings of a measurement: the model, the data, and where embeddings are kept."""
 
     model: Annotated[str, tyro.conf.Positional]
     """A sentence-transformers or transformers model: a local folder or a hub name."""
@@ -33,9 +33,9 @@ class Measure:
     task_folder: str | None = None
     """Instead of --data: a folder of local files in mteb's layout, or a folder of such folders."""
     max_queries: int | None = None
-    """Of --data: take a random choice of so many queries (installed-code: 5,000)."""
+    """With --data: a random choice of so many queries (installed-code: 5,000)."""
     pooling: Literal["mean", "cls", "last"] | None = None
-    """Of a plain transformers model, which has none; default mean."""
+    """Pooling of a plain transformers model, which has none; default mean."""
     query_prompt: str | None = None
     """Put before each query; default: the model's own, as encode_query has it."""
     document_prompt: str | None = None
@@ -49,7 +49,7 @@ class Measure:
     skip_bad_rows: bool = False
     """Leave bad rows of --data or --task-folder out and count them, instead of stopping at the first."""
     min_score: float | None = None
-    """Of --data with a column of scores: rows from this score on are pairs."""
+    """With --data that has a column of scores: rows from this score on are pairs."""
     cache: str | None = None
     """Folder for embeddings, so that a text is encoded once per model; default: embeddings/ in tempembed's cache."""
 
@@ -67,7 +67,7 @@ class Measure:
 
     @property
     def limits(self) -> dict[RoleName, int]:
-        """Where texts of a role are cut, if not at the model's own limit."""
+        """Token limits by role, if not the model's own."""
         return asked(self.max_query_tokens or self.max_tokens, self.max_document_tokens or self.max_tokens)
 
 

@@ -25,11 +25,11 @@ class Recommend:
 def recommend_command(command: Recommend) -> None:
     """`tempembed recommend`."""
     from tempembed.tracking.registry import Registry, default_uri
-    from tempembed.tuning.recommend import recommend
+    from tempembed.tuning.recommend import recommend_model
 
     registry = Registry(default_uri(command.mlflow_uri))
     name = registry.name(command.name)
     versions = [version for version in registry.versions(name) if version.aliases]
     holder = next((v.label for v in versions if f"bytes-{command.bytes}" in v.aliases), None)
-    found = recommend({v.label: registry.measured(v) for v in versions}, command.bytes, holder)
+    found = recommend_model({v.label: registry.measured(v) for v in versions}, command.bytes, holder)
     print(f"{name}\n{found.text()}")

@@ -120,11 +120,11 @@ class _Embeddings:
         self._corpora: dict[tuple[int, str | None], Documents] = {}
 
     def queries(self, task: Task) -> Float[Tensor, "Q D"]:
-        """Those of a task; may be none."""
+        """Embeddings of a task's queries; may be none."""
         return self._of(task.queries, "query", task.query_prompt)
 
     def documents(self, task: Task) -> Documents:
-        """Those of a task, with the codecs that were fitted on them so far."""
+        """Embeddings of a task's documents, with the codecs that were fitted on them so far."""
         key = (id(task.documents), task.document_prompt)
         if key not in self._corpora:
             embeddings = self._of(task.documents, "document", task.document_prompt)

@@ -16,7 +16,7 @@ from mteb.abstasks.task_metadata import TaskMetadata
 
 from tempembed.evaluation.clustering import Clustering
 from tempembed.evaluation.corpus import Corpus
-from tempembed.evaluation.folder import FolderTask
+from tempembed.evaluation.folder_task import FolderTask
 from tempembed.evaluation.pairs import STS, PairClassification
 from tempembed.evaluation.reranking import Reranking
 from tempembed.evaluation.retrieval import Retrieval

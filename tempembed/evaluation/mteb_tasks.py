@@ -161,7 +161,7 @@ def _retrieval(task: AbsTaskRetrieval, data: Any, common: dict[str, Any]) -> Tas
 
 
 def _documents(data: Any) -> dict[str, str]:
-    """By id, title and text joined as mteb does."""
+    """Documents by id, title and text joined as mteb joins them."""
     corpus = data["corpus"]
     titles = list(corpus["title"]) if "title" in corpus.column_names else [None] * len(corpus)
     return {
@@ -171,7 +171,7 @@ def _documents(data: Any) -> dict[str, str]:
 
 
 def _asked(data: Any) -> dict[str, str]:
-    """By id, the queries that have judgements."""
+    """Queries that have judgements, by id."""
     texts = zip(data["queries"]["id"], data["queries"]["text"], strict=True)
     return {id_: text for id_, text in texts if data["relevant_docs"].get(id_)}
 
@@ -179,7 +179,7 @@ def _asked(data: Any) -> dict[str, str]:
 def _left_out(
     task: AbsTaskRetrieval, data: Any, asked: Mapping[str, str], texts: Mapping[str, str]
 ) -> dict[str, set[str]]:
-    """Of queries that are documents as well, by id, the documents that are no part of their rankings.
+    """Documents that are no part of a query's ranking, by id, for queries that are documents as well.
 
     In local data they are found by the text, unless they are judged right. Tasks of mteb's own are left as they are, so that
     scores are those of its leaderboard; where such a task says that equal ids are one text (`ignore_identical_ids`), they are
@@ -202,7 +202,7 @@ def _left_out(
 
 
 def all_left_out(tasks: Sequence[AbsTask]) -> dict[tuple[str, str, str], dict[str, set[str]]]:
-    """By task, subset and split: of queries that are documents as well, by id, the documents that their rankings leave out."""
+    """Documents that a query's ranking leaves out (`_left_out`), by task, subset and split, and by the query's id."""
     found = {
         (task.metadata.name, subset, split): _left_out(
             task, data[split], _asked(data[split]), _documents(data[split])

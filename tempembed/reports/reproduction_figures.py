@@ -32,21 +32,21 @@ class Drawing:
     """A figure, not drawn yet."""
 
     name: str
-    """Of its file."""
+    """Name of its file."""
     title: str
     caption: str
     draw: Callable[[Figure], None]
     size: tuple[float, float] = (9.0, 3.8)
 
     def svg(self) -> Markup:
-        """As an SVG element; a line of text where nothing of it was measured."""
+        """An SVG element, or a line of text if nothing of it was measured."""
         try:
             return svg(self.draw, *self.size)
         except NotMeasured as missing:
             return Markup("<p class=note>Not measured: {}.</p>").format(str(missing))
 
     def write(self, folder: Path) -> list[Path]:
-        """As SVG and PNG files; none where nothing of it was measured."""
+        """Write SVG and PNG files; none if nothing of it was measured."""
         figure = Figure(figsize=self.size, layout="constrained")
         try:
             self.draw(figure)

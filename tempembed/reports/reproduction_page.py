@@ -41,7 +41,7 @@ METHOD = (
 
 @dataclass(frozen=True, kw_only=True)
 class Setup:
-    """Where and on what a reproduction ran."""
+    """The hardware, the versions and the data of a reproduction."""
 
     data: Mapping[str, Any]
     """As in a prepared data set's meta: source, num_pairs, fingerprint."""
@@ -129,7 +129,7 @@ def figures_to(folder: Path, results: Results, maps: Maps) -> list[Path]:
 
 
 def _tables(results: Results) -> list[Table]:
-    """Those below the figures: of the first encoder, of the others, and the cost."""
+    """The tables below the figures: the first encoder's, the others', and the cost."""
     first, *others = results.preset.encoders
     main = results.of(first)
     return [

@@ -150,7 +150,7 @@ def objective_table(results: Results) -> Table:
 
 
 def cost_table(results: Results) -> Table:
-    """What a run costs."""
+    """Seconds, throughput and memory of a run."""
 
     def text(value: float | None, form: str, divisor: float = 1.0) -> str:
         return "" if value is None else format(value / divisor, form)

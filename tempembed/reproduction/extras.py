@@ -38,7 +38,7 @@ class Comparison:
 
 
 def comparisons(results: Results) -> list[Comparison]:
-    """Those of the entries that name a baseline, where both were measured."""
+    """Comparisons of the entries that name a baseline, if both were measured."""
     found = []
     for line in results.lines:
         if not line.entry.against:
@@ -104,7 +104,7 @@ class Spread:
 
 
 def spreads(results: Results) -> list[Spread]:
-    """Of each quantity that objectives are compared in; empty with one seed."""
+    """The spread of each quantity that objectives are compared in; empty with one seed."""
     found = []
     for quantity in COMPARED:
         samples = {k: v for k, v in samples_of(quantity, results.lines).items() if len(v.seeds) > 1}
@@ -122,7 +122,7 @@ COSTS = ("train_seconds", "pairs_per_second", "peak_bytes", "evaluation_seconds"
 
 @dataclass(frozen=True, kw_only=True)
 class RunCost:
-    """What a run takes, mean over the seeds; what was not recorded is None."""
+    """The cost of a run, mean over the seeds; None where it was not recorded."""
 
     label: str
     encoder: str

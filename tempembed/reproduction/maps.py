@@ -10,7 +10,7 @@ from tempembed.geometry.tsne import frequent_rows, tsne
 from tempembed.reproduction.results import Line, Results
 
 Maps = Mapping[str, tuple[Float[Tensor, "M 2"], Sequence[str]]]
-"""By label of an entry: documents on a plane, and their labels."""
+"""Documents on a plane and their labels, by label of an entry."""
 
 
 def map_lines(results: Results) -> list[Line]:

@@ -46,7 +46,7 @@ class Quantity:
 
     name: str
     unit: Unit
-    """Of its differences."""
+    """Unit of its differences."""
     of: Callable[[Line], Sample]
 
     def text(self, value: float) -> str:

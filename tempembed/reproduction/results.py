@@ -17,7 +17,7 @@ METRICS = {RETRIEVAL: "nDCG@10", CLUSTERING: "V-measure"}
 
 
 class NotMeasured(Exception):
-    """What a claim or a table needs is not among the results; the text says what."""
+    """A claim or a table needs something that was not measured; the text says what."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -33,12 +33,12 @@ class Run:
 
     @property
     def report(self) -> Report:
-        """What was measured of it."""
+        """The report of the run."""
         return self.evaluation.report
 
     @property
     def cost(self) -> dict[str, float]:
-        """What it took."""
+        """Seconds, bytes and throughput of the run."""
         return {**(self.trial.cost or {}), **(self.report.cost or {})}
 
 
@@ -51,7 +51,7 @@ class Line:
 
     @property
     def seeds(self) -> tuple[int, ...]:
-        """Those that ended well."""
+        """Seeds of the runs that ended well."""
         return tuple(run.seed for run in self.runs)
 
     @property
@@ -61,7 +61,7 @@ class Line:
 
     @property
     def ended_at(self) -> tuple[float, ...]:
-        """What each temperature that is learned ended at, mean over the seeds."""
+        """Final value of each learned temperature, mean over the seeds."""
         reached = [run.report.temperatures or {} for run in self.runs]
         if "learned" not in self.entry.objective:
             return ()
@@ -139,17 +139,17 @@ class Results:
     """The trials that did not end well."""
 
     def of(self, encoder: str) -> "Results":
-        """Those of one encoder."""
+        """The results of one encoder."""
         lines = tuple(line for line in self.lines if line.entry.encoder == encoder)
         return Results(preset=self.preset.of(encoder), lines=lines, failed=self.failed)
 
     def role(self, role: Role) -> list[Line]:
-        """By temperature, where they have one."""
+        """The lines of a role, by temperature if they have one."""
         chosen = [line for line in self.lines if line.entry.role == role]
         return sorted(chosen, key=lambda line: line.tau)
 
     def line(self, label: str) -> Line:
-        """By its label, or the one that BEST_SINGLE or BEST_MRL stands for.
+        """The line with a label, or the one that BEST_SINGLE or BEST_MRL stands for.
 
         Raises:
             NotMeasured: no trial of it ended well.
@@ -162,7 +162,7 @@ class Results:
         return found
 
     def best(self, role: Role, task: str) -> Line:
-        """Of a role, the line with the best full score.
+        """The line of a role with the best full score.
 
         Raises:
             NotMeasured: it has none.

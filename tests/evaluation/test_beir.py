@@ -11,7 +11,8 @@ import pytest
 
 from tempembed.encoders.static import NO_PROMPTS
 from tempembed.evaluation.evaluate import evaluate
-from tempembed.evaluation.folder import FolderTask, read_folder
+from tempembed.evaluation.folder import read_folder
+from tempembed.evaluation.folder_task import FolderTask
 from tempembed.evaluation.mteb_local import folder_task
 from tempembed.evaluation.mteb_results import mteb_scores
 from tempembed.evaluation.mteb_tasks import to_ours

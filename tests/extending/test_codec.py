@@ -173,5 +173,5 @@ def test_a_name_that_is_taken_is_refused():
     class Mine(Ternary):
         name = "int8"
 
-    with pytest.raises(ValueError, match="int8.*expected a new name, Int8 has it"):
+    with pytest.raises(ValueError, match=r"int8.*expected a new name, Int8 has it"):
         register(Mine)

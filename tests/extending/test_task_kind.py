@@ -116,5 +116,5 @@ def test_a_name_that_is_taken_is_refused():
     class Mine(Purity):
         kind = "retrieval"
 
-    with pytest.raises(ValueError, match="retrieval.*expected a new name, Retrieval has it"):
+    with pytest.raises(ValueError, match=r"retrieval.*expected a new name, Retrieval has it"):
         register(Mine)
