@@ -1,9 +1,11 @@
-"""Code from outside the package that registers codecs, task kinds and the like."""
+"""Code from outside the package: things by MODULE:NAME, and modules that register codecs and task kinds."""
 
+import importlib
 import os
+from collections.abc import Mapping
 from functools import cache
-from importlib import import_module
 from importlib.metadata import entry_points
+from typing import Any
 
 from tempembed.system.errors import UserError
 
@@ -11,6 +13,32 @@ GROUP = "tempembed.plugins"
 """Entry points of installed packages: each names a module that registers something when it is imported."""
 VARIABLE = "TEMPEMBED_PLUGINS"
 """Further modules, by their names, with commas between them."""
+
+
+def find(flag: str, name: str, known: Mapping[str, Any]) -> Any:
+    """The object of a name.
+
+    Args:
+        flag: that gave the name, for the error.
+        name: a key of `known`, or MODULE:NAME.
+        known: objects by name; a string among them is the MODULE:NAME that has it, imported only now.
+
+    Raises:
+        UserError: there is none of that name.
+    """
+    found = known.get(name, name)
+    if not isinstance(found, str):
+        return found
+    module, colon, attribute = found.partition(":")
+    why = f"got {name}"
+    if colon:
+        try:
+            return getattr(importlib.import_module(module), attribute)
+        except (ImportError, AttributeError, ValueError) as error:
+            why = f"got {name} ({error})"
+    raise UserError(
+        f"{flag}: expected {', '.join(sorted(known))}, or MODULE:NAME of one that can be imported, {why}; correct it"
+    )
 
 
 @cache
@@ -24,7 +52,7 @@ def load_plugins() -> None:
         point.load()
     for name in filter(None, os.environ.get(VARIABLE, "").split(",")):
         try:
-            import_module(name.strip())
+            importlib.import_module(name.strip())
         except ModuleNotFoundError as error:
             raise UserError(
                 f"${VARIABLE}: expected names of modules, found no {error.name!r}; put its folder on PYTHONPATH"
