@@ -79,7 +79,7 @@ def sweep_folder(tmp_path_factory):
         for seed in TINY.seeds:
             name, run = entry.name(seed), runs[entry.name(seed)]
             record = {
-                "name": name, "objective": run.objective_name, "seed": seed, "beta": run.beta,
+                "name": name, "objective": run.loss.objective_name, "seed": seed, "beta": run.loss.beta,
                 "terms": [dataclasses.asdict(TrialTerm.of(term)) for term in run.loss.resolved_terms(WIDTH)],
             }  # fmt: skip
             if name == "infonce-learned-tau-seed1":
