@@ -146,11 +146,11 @@ def subject(command: Measure) -> Subject:
     return Subject(tasks, labels, store, full_precision)
 
 
-Found = tuple["list[Task]", Sequence[str | None], "tuple[Sequence[Any], Prompts]"]
+Chosen = tuple["list[Task]", Sequence[str | None], "tuple[Sequence[Any], Prompts]"]
 """Tasks, labels of the first one's documents, and the same as mteb's tasks with the prompts that mteb takes."""
 
 
-def _of_data(command: Measure, prompts: Prompts) -> Found:
+def _of_data(command: Measure, prompts: Prompts) -> Chosen:
     """The tasks on the test pairs of --data."""
     from tempembed.evaluation.mteb_local import corpus_tasks
     from tempembed.stages.prepare import evaluation_task
@@ -169,7 +169,7 @@ def _of_data(command: Measure, prompts: Prompts) -> Found:
     return corpus.tasks(), corpus.labels, (theirs, by_role)
 
 
-def _mtebs(command: Measure, prompts: Prompts) -> Found:
+def _mtebs(command: Measure, prompts: Prompts) -> Chosen:
     """The tasks of --tasks or --task-folder."""
     from tempembed.evaluation.folder import read_folder
     from tempembed.evaluation.mteb_local import folder_task

@@ -7,7 +7,7 @@ from tempembed.data.bad_rows import Faults
 from tempembed.data.records import SUFFIXES
 from tempembed.evaluation.cells import binary, label, list_of, number, text
 from tempembed.evaluation.folder_retrieval import read_retrieval
-from tempembed.evaluation.folder_task import FolderTask, Reading, find_file
+from tempembed.evaluation.folder_task import FolderTask, ReadOptions, find_file
 from tempembed.evaluation.task_file import Column, column_names, read_task_file
 from tempembed.system.errors import UserError
 from tempembed.system.untrusted import is_folder, require_file
@@ -55,23 +55,23 @@ def read_folder(
         raise UserError(
             f"--task-folder {folder}: expected a folder with {LAYOUT}; there is none of that name"
         )
-    reading = Reading(Faults(skip=skip_bad_rows), say)
-    found = [task] if (task := _read_one(folder, reading)) else [
-        task for sub in sorted(folder.iterdir()) if sub.is_dir() and (task := _read_one(sub, reading))
+    options = ReadOptions(Faults(skip=skip_bad_rows), say)
+    found = [task] if (task := _read_one(folder, options)) else [
+        task for sub in sorted(folder.iterdir()) if sub.is_dir() and (task := _read_one(sub, options))
     ]  # fmt: skip
     if not found:
         names = sorted(entry.name for entry in folder.iterdir())[:8]
         raise UserError(f"--task-folder {folder}: expected {LAYOUT}; got {names}")
-    if reasons := reading.faults.reasons:
+    if reasons := options.faults.reasons:
         say(
-            f"{folder}: left out {reasons.total()} bad rows: {counts(reasons)}; the first: {reading.faults.first}"
+            f"{folder}: left out {reasons.total()} bad rows: {counts(reasons)}; the first: {options.faults.first}"
         )
     return found
 
 
-def _read_one(folder: Path, reading: Reading) -> FolderTask | None:
+def _read_one(folder: Path, options: ReadOptions) -> FolderTask | None:
     if find_file(folder, "corpus"):
-        return read_retrieval(folder, reading)
+        return read_retrieval(folder, options)
     if not (path := find_file(folder, "test")):
         return None
     names = column_names(require_file(path))
@@ -81,7 +81,7 @@ def _read_one(folder: Path, reading: Reading) -> FolderTask | None:
     if kind is None:
         raise UserError(f"{path}: expected the columns of {LAYOUT}; got {quoted(names)}")
     if kind == "clustering" and _holds_lists(path, "sentences"):
-        return _sets(folder, path, reading)
+        return _sets(folder, path, options)
     paths = {"test": path}
     if kind == "classification":
         train = find_file(folder, "train")
@@ -89,7 +89,7 @@ def _read_one(folder: Path, reading: Reading) -> FolderTask | None:
             raise UserError(f"{folder}: expected a file train beside {path.name} to learn the labels from")
         paths["train"] = train
     read = {
-        name: read_task_file(where, _SHAPES[kind], reading.faults).columns for name, where in paths.items()
+        name: read_task_file(where, _SHAPES[kind], options.faults).columns for name, where in paths.items()
     }
     if kind == "classification" and len(set(read["train"]["label"])) < 2:
         raise UserError(
@@ -109,13 +109,13 @@ def _holds_lists(path: Path, column: str) -> bool:
     return any(found.columns[column])
 
 
-def _sets(folder: Path, path: Path, reading: Reading) -> FolderTask:
+def _sets(folder: Path, path: Path, options: ReadOptions) -> FolderTask:
     """Each row a set of sentences with their labels, mteb's older layout."""
-    table = read_task_file(path, _SETS, reading.faults)
+    table = read_task_file(path, _SETS, options.faults)
     sentences, labels = table.columns.values()
     good = [row for row in range(len(labels)) if len(sentences[row]) == len(labels[row]) >= 2]
     for row in sorted(set(range(len(labels))) - set(good)):
-        reading.faults.report(
+        options.faults.report(
             f"{table.where(row, 'labels')}: expected as many labels as sentences, at least 2, got {str(labels[row])[:60]}",
             "other number of labels than of sentences",
         )

@@ -6,7 +6,7 @@ from typing import Any
 
 from tempembed.evaluation import qrels
 from tempembed.evaluation.cells import identity, list_of, text_or_nothing, title
-from tempembed.evaluation.folder_task import FolderTask, Reading, find_file
+from tempembed.evaluation.folder_task import FolderTask, ReadOptions, find_file
 from tempembed.evaluation.task_file import Column, TaskFile, check_names, column_names, read_task_file
 from tempembed.system.errors import UserError
 from tempembed.system.wording import quoted, shown
@@ -28,7 +28,7 @@ _RANKED = {
 }
 
 
-def read_retrieval(folder: Path, reading: Reading) -> FolderTask:
+def read_retrieval(folder: Path, options: ReadOptions) -> FolderTask:
     """The task of a folder with a corpus.
 
     Raises:
@@ -40,54 +40,58 @@ def read_retrieval(folder: Path, reading: Reading) -> FolderTask:
         paths = {"corpus": corpus_path, "queries": queries_path, "qrels": qrels_path}
         missing = [stem for stem, path in paths.items() if path is None]
         raise UserError(f"{folder}: expected files corpus, queries and qrels, {missing} are missing")
-    corpus = _unique(read_task_file(corpus_path, _CORPUS, reading.faults), reading)
+    corpus = _unique(read_task_file(corpus_path, _CORPUS, options.faults), options)
     if len(corpus) == 1:
         check_names(column_names(corpus_path), corpus_path)
         raise UserError(f"{corpus_path}: expected the columns ['_id', 'text'], ['text'] are missing")
     corpus.setdefault("text", [""] * len(corpus["id"]))
     queries = _with_text(
-        _unique(read_task_file(queries_path, _QUERIES, reading.faults), reading), queries_path, reading
+        _unique(read_task_file(queries_path, _QUERIES, options.faults), options), queries_path, options
     )
-    relevant = qrels.read_qrels(qrels_path, reading.faults, reading.say)
-    relevant = _known(relevant, queries["id"], corpus["id"], qrels_path, reading)
+    relevant = qrels.read_qrels(qrels_path, options.faults, options.say)
+    relevant = _known(relevant, queries["id"], corpus["id"], qrels_path, options)
     answered = {q: docs for q, docs in relevant.items() if any(gain > 0 for gain in docs.values())}
     if not answered:
         raise UserError(f"{qrels_path}: expected at least one score above 0, got none")
     if unanswered := len(relevant) - len(answered):
-        reading.say(f"{qrels_path}: left out {unanswered} queries that have no right answer")
-    candidates = _candidates(folder, corpus["id"], answered, reading)
+        options.say(f"{qrels_path}: left out {unanswered} queries that have no right answer")
+    candidates = _candidates(folder, corpus["id"], answered, options)
     kind = "reranking" if candidates else "retrieval"
     return FolderTask(folder.name, kind, {"corpus": corpus, "queries": queries}, answered, candidates)
 
 
-def _unique(table: TaskFile, reading: Reading) -> dict[str, list[Any]]:
+def _unique(table: TaskFile, options: ReadOptions) -> dict[str, list[Any]]:
     """The columns, each id once; a row that is there again in whole counts once."""
     rows = list(zip(*table.columns.values(), strict=True))
     first: dict[str, int] = {}
     for place, row in enumerate(rows):
         earlier = first.setdefault(row[0], place)
         if earlier != place and rows[earlier] != row:
-            reading.faults.report(
+            options.faults.report(
                 f"{table.where(place, 'id')}: expected unique ids, got {shown(row[0])} here and with another text in "
                 f"row {table.places[earlier][0]}: rename one",
                 "id of another row",
             )
     if again := len(rows) - len(first):
-        reading.say(f"{table.path}: {again} rows have the id of an earlier one: left out")
+        options.say(f"{table.path}: {again} rows have the id of an earlier one: left out")
     return {name: [values[i] for i in first.values()] for name, values in table.columns.items()}
 
 
-def _with_text(queries: dict[str, list[Any]], path: Path, reading: Reading) -> dict[str, list[Any]]:
+def _with_text(queries: dict[str, list[Any]], path: Path, options: ReadOptions) -> dict[str, list[Any]]:
     having = [i for i, query in enumerate(queries["text"]) if query.strip()]
     if empty := len(queries["text"]) - len(having):
-        reading.say(f"{path}: left out {empty} queries without text")
+        options.say(f"{path}: left out {empty} queries without text")
     if not having:
         raise UserError(f"{path}: expected queries with text, got none")
     return {name: [values[i] for i in having] for name, values in queries.items()}
 
 
 def _known(
-    relevant: dict[str, dict[str, int]], queries: list[str], corpus: list[str], path: Path, reading: Reading
+    relevant: dict[str, dict[str, int]],
+    queries: list[str],
+    corpus: list[str],
+    path: Path,
+    options: ReadOptions,
 ) -> dict[str, dict[str, int]]:
     """The judgments of queries and documents that are there."""
     known_queries, known_documents = set(queries), set(corpus)
@@ -106,19 +110,19 @@ def _known(
                 f"not: drop these rows or add them to {table}"
             )
         if missing:
-            reading.say(
+            options.say(
                 f"{path}: left out the judgments of {len(missing)} ids that are not in {table}: {quoted(missing[:3])}"
             )
     return found
 
 
 def _candidates(
-    folder: Path, corpus: list[str], relevant: dict[str, dict[str, int]], reading: Reading
+    folder: Path, corpus: list[str], relevant: dict[str, dict[str, int]], options: ReadOptions
 ) -> dict[str, list[str]] | None:
     path = find_file(folder, "top_ranked")
     if path is None:
         return None
-    table = read_task_file(path, _RANKED, reading.faults)
+    table = read_task_file(path, _RANKED, options.faults)
     candidates = dict(zip(table.columns["query"], table.columns["documents"], strict=True))
     _require_known(path, (d for ids in candidates.values() for d in ids), set(corpus))
     if lacking := [query for query in relevant if query not in candidates]:

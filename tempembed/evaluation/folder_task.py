@@ -29,7 +29,7 @@ class FolderTask:
 
 
 @dataclass(frozen=True)
-class Reading:
+class ReadOptions:
     """How a folder is read."""
 
     faults: Faults
