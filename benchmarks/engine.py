@@ -111,7 +111,7 @@ def _bare(queries: torch.Tensor, documents: torch.Tensor) -> float:
 
 
 def _terms(num: int) -> tuple:
-    from tempembed.objectives.objective import Term
+    from tempembed.objectives.term import Term
 
     dims, taus = (DIMS, TAUS) if num == 9 else ((WIDTH,), (0.06,))
     return tuple(Term(dim=dim, temperature=tau) for dim in dims for tau in taus)

@@ -55,8 +55,9 @@ def dimension() -> dict[str, float]:
 def streaming() -> dict[str, float]:
     """Seconds inside the curve's code, of those of a training run of the static encoder at batch 1024."""
     from tempembed.geometry.streaming import SpectrumWatch
-    from tempembed.run import loop as training
+    from tempembed.run import watches
     from tempembed.settings.train import TrainSettings
+    from tempembed.stages.contrastive import train_pairs
     from tempembed.stages.prepare import prepare
 
     spent, began, reports = 0.0, 0.0, []
@@ -70,10 +71,10 @@ def streaming() -> dict[str, float]:
             super().observe(step, documents_BD)
             spent += time.perf_counter() - entered
 
-    training.SpectrumWatch = Timed
-    settings = TrainSettings(data="installed-code", objective="tempaggmrl", batch_size=1024, steps=STEPS)
+    watches.SpectrumWatch = Timed
+    settings = TrainSettings.of(data="installed-code", objective="tempaggmrl", batch_size=1024, steps=STEPS)
     with tempfile.TemporaryDirectory() as folder:
-        training.train(settings, prepare(settings), Path(folder), reports.append)
+        train_pairs(settings, prepare(settings), Path(folder), reports.append)
         total = time.perf_counter() - began
     points = [r["train/intrinsic_dimension"] for r in reports if "train/intrinsic_dimension" in r]
     return {"spent": spent, "total": total, "points": len(points), "last": points[-1]}

@@ -53,12 +53,12 @@ def measure(name: str) -> dict[str, float]:
         documents=documents,
         relevant=[{d: 1.0} for _, d in pairs],
     )
-    settings = TrainSettings(data="", encoder=name, width=1024 if name == "static" else 384, layers=4)
-    tokenizer = train_tokenizer(documents[:2000], settings.vocabulary)
+    settings = TrainSettings.of(data="", encoder=name, width=1024 if name == "static" else 384, layers=4)
+    tokenizer = train_tokenizer(documents[:2000], settings.model.vocabulary)
     folder = tempfile.mkdtemp()
     build_encoder(settings, tokenizer).save(folder)
     encoder = load_encoder(folder)
-    encoder.embed(encoder.tokenize(documents[:64], encoder.role("document")))
+    encoder.embed(encoder.prepare(documents[:64], encoder.role("document")))
     specs = random.Random(0).sample(lab_specs(encoder.width), NUM_CODECS)
     from tempembed.index.hamming import hamming_top_k  # compiled once for a machine, not once for a run
 
@@ -66,7 +66,7 @@ def measure(name: str) -> dict[str, float]:
     # encoded once, for both: the noise of the encoding is not the codecs'
     began = time.perf_counter()
     embeddings = {
-        id(texts): encoder.embed(encoder.tokenize(texts, encoder.role(role)))
+        id(texts): encoder.embed(encoder.prepare(texts, encoder.role(role)))
         for role, texts in (("query", task.queries), ("document", task.documents))
     }
     encoding = time.perf_counter() - began

@@ -1,7 +1,6 @@
 """A training step against sentence-transformers' own trainer: same pairs, tokenizer, weights, loss and optimiser."""
 
 import argparse
-import dataclasses
 import json
 import os
 import subprocess
@@ -14,19 +13,20 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import numpy as np
 
+from tempembed.settings.flat import changed
 from tempembed.settings.train import TrainSettings
 
 SKIP = 3  # first readings: allocations, thread pools
 STEPS = {"cpu": 1, "cuda": 10}
 """From one reading of the clock, and one report of the metrics, to the next."""
 CASES = {
-    "static": (TrainSettings(encoder="static", batch_size=512, objective="infonce:0.05"), 40, 10),
-    "static_mrl": (TrainSettings(encoder="static", batch_size=512, objective="mrl:0.05"), 40, 10),
+    "static": (TrainSettings.of(encoder="static", batch_size=512, objective="infonce:0.05"), 40, 10),
+    "static_mrl": (TrainSettings.of(encoder="static", batch_size=512, objective="mrl:0.05"), 40, 10),
     "transformer": (
-        TrainSettings(encoder="transformer", layers=6, width=384, batch_size=64, objective="infonce:0.05"), 9, 6,
+        TrainSettings.of(encoder="transformer", layers=6, width=384, batch_size=64, objective="infonce:0.05"), 9, 6,
     ),
     "transformer_512": (
-        TrainSettings(encoder="transformer", layers=6, width=384, batch_size=512, objective="infonce:0.05"), 9, 4,
+        TrainSettings.of(encoder="transformer", layers=6, width=384, batch_size=512, objective="infonce:0.05"), 9, 4,
     ),
 }  # fmt: skip
 """Settings, and how many readings count, on a CPU and on a GPU."""
@@ -57,14 +57,14 @@ def measure(case: str, variant: str, device: str) -> dict[str, float]:
     """Pairs/s and losses of one variant."""
     settings, *readings = CASES[case]
     every = STEPS[device]
-    settings = dataclasses.replace(
+    settings = changed(
         settings, data=str(pairs_file()), warmup=0.0, checkpoint_every=10**9,
         steps=(readings[device == "cuda"] + SKIP) * every, log_every=every,
     )  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
         if variant.startswith("peer"):
             return peer(settings, Path(folder), device, tuned=variant == "peer_tuned")
-        return ours(dataclasses.replace(settings, gradient_cache=variant == "ours_cached"), Path(folder))
+        return ours(changed(settings, gradient_cache=variant == "ours_cached"), Path(folder))
 
 
 def pairs_file() -> Path:
@@ -72,7 +72,7 @@ def pairs_file() -> Path:
     import pyarrow.parquet as pq
 
     from tempembed.data.installed_code import installed_code
-    from tempembed.stages.prepare import cache_dir
+    from tempembed.system.cache import cache_dir
 
     path = cache_dir() / "benchmarks" / f"pairs_{NUM_PAIRS}.parquet"
     if not path.exists():
@@ -85,7 +85,7 @@ def pairs_file() -> Path:
 
 def ours(settings: TrainSettings, folder: Path) -> dict[str, float]:
     """`tempembed.run.loop.train`; tokens are made before, once for all runs and epochs. A report waits for the device."""
-    from tempembed.run.loop import train
+    from tempembed.stages.contrastive import train_pairs as train
     from tempembed.stages.prepare import prepare
 
     prepared = prepare(settings)
@@ -116,27 +116,27 @@ def peer(settings: TrainSettings, folder: Path, device: str, tuned: bool) -> dic
 
     initial_encoder(settings, prepare(settings)).save(folder / "model")
     model = SentenceTransformer(str(folder / "model"), device=device)
-    term = settings.resolved_terms(model.get_embedding_dimension())[0]
+    term = settings.loss.resolved_terms(model.get_embedding_dimension())[0]
     loss = losses.MultipleNegativesRankingLoss(model, scale=1 / term.temperature)
-    if settings.objective.startswith("mrl"):
-        dims = [term.dim for term in settings.resolved_terms(model.get_embedding_dimension())]
+    if settings.loss.objective.startswith("mrl"):
+        dims = [term.dim for term in settings.loss.resolved_terms(model.get_embedding_dimension())]
         loss = losses.MatryoshkaLoss(model, loss, dims)
     times = []
 
     class Clock(TrainerCallback):
         def on_step_end(self, _arguments: object, state: TrainerState, *_: object, **__: object) -> None:
-            if state.global_step % settings.log_every == 0:
+            if state.global_step % settings.loop.log_every == 0:
                 if device == "cuda":
                     torch.cuda.synchronize()
                 times.append(time.perf_counter())
 
-    table = pq.read_table(settings.data)
+    table = pq.read_table(settings.data.data)
     arguments = SentenceTransformerTrainingArguments(
-        output_dir=str(folder), per_device_train_batch_size=settings.batch_size, max_steps=settings.steps,
-        learning_rate=settings.peak_learning_rate(is_table=settings.encoder == "static"), optim="adamw_torch_fused", report_to="none",
+        output_dir=str(folder), per_device_train_batch_size=settings.batches.batch_size, max_steps=settings.loop.steps,
+        learning_rate=settings.peak_learning_rate(is_table=settings.model.encoder == "static"), optim="adamw_torch_fused", report_to="none",
         use_cpu=device == "cpu", bf16=device == "cuda", save_strategy="no",
         dataloader_num_workers=NUM_WORKERS if tuned else 0,
-        logging_strategy="steps", logging_steps=settings.log_every, disable_tqdm=True, seed=0,
+        logging_strategy="steps", logging_steps=settings.loop.log_every, disable_tqdm=True, seed=0,
     )  # fmt: skip
     trainer = SentenceTransformerTrainer(
         model=model, args=arguments, loss=loss, callbacks=[Clock()],
@@ -152,7 +152,7 @@ def peer(settings: TrainSettings, folder: Path, device: str, tuned: bool) -> dic
 def _result(settings: TrainSettings, times: list[float], losses: list[float]) -> dict[str, float]:
     seconds = np.diff(times)[SKIP - 1 :]
     return {
-        "pairs_per_second": settings.batch_size * settings.log_every / float(np.mean(seconds)),
+        "pairs_per_second": settings.batches.batch_size * settings.loop.log_every / float(np.mean(seconds)),
         "first_loss": losses[0],
         "last_loss": losses[-1],
     }

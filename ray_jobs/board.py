@@ -14,7 +14,7 @@ from ray_jobs.queue import is_unfinished
 from ray_jobs.trial import ERROR, LOST
 from ray_jobs.worker import NOTES, STOP
 from tempembed.evaluation.trained import REPORT
-from tempembed.objectives.objective import parse_objective, parse_terms
+from tempembed.objectives.parse import parse_objective, parse_terms
 from tempembed.settings.train import TrainSettings
 from tempembed.system.console import progress_line
 from tempembed.system.disk import full_disk
@@ -67,9 +67,9 @@ class Board(tune.Callback):
         run = self._parent.child(
             name,
             settings.to_dict(),
-            {"tempembed.trial": name, "tempembed.objective": settings.objective_name},
+            {"tempembed.trial": name, "tempembed.objective": settings.loss.objective_name},
         )
-        run.points(temperature_points(settings.resolved_terms(self._width)))
+        run.points(temperature_points(settings.loss.resolved_terms(self._width)))
         self._open[name], self._steps[name] = run, 0
         if self.is_leaving:
             self._ask_to_stop(name)
@@ -222,20 +222,20 @@ def results(ledger: Ledger, width: int) -> list[dict[str, Any]]:
         path = ledger.trial_folder(record["name"]) / REPORT
         report = json.loads(path.read_text()) if record["status"] == "FINISHED" else {}
         terms = (
-            parse_terms(settings.terms, width)
-            if settings.terms
-            else parse_objective(settings.objective, width)
+            parse_terms(settings.loss.terms, width)
+            if settings.loss.terms
+            else parse_objective(settings.loss.objective, width)
         )
         found.append(
             {
-                "objective": settings.objective_name,
+                "objective": settings.loss.objective_name,
                 "terms": [
                     {"dim": t.dim, "temperature": t.temperature, "weight": t.weight, "course": t.course and str(t.course)}
                     for t in terms
                 ],
-                "seed": settings.seed,
-                "beta": settings.beta,
-                "encoder": settings.encoder,
+                "seed": settings.loop.seed,
+                "beta": settings.loss.beta,
+                "encoder": settings.model.encoder,
                 **report,
                 **record,
             }

@@ -69,9 +69,9 @@ def check_cpus(cpus_per_worker: float) -> None:
 
 def check_batch(settings: TrainSettings, num_workers: int) -> None:
     """Raise UserError unless the global batch divides over the workers; called before anything starts."""
-    if num_workers < 1 or settings.batch_size % num_workers:
+    if num_workers < 1 or settings.batches.batch_size % num_workers:
         raise UserError(
-            f"--batch-size {settings.batch_size}: expected a multiple of --num-workers {num_workers} (at least 1), "
+            f"--batch-size {settings.batches.batch_size}: expected a multiple of --num-workers {num_workers} (at least 1), "
             "so that each worker takes the same number of rows"
         )
 

@@ -24,7 +24,7 @@ from ray_jobs.connect import check_jobs_server
 from ray_jobs.local_stack import environment, start, stop
 from tempembed.run.folder import hold
 from tempembed.settings.places import INPUTS, located, output_place
-from tempembed.settings.train import INSTALLED_CODE
+from tempembed.system.cache import INSTALLED_CODE
 from tempembed.system.console import run, say
 from tempembed.system.errors import UserError
 from tempembed.system.redact import redact, redact_flag

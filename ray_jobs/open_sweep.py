@@ -81,7 +81,7 @@ def open_sweep(
     goals = _measurable(sweep, prepared)
     sweep_specs(prepared.width, sweep.budgets)  # a budget that no codec meets: now
     for each in listed.values():
-        each.resolved_terms(prepared.width)
+        each.loss.resolved_terms(prepared.width)
     sweep.rung_steps(prepared.num_steps)  # too few steps: now
     identity = there["id"] if there else uuid4().hex
     explicit = {name: each.to_dict() for name, each in listed.items()} if is_listed else {}
@@ -97,7 +97,7 @@ def open_sweep(
     if not listed:
         study = Study(
             ledger.folder / "study.db", num_goals=len(goals), families=sweep.families, width=prepared.width,
-            sampler=sweep.search, seed=sweep.seed,  # type: ignore[arg-type]
+            sampler=sweep.search, seed=sweep.base.loop.seed,  # type: ignore[arg-type]
         )  # fmt: skip
     return OpenSweep(
         sweep=sweep, ledger=ledger, prepared=prepared, id=identity, goals=goals, listed=listed, study=study,

@@ -12,9 +12,11 @@ from ray_jobs.isolate import in_subprocess
 from ray_jobs.reproduction_report import write_report
 from ray_jobs.sweep import Sweep
 from tempembed.reproduction.presets import PRESETS, settings
+from tempembed.settings.flat import changed
 from tempembed.settings.places import output_place, with_places
-from tempembed.settings.train import INSTALLED_CODE
+from tempembed.system.cache import INSTALLED_CODE
 from tempembed.system.console import run
+from tempembed.tracking.settings import TrackingSettings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,14 +53,20 @@ def main() -> None:
     """Entry point. What drives is imported here, because each subprocess of a driver imports this file again."""
     from ray_jobs.sweep_driver import sweep_trials
 
-    command = with_places(tyro.cli(Reproduce, prog="python -m ray_jobs.reproduce", description=__doc__))
+    config = (tyro.conf.OmitArgPrefixes,)
+    command = with_places(
+        tyro.cli(Reproduce, prog="python -m ray_jobs.reproduce", description=__doc__, config=config)
+    )
     preset, output = PRESETS[command.preset]().of(*command.encoders), output_place("--output", command.output)
     folders, prepared = [], []
     for encoder, overrides in preset.encoders.items():
         sweep = Sweep(
-            **overrides, encoder=encoder, data=command.data, eval_data=command.eval_data, hold_out=command.hold_out,
+            base=changed(
+                Sweep().base, **overrides, encoder=encoder, data=command.data, eval_data=command.eval_data,
+                hold_out=command.hold_out,
+            ),
             output=str(output / encoder), num_workers=command.num_workers, use_gpu=command.use_gpu,
-            mlflow_uri=command.mlflow_uri, fresh=command.fresh, goals=("retrieval",),
+            tracking=TrackingSettings(mlflow_uri=command.mlflow_uri), fresh=command.fresh, goals=("retrieval",),
             register=False,  # the budgets' codecs are none of the paper's, and its models no candidates
         )  # fmt: skip
         print(f"{preset.name}, {encoder}", flush=True)

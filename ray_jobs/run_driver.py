@@ -14,8 +14,9 @@ from ray_jobs.worker import STOP, Assignment
 from tempembed.evaluation.trained import REPORT
 from tempembed.reports.table import score_table
 from tempembed.run.folder import SPOOL, RunFolder
+from tempembed.run.identity import differences
 from tempembed.settings.train import TrainSettings
-from tempembed.stages.identity import Facts, differences, restored_settings, run_identity, settings_identity
+from tempembed.stages.identity import Facts, restored_settings, run_identity, settings_identity
 from tempembed.system.console import first_signal
 from tempembed.system.errors import UserError
 from tempembed.tracking.delivery import delivery
@@ -48,8 +49,8 @@ def differences_to(
         return differences(settings_identity(stored), settings_identity(settings))
 
     def identity(settings: TrainSettings, facts: Facts) -> dict[str, Any]:
-        only_worker_knows = use_gpu and settings.precision == "auto"
-        bfloat16 = None if only_worker_knows else settings.precision == "bfloat16"
+        only_worker_knows = use_gpu and settings.model.precision == "auto"
+        bfloat16 = None if only_worker_knows else settings.model.precision == "bfloat16"
         return run_identity(settings, facts, bfloat16=bfloat16)
 
     before = identity(stored, prepared.facts.restored(there, stored))

@@ -1,24 +1,20 @@
 """A sweep: which trials it has, how they are measured, and what makes it the same sweep as one that is there."""
 
-import dataclasses
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from ray_jobs.capacity import check_cpus, check_least
 from ray_jobs.prepared import PreparedData
 from tempembed.codecs.spec import ALIAS_BUDGETS
+from tempembed.run.identity import differences
+from tempembed.settings.flat import changed, flat, restored
+from tempembed.settings.loss import LossSettings
 from tempembed.settings.train import TrainSettings
-from tempembed.stages.identity import (
-    Facts,
-    differences,
-    restored_settings,
-    run_identity,
-    settings_identity,
-)
+from tempembed.stages.identity import Facts, restored_settings, run_identity, settings_identity
 from tempembed.system.errors import UserError
 from tempembed.tracking.settings import TrackingSettings
 from tempembed.tuning.goals import budget_of, check_goals
@@ -34,13 +30,10 @@ PLACES = ("output", "resume", "fresh", "trackers", "mlflow_uri", "max_failures")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sweep(TrackingSettings, TrainSettings):
+class Sweep:
     """Train and measure a list of objectives, or search over objectives, on the same data in the same order."""
 
-    hold_out: float = 0.1
-    """Without --eval-data: share of --data that is kept from training as the test; shares no text with the rest."""
-    batch_size: int = 1024
-    """Global batch: pairs per step over all workers. Every other document in it is a negative."""
+    base: TrainSettings = field(default_factory=lambda: TrainSettings.of(hold_out=0.1, batch_size=1024))
     search: Literal["grid", "tpe", "nsga2"] = "grid"
     """grid: --objectives x --seeds. tpe (multi-objective TPE) and nsga2 choose --num-trials objectives by what the earlier
     ones gave."""
@@ -81,10 +74,9 @@ class Sweep(TrackingSettings, TrainSettings):
     """One GPU for each worker."""
     max_failures: int = 2
     """How often a trial whose processes died is taken up again, from its newest checkpoint, when the others are done."""
+    tracking: TrackingSettings = field(default_factory=TrackingSettings)
 
     def __post_init__(self) -> None:
-        TrackingSettings.__post_init__(self)
-        TrainSettings.__post_init__(self)
         check_cpus(self.cpus_per_worker)
         check_goals(self.goals)
         check_families(self.families)
@@ -96,13 +88,6 @@ class Sweep(TrackingSettings, TrainSettings):
     def num_processes(self) -> int:
         """That train a trial."""
         return max(1, self.num_workers)
-
-    @property
-    def base(self) -> TrainSettings:
-        """What all trials share."""
-        return TrainSettings(
-            **{field.name: getattr(self, field.name) for field in dataclasses.fields(TrainSettings)}
-        )
 
     @property
     def budgets(self) -> list[int]:
@@ -119,7 +104,7 @@ class Sweep(TrackingSettings, TrainSettings):
 
     def stored(self) -> dict[str, Any]:
         """What its folder keeps of it."""
-        return {k: v for k, v in dataclasses.asdict(self).items() if k not in PLACES}
+        return {name: value for name, value in flat(self).items() if name not in PLACES}
 
     def grid(self) -> dict[str, TrainSettings]:
         """The trials of a grid by name.
@@ -135,12 +120,12 @@ class Sweep(TrackingSettings, TrainSettings):
                     raise UserError(
                         f"--objectives, --seeds: expected each pair once, got {objective} {seed} twice"
                     )
-                trials[name] = dataclasses.replace(self.base, objective=objective, terms=(), seed=seed)
+                trials[name] = changed(self.base, objective=objective, terms=(), seed=seed)
         return trials
 
     def of_point(self, point: Point) -> TrainSettings:
         """The trial of a point of the search space."""
-        return dataclasses.replace(self.base, terms=tuple(map(str, point.terms)), beta=point.beta)
+        return changed(self.base, terms=tuple(map(str, point.terms)), beta=point.beta)
 
     def rung_steps(self, num_steps: int) -> list[int]:
         """The steps at which --early-stop judges, ascending; none without it.
@@ -165,13 +150,9 @@ def restored_sweep(stored: Mapping[str, Any]) -> Sweep:
     Raises:
         UserError: no settings of a sweep.
     """
-    known = {field.name for field in dataclasses.fields(Sweep)}
     try:
-        values: dict[str, Any] = {
-            k: tuple(v) if isinstance(v, list) else v for k, v in stored.items() if k in known
-        }
-        return Sweep(**values)
-    except (TypeError, AttributeError) as error:
+        return restored(Sweep(), stored)
+    except UserError as error:
         raise UserError(
             f"sweep.json: expected the settings of a sweep ({error}); restore the file"
         ) from error
@@ -179,7 +160,7 @@ def restored_sweep(stored: Mapping[str, Any]) -> Sweep:
 
 def shared_identity(sweep: Sweep, facts: Facts | None = None) -> dict[str, Any]:
     """What all its trials share and how they are measured; without facts, what can be told before the data is read."""
-    base = dataclasses.replace(sweep.base, objective=Sweep.objective, terms=())  # each trial has its own
+    base = changed(sweep.base, objective=LossSettings.objective, terms=())  # each trial has its own
     found = settings_identity(base) if facts is None else run_identity(base, facts)
     for name in ("terms", "seed" if sweep.search == "grid" else "beta"):
         found.pop(name, None)

@@ -1,5 +1,6 @@
 """Drives a sweep, from its settings to its report."""
 
+import dataclasses
 import logging
 import os
 import signal
@@ -19,9 +20,10 @@ from ray_jobs.sweep import Sweep, restored_sweep, shared_identity
 from ray_jobs.sweep_report import rank_finished, register_winners, remove_checkpoints, write_report
 from ray_jobs.tuner import run_trials
 from tempembed.run.folder import SPOOL
-from tempembed.settings.places import cache_dir, output_place
+from tempembed.run.identity import differences
+from tempembed.settings.places import output_place
 from tempembed.settings.train import TrainSettings
-from tempembed.stages.identity import differences
+from tempembed.system.cache import cache_dir
 from tempembed.system.console import first_signal
 from tempembed.system.disk import blamed_on_disk
 from tempembed.system.redact import redact
@@ -61,7 +63,8 @@ def sweep_trials(sweep: Sweep, settings: dict[str, TrainSettings] | None = None)
     listed = settings or (sweep.grid() if sweep.search == "grid" else {})
     for each in listed.values() or [sweep.base]:
         check_batch(each, sweep.num_processes)
-    sweep = sweep.resolved(os.environ.get(MLFLOW_URI) or f"sqlite:///{output / 'mlflow.db'}")
+    default = os.environ.get(MLFLOW_URI) or f"sqlite:///{output / 'mlflow.db'}"
+    sweep = dataclasses.replace(sweep, tracking=sweep.tracking.resolved(default))
     ledger = Ledger(output)
     ledger.lock()
     there = None if sweep.fresh else ledger.settings()
@@ -100,7 +103,7 @@ def _drive(opened: OpenSweep) -> None:
     os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"
     with (
         first_signal(STOPPING, stop_in_order) as signal_number,
-        delivery(spool, run, opened.sweep.trackers) as couriers,
+        delivery(spool, run, opened.sweep.tracking.trackers) as couriers,
     ):
         export_backlog(couriers.get("mlflow"), sweep=ledger.folder.name)
         print(
@@ -129,8 +132,8 @@ def _tracked(opened: OpenSweep) -> TrackedRun:
 
     return TrackedRun(
         name=f"sweep {folder.name}", folder=folder, identity=opened.id,
-        settings={"data": sweep.data, "num_workers": sweep.num_workers, "search": sweep.search},
-        mlflow_uri=sweep.mlflow_uri, experiment=sweep.experiment, say=partial(print, flush=True), started=started,
+        settings={"data": sweep.base.data.data, "num_workers": sweep.num_workers, "search": sweep.search},
+        mlflow_uri=sweep.tracking.mlflow_uri, experiment=sweep.tracking.experiment, say=partial(print, flush=True), started=started,
     )  # fmt: skip
 
 
@@ -162,7 +165,7 @@ def _conclude(
     mlflow = couriers.get("mlflow")
     left = mlflow.drain(DRAIN_SECONDS) if mlflow else 0  # after it the ledger has the ids of all runs
     found = results(opened.ledger, opened.prepared.width)
-    finished, parent, uri = rank_finished(found, spool), spool.run(), opened.sweep.mlflow_uri or ""
+    finished, parent, uri = rank_finished(found, spool), spool.run(), opened.sweep.tracking.mlflow_uri or ""
     write_report(found, opened, parent)
     _leave_if_asked(signal_number)
     if not opened.sweep.register:

@@ -110,7 +110,7 @@ def register_winners(finished: list[dict[str, Any]], opened: OpenSweep, uri: str
     ]
     aliases = ("full", *(f"bytes-{budget}" for budget in ALIAS_BUDGETS))
     name, decisions = promote(
-        Registry(uri), candidates, aliases, opened.sweep.data, prepared.meta["fingerprint"],
+        Registry(uri), candidates, aliases, opened.sweep.base.data.data, prepared.meta["fingerprint"],
         partial(save_codecs_in_subprocess, prepared.folder),
     )  # fmt: skip
     for decision in decisions:

@@ -14,7 +14,8 @@ import tyro
 from ray_jobs.capacity import Workers, check_batch
 from tempembed.commands.train import Run
 from tempembed.run.folder import RunFolder
-from tempembed.settings.places import cache_dir, output_place
+from tempembed.settings.places import output_place
+from tempembed.system.cache import cache_dir
 from tempembed.system.console import run
 from tempembed.system.disk import blamed_on_disk
 from tempembed.system.untrusted import check_place
@@ -26,11 +27,9 @@ class RayTrain(Run):
     """Train an encoder on N Ray Train workers. The same run as `tempembed train`."""
 
     workers: Workers = field(default_factory=Workers)
-    """How many workers of which size."""
     fresh: bool = False
     """Throw away what an earlier run left in --output."""
     tracking: TrackingSettings = field(default_factory=TrackingSettings)
-    """Where metrics go besides metrics.jsonl."""
 
 
 def main() -> None:

@@ -36,7 +36,14 @@ def parsed(arguments: Sequence[str] | None = None) -> Sweep:
     Raises:
         UserError: the flags ask for another sweep.
     """
-    parse = partial(tyro.cli, Sweep, prog="python -m ray_jobs.tune", description=__doc__, args=arguments)
+    parse = partial(
+        tyro.cli,
+        Sweep,
+        prog="python -m ray_jobs.tune",
+        description=__doc__,
+        args=arguments,
+        config=(tyro.conf.OmitArgPrefixes,),
+    )
     sweep = parse()
     if sweep.resume:
         folder = folder_of(sweep.resume)

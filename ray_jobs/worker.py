@@ -1,6 +1,5 @@
 """What one process does of a run: train with the others, then, on rank 0, measure."""
 
-import dataclasses
 import math
 import time
 from collections.abc import Callable
@@ -13,6 +12,7 @@ import ray.train.torch
 from ray_jobs.capacity import Workers
 from ray_jobs.pace import Pace
 from tempembed.codecs.spec import ALIAS_BUDGETS
+from tempembed.settings.flat import changed
 from tempembed.settings.train import TrainSettings
 from tempembed.system.errors import SilentRankError
 
@@ -67,7 +67,7 @@ class Work:
         self._assignment, self._workers, self._place = assignment, workers, place
         self._settings = assignment.settings
         if place.world_size < workers.num_workers:  # all of the batch on fewer: in parts, so that it fits
-            self._settings = dataclasses.replace(self._settings, gradient_cache=True)
+            self._settings = changed(self._settings, gradient_cache=True)
         self._prepared = Prepared(folder=assignment.prepared)
         self._test = self._prepared.evaluation() if place.rank == 0 else None
         self._began, self._last = time.monotonic(), dict[str, Any]()
@@ -76,7 +76,7 @@ class Work:
     def train(self, tell: Callable[[dict[str, Any]], None]) -> None:
         """Train to the end, or until the run is asked to stop; `tell` takes the reports that are due."""
         from tempembed.evaluation.probe import Probe
-        from tempembed.run.loop import train
+        from tempembed.stages.contrastive import train_pairs
         from tempembed.tracking.jsonl import METRICS, JsonlTracker
         from tempembed.tracking.spool import Spool
         from tempembed.tracking.tracker import Tracker
@@ -99,7 +99,7 @@ class Work:
                 tell({**metrics, NOTES: list(notes)} if notes else metrics)
                 notes.clear()
 
-        self._is_trained = train(
+        self._is_trained = train_pairs(
             self._settings, self._prepared, output, report,
             resume=assignment.resume,
             probe=Probe(test, list(assignment.budgets)) if test and probe_at else None,
@@ -142,7 +142,7 @@ class Work:
         if not self._last and (reports := read_jsonl(self._assignment.output / METRICS)):
             self._last = reports[-1]
             rate = self._last.get("train/pairs_per_second") or math.inf
-            return self._last["step"] * self._settings.batch_size / rate
+            return self._last["step"] * self._settings.batches.batch_size / rate
         return time.monotonic() - self._began
 
 

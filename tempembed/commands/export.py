@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tempembed.settings.train import INSTALLED_CODE, TrainSettings
+from tempembed.settings.train import TrainSettings
+from tempembed.system.cache import INSTALLED_CODE
 from tempembed.system.console import say
 from tempembed.system.errors import UserError
 from tempembed.system.names import check_name
@@ -151,12 +152,12 @@ def _documents(data: str | None, source: "Source") -> "Callable[[], FitOn] | Non
     settings = _settings(source.model)
     if settings is None:
         return None
-    named = settings.eval_data or (INSTALLED_CODE if settings.data == INSTALLED_CODE else None)
+    named = settings.data.eval_data or (INSTALLED_CODE if settings.data.data == INSTALLED_CODE else None)
 
     def own() -> FitOn:
         if named:
             corpus = evaluation_task(
-                named, skip_bad_rows=settings.skip_bad_rows, min_score=settings.min_score, say=say
+                named, skip_bad_rows=settings.data.skip_bad_rows, min_score=settings.data.min_score, say=say
             )
         elif test := prepare(settings, say).evaluation():
             corpus = test[0]

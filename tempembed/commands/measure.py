@@ -117,7 +117,8 @@ def subject(command: Measure) -> Subject:
     """Load the model, and the tasks with their texts."""
     from tempembed.encoders.load import load_encoder
     from tempembed.evaluation.store import EmbeddingStore
-    from tempembed.stages.prepare import cache_dir, evaluation_task
+    from tempembed.stages.prepare import evaluation_task
+    from tempembed.system.cache import cache_dir
 
     if command.tasks and command.task_folder:
         raise UserError("expected --tasks or --task-folder, got both")

@@ -3,7 +3,7 @@
 import dataclasses
 from dataclasses import dataclass
 
-from tempembed.objectives.objective import Direction
+from tempembed.objectives.term import Direction
 from tempembed.system.errors import UserError
 
 

@@ -1,6 +1,5 @@
 """`tempembed train`."""
 
-import dataclasses
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,8 +9,9 @@ from typing import Any
 from uuid import uuid4
 
 from tempembed.run.folder import SPOOL, hold
-from tempembed.settings.places import cache_dir, with_places
+from tempembed.settings.places import with_places
 from tempembed.settings.train import TrainSettings
+from tempembed.system.cache import cache_dir
 from tempembed.system.console import first_signal, progress_line, say
 from tempembed.system.disk import blamed_on_disk
 from tempembed.system.errors import UserError
@@ -21,8 +21,10 @@ from tempembed.tracking.tracker import TrackedRun, Tracker
 
 
 @dataclass(frozen=True, kw_only=True)
-class Run(TrainSettings):
+class Run:
     """A training run and where it is kept."""
+
+    train: TrainSettings = field(default_factory=TrainSettings)
 
     output: str
     """Folder for the model, its settings, metrics.jsonl and checkpoints."""
@@ -30,8 +32,7 @@ class Run(TrainSettings):
     @property
     def settings(self) -> TrainSettings:
         """The run without where it is kept; what it reads has absolute paths."""
-        names = [field.name for field in dataclasses.fields(TrainSettings)]
-        return with_places(TrainSettings(**{name: getattr(self, name) for name in names}))
+        return with_places(self.train)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +52,6 @@ class Train(Run):
     stop_after: int | None = None
     """Stop at this step with a checkpoint, as if interrupted; continue with --resume."""
     tracking: TrackingSettings = field(default_factory=TrackingSettings)
-    """Where metrics go besides metrics.jsonl."""
 
 
 def check_output(output: Path, *, resume: bool) -> None:
@@ -79,7 +79,7 @@ def train_command(command: Train) -> None:
 def _train(command: Train, output: Path, tracking: TrackingSettings) -> None:
     """The run, from its data to its evaluation."""
     from tempembed.evaluation.trained import REPORT, evaluate_trained
-    from tempembed.run.loop import train
+    from tempembed.stages.contrastive import train_pairs
     from tempembed.stages.prepare import prepare
     from tempembed.tracking.points import evaluation_points
 
@@ -94,7 +94,7 @@ def _train(command: Train, output: Path, tracking: TrackingSettings) -> None:
 
         stopping = "stopping at the next report, with a checkpoint; again to stop at once"
         with hold(output, "run"), first_signal(stopping) as signal_number:
-            is_trained = train(
+            is_trained = train_pairs(
                 command.settings, prepared, output, report,
                 resume=command.resume, stop_after=command.stop_after, stop=lambda: signal_number() is not None, say=say,
             )  # fmt: skip

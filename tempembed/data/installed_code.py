@@ -207,7 +207,7 @@ def installed_code(
         UserError: too few functions to hold out `num_test`.
     """
     if cache_dir is None:
-        from tempembed.settings.places import cache_dir as default_cache_dir
+        from tempembed.system.cache import cache_dir as default_cache_dir
 
         cache_dir = default_cache_dir() / "installed-code"
     roots = list(roots or _default_roots())

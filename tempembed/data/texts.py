@@ -11,7 +11,7 @@ from tempembed.data.columns import is_text, one_spelling
 from tempembed.data.encoding import is_utf16
 from tempembed.data.records import first_bytes, kind_of, open_table
 from tempembed.data.values import checked_text
-from tempembed.settings.train import INSTALLED_CODE
+from tempembed.system.cache import INSTALLED_CODE
 from tempembed.system.errors import UserError
 from tempembed.system.untrusted import is_file
 from tempembed.system.wording import quoted

@@ -16,16 +16,17 @@ from tokenizers import Tokenizer, models
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
-from tempembed.encoders.encoder import Encoder
+from tempembed.encoders.text import TextEncoder
 from tempembed.encoders.tokenizer import END, MASK, PAD, START, UNKNOWN
 from tempembed.inputs.tokens import Tokens
 from tempembed.losses.contrastive import contrastive_loss
 from tempembed.losses.nested import workspace_bytes
-from tempembed.objectives.objective import Terms
+from tempembed.objectives.term import Terms
 from tempembed.parallel.gather import rank_and_world_size
-from tempembed.parallel.gradient_cache import cached_forward
 from tempembed.parallel.pool import run_on_ranks
 from tempembed.settings.train import TrainSettings
+from tempembed.stages.pair_data import PairBatch
+from tempembed.stages.pair_step import PairStep
 from tempembed.stages.prepare import build_encoder
 from tempembed.system.errors import UserError
 from tempembed.system.memory import keep_freed_memory, peak_bytes, peak_growth, resident_bytes
@@ -69,10 +70,10 @@ class Request:
     @property
     def settings(self) -> TrainSettings:
         """Of a training run with this step; checks what is left."""
-        return TrainSettings(
+        return TrainSettings.of(
             encoder=self.encoder, width=self.width, layers=self.layers, vocabulary=self.vocabulary,
             max_tokens=max(self.tokens, 8), objective=self.objective, terms=self.terms, batch_size=self.batch_size,
-            micro_batch_tokens=self.micro_batch_tokens, direction=self.direction,  # type: ignore[arg-type]
+            micro_batch_tokens=self.micro_batch_tokens, direction=self.direction,
         )  # fmt: skip
 
     @property
@@ -90,11 +91,14 @@ class Request:
         """Candidates of a query."""
         return self.batch_size * (1 + self.hard_negatives)
 
-    def model(self) -> Encoder:
+    def model(self) -> TextEncoder:
         """The encoder on this worker's device, with random weights if it is made here."""
         encoder = build_encoder(self.settings, word_tokenizer(self.vocabulary))
-        encoder.to("cuda" if torch.cuda.is_available() else "cpu")
-        return encoder
+        if not isinstance(encoder, TextEncoder):
+            raise UserError(
+                f"--encoder {self.encoder}: expected one encoder for all texts, got a Router; plan its towers one by one"
+            )
+        return encoder.to("cuda" if torch.cuda.is_available() else "cpu")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,7 +152,7 @@ class Rates:
     """Bytes for a token, kept for the backward."""
 
 
-def measure_rates(encoder: Encoder, terms: Terms, direction: str, tokens: int, process: int) -> Rates:
+def measure_rates(encoder: TextEncoder, terms: Terms, direction: str, tokens: int, process: int) -> Rates:
     """About ten seconds for small encoders."""
     generator = torch.Generator(encoder.device).manual_seed(0)
     width = encoder.width
@@ -186,7 +190,7 @@ def measure_rates(encoder: Encoder, terms: Terms, direction: str, tokens: int, p
     )
 
 
-def costs(encoder: Encoder, terms: Terms, shape: Request, rates: Rates) -> list[Cost]:
+def costs(encoder: TextEncoder, terms: Terms, shape: Request, rates: Rates) -> list[Cost]:
     """dense, local, tiled, cached.
 
     Args:
@@ -268,7 +272,7 @@ def predict(request: Request) -> list[Cost]:
     ).sum().backward()  # libraries and thread pools are in memory now
     process = resident_bytes() - 8 * sum(parameter.numel() for parameter in encoder.parameters())
     encoder.zero_grad()
-    terms = request.settings.resolved_terms(encoder.width)
+    terms = request.settings.loss.resolved_terms(encoder.width)
     threads = torch.get_num_threads()
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // request.num_workers))
     try:
@@ -294,29 +298,24 @@ def check_step(request: Request, strategy: str) -> tuple[float, int]:
 def _step(request: Request, strategy: str) -> tuple[float, int]:
     keep_freed_memory()
     encoder = request.model().train()
-    terms = request.settings.resolved_terms(encoder.width)
     optimizer = torch.optim.AdamW(encoder.parameters(), lr=1e-4, fused=True)
     _, world_size = rank_and_world_size()
     model = encoder if world_size == 1 else DistributedDataParallel(encoder, find_unused_parameters=True)
-    texts = sample_texts(encoder, request.texts, request.tokens)
-    parts = [
-        texts.select(rows)
-        for rows in encoder.chunks(
-            texts, request.micro_batch_tokens or encoder.micro_batch_tokens, split=strategy == "cached"
-        )
-    ]
+    step = PairStep(
+        encoder, request.settings.loss.resolved(encoder.width), micro_batch_tokens=request.micro_batch_tokens,
+        gradient_cache=strategy == "cached", dense=strategy == "dense",
+    ).to(encoder.device)  # fmt: skip
+    batch = PairBatch(
+        inputs=[sample_texts(encoder, request.texts, request.tokens)],
+        num_pairs=request.rows,
+        present=np.ones((request.hard_negatives, request.rows), bool),
+    )
     if encoder.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
     seconds = float("inf")
     for _ in range(2):  # the first also makes the optimiser's state
         began = time.perf_counter()
-        embeddings = cached_forward(model, parts) if strategy == "cached" else model(parts)
-        queries, documents, *negatives = embeddings.split(request.rows)
-        loss = contrastive_loss(
-            queries, documents, terms, direction=request.direction, dense=strategy == "dense",
-            hard_negatives_NBD=torch.stack(negatives) if negatives else None,
-        )  # fmt: skip
-        loss.objective.backward()
+        step(batch, 0.0, model).loss.backward()
         optimizer.step()
         optimizer.zero_grad()
         seconds = min(seconds, time.perf_counter() - began)
@@ -326,7 +325,7 @@ def _step(request: Request, strategy: str) -> tuple[float, int]:
     return seconds, peak_bytes()
 
 
-def sample_texts(encoder: Encoder, num: int, tokens: int) -> Tokens:
+def sample_texts(encoder: TextEncoder, num: int, tokens: int) -> Tokens:
     """Random texts of so many tokens."""
     ids = np.random.default_rng(0).integers(5, encoder.num_tokens, num * tokens).astype(np.int32)
     texts = Tokens(ids=ids, offsets=np.arange(num + 1) * tokens)

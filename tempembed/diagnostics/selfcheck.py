@@ -4,19 +4,25 @@ import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
 from torch.nn.parallel import DistributedDataParallel
 
-from tempembed.losses.contrastive import DIRECTIONS, TextIds, contrastive_loss
-from tempembed.losses.temperature import Temperatures
-from tempembed.objectives.objective import INFONCE, Hardness, Term, Terms
+from tempembed.inputs.inputs import Inputs
+from tempembed.losses.contrastive import DIRECTIONS, TextIds
+from tempembed.objectives.objective import Objective
+from tempembed.objectives.regularisers import koleo, uniformity  # noqa: F401  known by name
+from tempembed.objectives.regularisers.registry import parse_regulariser
 from tempembed.objectives.temperature import Course
+from tempembed.objectives.term import INFONCE, Hardness, Term, Terms
 from tempembed.parallel.gather import rank_and_world_size
-from tempembed.parallel.gradient_cache import cached_forward
 from tempembed.parallel.pool import run_on_ranks
+from tempembed.parallel.reduce import average_gradients, sum_over_ranks
+from tempembed.stages.pair_data import PairBatch
+from tempembed.stages.pair_step import PairStep
 
 GLOBAL_BATCH = 24  # 2, 3 and 4 ranks divide it
 INPUTS, WIDTH = 10, 16
@@ -24,6 +30,10 @@ BOUNDS = {torch.float64: 1e-10, torch.float32: 1e-5}
 CACHED_BOUND = 1e-6  # in float32
 HARD = Hardness(beta=1.0, tau_plus=0.05)
 WORLD_SIZES = (2, 3, 4)
+CHUNK = 5
+"""Rows that go through the encoder together."""
+TOWERS = ("query", "document")
+REGULARISERS = ("uniformity:0.5", "koleo:0.1")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,13 +63,25 @@ class Case:
     hardness: Hardness = INFONCE
     learned: bool = False
     dtype: torch.dtype = torch.float64
+    towers: tuple[str, ...] = ("",)
+    """Of the encoder; with two, that of the documents has more chunks."""
+    regularisers: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         parts = [f"tau {self.tau:g}", self.direction]
         parts += [f"{self.num_negatives} hard negatives"] * bool(self.num_negatives)
         parts += ["masks"] * self.masks + ["learned tau"] * self.learned
         parts += [f"beta {self.hardness.beta:g} tau+ {self.hardness.tau_plus:g}"] * (self.hardness != INFONCE)
+        parts += ["two towers"] * (len(self.towers) > 1) + list(self.regularisers)
         return ", ".join([*parts, _name(self.dtype)])
+
+    @property
+    def objective(self) -> Objective:
+        """The terms and all else."""
+        return Objective(
+            terms=self.terms, direction=self.direction, hardness=self.hardness,  # type: ignore[arg-type]
+            regularisers=tuple(map(parse_regulariser, self.regularisers)),
+        )  # fmt: skip
 
     @property
     def terms(self) -> Terms:
@@ -73,18 +95,44 @@ class Case:
         )
 
 
+@dataclass(frozen=True, kw_only=True)
+class Vectors:
+    """Inputs of a tiny encoder."""
+
+    values: Tensor
+    """[N, INPUTS]."""
+    tower: str = ""
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def select(self, rows: np.ndarray) -> "Vectors":
+        """These rows."""
+        return replace(self, values=self.values[torch.from_numpy(rows)])
+
+    def chunks(self, budget: int, *, split: bool = True) -> list[np.ndarray]:
+        """`budget` rows at a time, in order."""
+        return np.array_split(np.arange(len(self)), range(budget, len(self), budget))
+
+
 class TinyEncoder(nn.Module):
-    """Two layers with dropout between them; takes a list of chunks, as `Encoder` does."""
+    """Two layers with dropout between them, for each tower; takes a list of chunks, as `Encoder` does."""
 
-    def __init__(self, dropout: float = 0.0) -> None:
+    def __init__(self, dropout: float = 0.0, towers: Sequence[str] = ("",)) -> None:
         super().__init__()
-        self.layers = nn.Sequential(
-            nn.Linear(INPUTS, 20), nn.Tanh(), nn.Dropout(dropout), nn.Linear(20, WIDTH)
+        self.layers = nn.ModuleList(
+            nn.Sequential(nn.Linear(INPUTS, 20), nn.Tanh(), nn.Dropout(dropout), nn.Linear(20, WIDTH))
+            for _ in towers
         )
+        self._towers = tuple(towers)
 
-    def forward(self, chunks: Sequence[Tensor]) -> Tensor:
+    def chunks(self, inputs: Inputs, budget: int = 0, *, split: bool = True) -> list[np.ndarray]:
+        """Rows that go through the encoder together."""
+        return inputs.chunks(budget, split=split)
+
+    def forward(self, chunks: Sequence[Vectors]) -> Tensor:
         """Embeddings of all chunks' rows."""
-        return torch.cat([self.layers(chunk) for chunk in chunks])
+        return torch.cat([self.layers[self._towers.index(each.tower)](each.values) for each in chunks])
 
 
 def gradients(
@@ -96,10 +144,32 @@ def gradients(
     """
     rank, world_size = rank_and_world_size()
     device = "cuda" if _over_nccl() else device
-    generator = torch.Generator().manual_seed(0)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
-        encoder = TinyEncoder(dropout).to(device, case.dtype)
+        encoder = TinyEncoder(dropout, case.towers).to(device, case.dtype)
+    model: nn.Module = encoder
+    reduced: list[int] = []
+    if world_size > 1:
+        model = DistributedDataParallel(encoder)
+        model.register_comm_hook(reduced, _counting_all_reduce)
+    step = PairStep(
+        encoder, case.objective, micro_batch_tokens=CHUNK, gradient_cache=cached, dense=dense
+    ).to(device, case.dtype)  # fmt: skip
+    torch.manual_seed(7 + rank)
+    output = step(_batch(case, rank, world_size, device), 0.0, model)
+    output.loss.backward()
+    average_gradients(step.temperatures.parameters())
+    losses_T = output.observed["losses"].clone()
+    sum_over_ranks(losses_T)
+    found = [losses_T / world_size, *(p.grad for p in encoder.parameters())]
+    if case.learned:
+        found.append(step.temperatures.log_scale.grad)
+    return [tensor.detach().cpu() for tensor in found if tensor is not None], len(reduced)
+
+
+def _batch(case: Case, rank: int, world_size: int, device: str) -> PairBatch:
+    """This rank's part of the fixed global batch."""
+    generator = torch.Generator().manual_seed(0)
     num_columns = 2 + case.num_negatives
     inputs = torch.randn(num_columns, GLOBAL_BATCH, INPUTS, generator=generator)
     inputs[1] = 0.6 * inputs[0] + 0.4 * inputs[1]
@@ -110,21 +180,18 @@ def gradients(
     mine = slice(rank * local, (rank + 1) * local)
     ids, has = ids[:, mine].to(device), has[:, mine].to(device)
     rows = torch.arange(local, device=device).repeat_interleave(2)
-    chunks = list(inputs[:, mine].reshape(-1, INPUTS).to(device, case.dtype).split(5))
-    model: nn.Module = encoder
-    reduced: list[int] = []
-    if world_size > 1:
-        model = DistributedDataParallel(encoder)
-        model.register_comm_hook(reduced, _counting_all_reduce)
-    torch.manual_seed(7 + rank)
-    embeddings = (cached_forward(model, chunks) if cached else model(chunks)).split(local)
-    temperatures = Temperatures(case.terms).to(device, case.dtype)
-    loss = contrastive_loss(
-        embeddings[0],
-        embeddings[1],
-        case.terms,
-        temperatures_T=temperatures(0.0),
-        hard_negatives_NBD=torch.stack(embeddings[2:]) if case.num_negatives else None,
+    values = inputs[:, mine].to(device, case.dtype)
+    query, document = case.towers[0], case.towers[-1]
+    columns = [
+        Vectors(values=values[0], tower=query),
+        Vectors(values=values[1:].flatten(0, 1), tower=document),
+    ]
+    if query == document:
+        columns = [Vectors(values=values.flatten(0, 1), tower=query)]
+    return PairBatch(
+        inputs=columns,  # type: ignore[arg-type]
+        num_pairs=local,
+        present=np.ones((case.num_negatives, local), bool),  # absent ones are embedded here, and left out
         has_negative_NB=has if case.num_negatives else None,
         ids=TextIds(
             queries_B=ids[0],
@@ -134,19 +201,7 @@ def gradients(
         )
         if case.masks
         else None,
-        direction=case.direction,
-        hardness=case.hardness,
-        dense=dense,
     )
-    loss.objective.backward()
-    temperatures.average_gradient()
-    losses_T = loss.terms_T.clone()
-    if world_size > 1:
-        dist.all_reduce(losses_T)
-    found = [losses_T / world_size, *(p.grad for p in encoder.parameters())]
-    if case.learned:
-        found.append(temperatures.log_scale.grad)
-    return [tensor.detach().cpu() for tensor in found if tensor is not None], len(reduced)
 
 
 def _over_nccl() -> bool:
@@ -192,12 +247,14 @@ def rank_cases() -> list[Case]:
             ("both", 2, True, INFONCE, True),
         )
     ]
-    return cases + [replace(case, dtype=torch.float32) for case in cases if case.learned]
+    cases += [replace(case, dtype=torch.float32) for case in cases if case.learned]
+    return [*cases, Case(towers=TOWERS, num_negatives=2, masks=True), Case(regularisers=REGULARISERS)]
 
 
-def cached_case() -> Case:
-    """For gradient caching: float32, dropout on."""
-    return Case(tau=0.05, direction="both", num_negatives=1, masks=True, learned=True, dtype=torch.float32)
+def cached_cases() -> list[Case]:
+    """For gradient caching: float32, dropout on, one tower and two, regularisers."""
+    case = Case(tau=0.05, direction="both", num_negatives=1, masks=True, learned=True, dtype=torch.float32)
+    return [case, replace(case, towers=TOWERS), replace(case, regularisers=REGULARISERS)]
 
 
 def one_process() -> Iterator[Check]:
@@ -212,15 +269,17 @@ def one_process() -> Iterator[Check]:
                 error=error(gradients(case, device=device)[0], want),
                 bound=BOUNDS[case.dtype],
             )
-    case = cached_case()
-    want, _ = gradients(case, dropout=0.3)
-    got, _ = gradients(case, dropout=0.3, cached=True)
-    yield Check(kind="cached = plain, dropout on", name=str(case), error=error(got, want), bound=CACHED_BOUND)
+    for case in cached_cases():
+        want, _ = gradients(case, dropout=0.3)
+        got, _ = gradients(case, dropout=0.3, cached=True)
+        yield Check(
+            kind="cached = plain, dropout on", name=str(case), error=error(got, want), bound=CACHED_BOUND
+        )
 
 
 def ranks(world_size: int) -> Iterator[Check]:
     """W ranks = one process, cached = plain on them, one all-reduce a step."""
-    plain, again, (cached, reduced) = run_on_ranks(world_size, _on_a_rank)[0]
+    plain, cached = run_on_ranks(world_size, _on_a_rank)[0]
     for case, got in zip(rank_cases(), plain, strict=True):
         want, _ = gradients(replace(case, dtype=torch.float64), dense=True)
         yield Check(
@@ -229,20 +288,24 @@ def ranks(world_size: int) -> Iterator[Check]:
             error=error(got, want),
             bound=BOUNDS[case.dtype],
         )
-    kind = f"{world_size} processes, cached = plain, dropout on"
-    yield Check(kind=kind, name=str(cached_case()), error=error(cached, again), bound=CACHED_BOUND)
-    kind = f"{world_size} processes, cached: more all-reduces than 1"
-    yield Check(kind=kind, name=f"{reduced} in a step", error=abs(reduced - 1), bound=0)
+    for case, (again, got, reduced) in zip(cached_cases(), cached, strict=True):
+        kind = f"{world_size} processes, cached = plain, dropout on"
+        yield Check(kind=kind, name=str(case), error=error(got, again), bound=CACHED_BOUND)
+        kind = f"{world_size} processes, cached: more all-reduces than 1"
+        yield Check(kind=kind, name=f"{case}: {reduced} in a step", error=abs(reduced - 1), bound=0)
 
 
 def _name(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
 
 
-def _on_a_rank() -> tuple[list[list[Tensor]], list[Tensor], tuple[list[Tensor], int]]:
+def _on_a_rank() -> tuple[list[list[Tensor]], list[tuple[list[Tensor], list[Tensor], int]]]:
     plain = [gradients(case)[0] for case in rank_cases()]
-    case = cached_case()
-    return plain, gradients(case, dropout=0.3)[0], gradients(case, dropout=0.3, cached=True)
+    cached = []
+    for case in cached_cases():
+        again, _ = gradients(case, dropout=0.3)
+        cached.append((again, *gradients(case, dropout=0.3, cached=True)))
+    return plain, cached
 
 
 def selfcheck() -> Iterator[Check]:

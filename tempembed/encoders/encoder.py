@@ -1,11 +1,10 @@
-"""What an encoder is: token ids in, embeddings out. Two kinds: a static table, and any SentenceTransformer."""
+"""What an encoder is: prepared inputs in, embeddings out, whatever the modality."""
 
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -13,20 +12,17 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from tempembed.encoders.role import ROLES, Prompts, Role, RoleName
-from tempembed.inputs.chunks import length_sorted_chunks
-from tempembed.inputs.tokens import Tokens
+from tempembed.inputs.inputs import Inputs
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
-TOKENIZE_ROWS = 4096
-
 
 class Encoder(nn.Module, ABC):
-    """Turns token ids that were made before into embeddings, in a form that sentence-transformers can load."""
+    """Turns inputs that were prepared before into embeddings, in a form that sentence-transformers can load."""
 
-    takes_bags = False
-    """Whether a text is its distinct tokens and how often each comes (`Tokens.as_bags`)."""
+    modalities: frozenset[str] = frozenset({"text"})
+    """What it takes, in sentence-transformers' words."""
     use_bfloat16 = False
     """Products in bfloat16."""
     prompts: Prompts
@@ -35,16 +31,13 @@ class Encoder(nn.Module, ABC):
     """Where the texts of a role are cut, if not at the model's own limit."""
     notes: tuple[str, ...] = ()
     """What was decided for the user when the model was loaded, a line each."""
+    is_table = False
+    """Whether it is a static table, which learns at a rate of its own."""
 
     @property
     @abstractmethod
     def width(self) -> int:
         """Coordinates of an embedding."""
-
-    @property
-    @abstractmethod
-    def num_tokens(self) -> int:
-        """Size of the vocabulary."""
 
     @property
     @abstractmethod
@@ -61,20 +54,16 @@ class Encoder(nn.Module, ABC):
         """Padded tokens that are best taken at once, measured."""
 
     @abstractmethod
-    def token_lists(self, texts: list[str], limit: int | None) -> list[list[int]]:
-        """Ids of each text, cut after `limit` tokens or at the model's own limit, special tokens included."""
+    def prepare(self, rows: Sequence[Any], role: Role) -> Inputs:
+        """What goes in for rows of a role: prompt and text, cut and tokenised. The one place where that is done."""
 
     @abstractmethod
-    def unpooled(self, prompt: str) -> int:
-        """How many tokens pooling leaves out of a text that begins with this prompt."""
+    def embed_chunk(self, chunk: Any) -> Float[Tensor, "B D"]:
+        """Embeddings of inputs that go through the encoder together."""
 
     @abstractmethod
-    def embed_chunk(self, tokens: Tokens) -> Float[Tensor, "B D"]:
-        """Embeddings of texts that go through the encoder together."""
-
-    @abstractmethod
-    def tokenizer_text(self) -> str:
-        """All that decides which ids a text has."""
+    def preparation(self) -> str:
+        """All that decides what `prepare` makes of a row, the roles aside: a tokenizer as text, for one."""
 
     @abstractmethod
     def sentence_transformer(self) -> "SentenceTransformer":
@@ -86,75 +75,65 @@ class Encoder(nn.Module, ABC):
 
     @property
     def device(self) -> torch.device:
-        """Of the weights."""
+        """Device of the weights."""
         return next(self.parameters()).device
+
+    def towers(self) -> Mapping[RoleName, "Encoder"]:
+        """The encoder of each role: itself, unless queries and documents have encoders of their own."""
+        return dict.fromkeys(ROLES, self)
 
     def role(self, name: RoleName, prompt: str | None = None) -> Role:
         """How the texts of a role are embedded; with another prompt, if one is given."""
         own = self.prompts.of_role(name) if prompt is None else prompt
         return Role(name=name, prompt=own, max_tokens=self.limits.get(name))
 
-    def tokenize(self, texts: Sequence[str], role: Role) -> Tokens:
-        """Ids of each text of a role: prompt and text, cut, special tokens included."""
-        # a part at a time: the tokenizer's own objects take far more memory than the ids that are kept
-        parts = [texts[start : start + TOKENIZE_ROWS] for start in range(0, len(texts), TOKENIZE_ROWS)]
-        lists = (self.token_lists([role.prompt + text for text in part], role.max_tokens) for part in parts)
-        each = [Tokens.from_lists(ids) for ids in lists]
-        tokens = Tokens.concatenate([part.as_bags() for part in each] if self.takes_bags else each)
-        unpooled = self.unpooled(role.prompt) if role.prompt else 0
-        if unpooled:
-            tokens = replace(tokens, unpooled=np.full(len(tokens), unpooled, np.int32))
-        return tokens
-
-    def chunks(self, tokens: Tokens, budget: int, *, split: bool = False) -> list[np.ndarray]:
-        """The rows of the texts that go through the encoder together.
+    def chunks(self, inputs: Inputs, budget: int = 0, *, split: bool = True) -> list[np.ndarray]:
+        """The rows that go through the encoder together.
 
         Args:
-            tokens: the texts.
-            budget: padded tokens of a chunk.
+            inputs: what `prepare` gave.
+            budget: padded tokens of a chunk; 0: as many as are best.
             split: keep to the budget even where that saves nothing but memory.
         """
-        if self.takes_bags and not split:  # one look-up for all: its gradient is as large as the table
-            return [np.arange(len(tokens))]
-        return length_sorted_chunks(np.diff(tokens.offsets), budget)
+        return inputs.chunks(budget or self.micro_batch_tokens, split=split)
 
-    def forward(self, chunks: Sequence[Tokens]) -> Float[Tensor, "M D"]:
-        """Embeddings of the texts of all chunks in order, not normalised. One call, so that DDP sees one forward."""
+    def forward(self, chunks: Sequence[Inputs]) -> Float[Tensor, "M D"]:
+        """Embeddings of the rows of all chunks in order, not normalised. One call, so that DDP sees one forward."""
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.use_bfloat16):
             parts = [self.embed_chunk(chunk) for chunk in chunks]
         return torch.cat(parts) if len(parts) > 1 else parts[0]
 
     @torch.no_grad()
-    def embed(self, tokens: Tokens, budget: int | None = None) -> Float[Tensor, "M D"]:
-        """float32 embeddings of all texts, on the CPU, in evaluation mode; `budget` padded tokens at a time."""
+    def embed(self, inputs: Inputs, budget: int = 0) -> Float[Tensor, "M D"]:
+        """float32 embeddings of all rows, on the CPU, in evaluation mode; `budget` padded tokens at a time."""
         training = self.training
         self.eval()
-        embeddings = torch.empty(len(tokens), self.width)
-        for rows in self.chunks(tokens, budget or self.micro_batch_tokens, split=True):
-            embeddings[torch.from_numpy(rows)] = self([tokens.select(rows)]).float().cpu()
+        embeddings = torch.empty(len(inputs), self.width)
+        for rows in self.chunks(inputs, budget):
+            embeddings[torch.from_numpy(rows)] = self([inputs.select(rows)]).float().cpu()
         self.train(training)
         return embeddings
 
     def fingerprint(self) -> str:
-        """16 hex digits of all that decides an embedding of a token sequence, and the tokens of a text: weights, modules,
+        """16 hex digits of all that decides an embedding of prepared inputs, and what `prepare` makes: weights, modules,
         tokenizer and the model's own limit.
         """
         digest = hashlib.sha256(f"{self} {self.max_tokens}".encode("utf-8", "surrogatepass"))
         for name, tensor in sorted(self.state_dict().items()):
             digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode("utf-8", "surrogatepass"))
             digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy())
-        digest.update(self.tokenizer_text().encode("utf-8", "surrogatepass"))
+        digest.update(self.preparation().encode("utf-8", "surrogatepass"))
         return digest.hexdigest()[:16]
 
     def input_fingerprint(self) -> str:
-        """16 hex digits of all that decides which tokens a text of a role becomes: not the weights."""
-        roles = [self.role(name) for name in ROLES]
-        rules = [(role, self.unpooled(role.prompt) if role.prompt else 0) for role in roles]
-        digest = hashlib.sha256(
-            f"{self.takes_bags} {self.max_tokens} {rules}".encode("utf-8", "surrogatepass")
-        )
-        digest.update(self.tokenizer_text().encode("utf-8", "surrogatepass"))
+        """16 hex digits of all that decides which inputs a row of a role becomes: not the weights."""
+        digest = hashlib.sha256(self.role_rules().encode("utf-8", "surrogatepass"))
+        digest.update(self.preparation().encode("utf-8", "surrogatepass"))
         return digest.hexdigest()[:16]
+
+    def role_rules(self) -> str:
+        """What `prepare` does for each role."""
+        return f"{self.max_tokens} {[self.role(name) for name in ROLES]}"
 
 
 def moved(tensor: Tensor, device: torch.device) -> Tensor:

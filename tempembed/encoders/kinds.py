@@ -16,7 +16,6 @@ KINDS = {
 """Families of sentence-transformers that are no dense encoders."""
 FAMILIES = {".sparse_encoder.": "SparseEncoder", ".multi_vector_encoder.": "MultiVectorEncoder"}
 """How the class names of a family's modules show it."""
-ROUTERS = ("Router", "Asym")
 HEADS = ("ForSequenceClassification", "ForTokenClassification", "ForQuestionAnswering", "ForMultipleChoice")
 """What the names of transformers' classes end in that were trained to answer, not to embed."""
 
@@ -27,7 +26,7 @@ def is_plain(read: Read) -> bool:
 
 
 def require_dense(name: str, read: Read) -> None:
-    """Raise UserError unless the model is a dense encoder, one for both roles; else says what it is."""
+    """Raise UserError unless the model is a dense encoder; else says what it is."""
     modules = read("modules.json")
     types = (
         [str(one.get("type")) for one in modules if isinstance(one, dict)]
@@ -39,11 +38,6 @@ def require_dense(name: str, read: Read) -> None:
     kind = next((family for mark, family in FAMILIES.items() if any(mark in type_ for type_ in types)), kind)
     if kind in KINDS:
         raise _refused(name, KINDS[kind])
-    if any(type_.rpartition(".")[2] in ROUTERS for type_ in types):
-        raise _refused(
-            name, "a Router, with encoders of their own for queries and documents",
-            "train and measure its two encoders one by one, from their own folders",
-        )  # fmt: skip
     transformer = read("config.json") if not types else None
     architectures = transformer.get("architectures") if isinstance(transformer, dict) else None
     for architecture in architectures if isinstance(architectures, list) else ():

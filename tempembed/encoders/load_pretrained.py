@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from sentence_transformers import SentenceTransformer
+from sentence_transformers.base.modules import Router
 from sentence_transformers.sentence_transformer.modules import Pooling, StaticEmbedding, Transformer
 from sentence_transformers.util import load_file_path
 from transformers import PreTrainedModel
@@ -18,6 +19,7 @@ from tempembed.encoders.probe import probe
 from tempembed.encoders.role import Prompts, RoleName
 from tempembed.encoders.static import StaticEncoder
 from tempembed.encoders.transformers_log import silence, warnings
+from tempembed.encoders.two_tower import TwoTowerEncoder
 from tempembed.system.errors import UserError
 from tempembed.system.hub import is_reachable
 from tempembed.system.untrusted import is_folder
@@ -64,6 +66,8 @@ def load_pretrained(name: str, asked: Mapping[RoleName, str], pooling: str | Non
             f"either ({type(error).__name__}: {first_line(error)}); check the path or the name"
         ) from error
     first: Any = model[0]
+    if isinstance(first, Router):
+        return _two_towers(name, model, asked, pooling)
     if not isinstance(first, Transformer | StaticEmbedding) or "text" not in model.modalities:
         raise UserError(
             f"model {name!r}: expected a transformer or a static table that embeds texts, got a {type(first).__name__} that takes "
@@ -83,6 +87,31 @@ def load_pretrained(name: str, asked: Mapping[RoleName, str], pooling: str | Non
     encoder = PretrainedEncoder(model, prompts)
     encoder.notes = tuple(notes)
     probe(name, encoder)
+    return encoder
+
+
+def _two_towers(
+    name: str, model: SentenceTransformer, asked: Mapping[RoleName, str], pooling: str | None
+) -> Encoder:
+    """Queries and documents with encoders of their own, each checked as any other."""
+    if pooling:
+        raise UserError(
+            f"--pooling {pooling}: expected a plain transformer, got a Router; leave --pooling out"
+        )
+    router: Any = model[0]
+    for route, modules in router.sub_modules.items():
+        first = modules[0]
+        if not isinstance(first, Transformer | StaticEmbedding) or "text" not in first.modalities:
+            raise UserError(
+                f"model {name!r}: expected routes that embed texts, got a {type(first).__name__} in the route {route!r}; take "
+                "another model"
+            )
+    model.truncate_dim = None
+    config = {"prompts": model.prompts, "default_prompt_name": model.default_prompt_name}
+    encoder = TwoTowerEncoder(model, Prompts.of_config(config, asked))
+    for tower in encoder.towers().values():
+        _check_tokenizer(name, tower.model)
+        probe(name, tower)
     return encoder
 
 

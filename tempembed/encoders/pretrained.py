@@ -13,7 +13,7 @@ from sentence_transformers.sentence_transformer.modules import Pooling, StaticEm
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from tempembed.encoders.encoder import Encoder, moved
+from tempembed.encoders.encoder import moved
 from tempembed.encoders.role import Prompts
 from tempembed.encoders.static import (
     NO_PROMPTS,
@@ -23,6 +23,7 @@ from tempembed.encoders.static import (
     require_rows_for,
     static_token_lists,
 )
+from tempembed.encoders.text import TextEncoder
 from tempembed.encoders.transformers_log import no_bars
 from tempembed.inputs.tokens import Tokens
 
@@ -31,7 +32,7 @@ ATTENTION = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBack
 """Without cuDNN's, which makes a new plan for every shape, and mixed lengths are new shapes in every step."""
 
 
-class PretrainedEncoder(Encoder):
+class PretrainedEncoder(TextEncoder):
     """The modules of a SentenceTransformer, their weights in float32.
 
     Raises:
@@ -154,7 +155,7 @@ class PretrainedEncoder(Encoder):
         padded[mask] = ids
         return {"input_ids": moved(padded, self.device), "attention_mask": moved(mask.long(), self.device)}
 
-    def tokenizer_text(self) -> str:
+    def preparation(self) -> str:
         """The tokenizer as JSON, or as it describes itself."""
         backend = getattr(self._tokenizer, "backend_tokenizer", self._tokenizer)
         if not hasattr(backend, "to_str"):
@@ -172,8 +173,12 @@ class PretrainedEncoder(Encoder):
 
     def save(self, folder: Path, dtype: torch.dtype = torch.float32) -> None:
         """A folder that `SentenceTransformer(folder)` loads."""
-        model = self.sentence_transformer()
-        if dtype != torch.float32:
-            model = copy.deepcopy(model).to(dtype)
-        with no_bars():
-            model.save(str(folder), create_model_card=False)
+        save_library_model(self.sentence_transformer(), folder, dtype)
+
+
+def save_library_model(model: SentenceTransformer, folder: Path, dtype: torch.dtype) -> None:
+    """Save a SentenceTransformer with weights of this type."""
+    if dtype != torch.float32:
+        model = copy.deepcopy(model).to(dtype)
+    with no_bars():
+        model.save(str(folder), create_model_card=False)

@@ -36,7 +36,7 @@ def probe(name: str, encoder: PretrainedEncoder) -> None:
         )
         _try(name, "every token of its tokenizer", lambda: _look_up(encoder, _ends_of_vocabulary(encoder)))
         role = encoder.role("document")
-        vectors = _try(name, "an empty text", lambda: encoder.embed(encoder.tokenize(["", "a"], role)))
+        vectors = _try(name, "an empty text", lambda: encoder.embed(encoder.prepare(["", "a"], role)))
         if not torch.isfinite(vectors).all():
             raise UserError(
                 f"model {name!r}: expected finite embeddings, got NaN or infinity of an empty text; its weights are damaged, or "
@@ -97,7 +97,7 @@ def _compare(name: str, encoder: PretrainedEncoder, role: Role) -> None:
     theirs = [
         _try(name, repr(text[:20]), lambda text=text: _library(model, text, role.prompt)) for text in TEXTS
     ]
-    ours = np.stack([encoder.embed(encoder.tokenize([text], role))[0].numpy() for text in TEXTS])
+    ours = np.stack([encoder.embed(encoder.prepare([text], role))[0].numpy() for text in TEXTS])
     wrong = np.abs(ours - np.stack(theirs)).max() / max(1e-12, float(np.linalg.norm(theirs, axis=1).mean()))
     if not wrong <= TOLERANCE:
         raise UserError(

@@ -76,7 +76,7 @@ def _ours(encoder: Encoder) -> Encode:
         role = encoder.role(name)
         # one at a time: padding may move the places of a model that pads on the left
         return lambda texts: np.concatenate(
-            [encoder.embed(encoder.tokenize([text], role)).numpy() for text in texts]
+            [encoder.embed(encoder.prepare([text], role)).numpy() for text in texts]
         )
 
     return {name: encode(name) for name in ROLES}

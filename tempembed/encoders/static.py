@@ -19,8 +19,9 @@ from safetensors.torch import save_file
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 
-from tempembed.encoders.encoder import Encoder, moved
+from tempembed.encoders.encoder import moved
 from tempembed.encoders.role import Prompts, RoleName
+from tempembed.encoders.text import TextEncoder
 from tempembed.inputs.tokens import Tokens
 from tempembed.system.errors import UserError
 from tempembed.system.untrusted import is_file, read_json, read_tensors
@@ -40,7 +41,7 @@ OF_THE_LIBRARY = re.compile(r"sentence_transformers\.[a-zA-Z_.]*\bStaticEmbeddin
 NO_PROMPTS = Prompts.of_config({}, {})
 
 
-class StaticEncoder(Encoder):
+class StaticEncoder(TextEncoder):
     """A table with a row for each token.
 
     Args:
@@ -103,7 +104,7 @@ class StaticEncoder(Encoder):
         """The mean over each text's tokens."""
         return mean_of_tokens(self.table, tokens)
 
-    def tokenizer_text(self) -> str:
+    def preparation(self) -> str:
         """The tokenizer as JSON."""
         return self.tokenizer.to_str()
 

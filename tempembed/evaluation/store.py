@@ -98,7 +98,7 @@ class EmbeddingStore:
     def _encode_missing(self, keys: list[bytes], texts: list[str], role: Role) -> None:
         for start in range(0, len(texts), PART_ROWS):
             part = slice(start, start + PART_ROWS)
-            embeddings = self._encoder.embed(self._encoder.tokenize(texts[part], role))
+            embeddings = self._encoder.embed(self._encoder.prepare(texts[part], role))
             if len(texts) > PART_ROWS:
                 self._say(f"embedded {min(start + PART_ROWS, len(texts)):,} of {len(texts):,} texts")
             self.folder.mkdir(parents=True, exist_ok=True)

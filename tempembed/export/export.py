@@ -156,7 +156,7 @@ def _codec(
 
 
 def _documents(encoder: Encoder, texts: Sequence[str]) -> Tensor:
-    return encoder.embed(encoder.tokenize(texts, encoder.role("document")))
+    return encoder.embed(encoder.prepare(texts, encoder.role("document")))
 
 
 def _save_model(encoder: Encoder, spec: Spec, folder: Path) -> None:

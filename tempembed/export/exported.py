@@ -30,7 +30,7 @@ class Exported:
 
     def embed(self, texts: Sequence[str], role: RoleName) -> Float[Tensor, "M D"]:
         """float32 embeddings at full width; the codec cuts them."""
-        return self.encoder.embed(self.encoder.tokenize(texts, self.encoder.role(role)))
+        return self.encoder.embed(self.encoder.prepare(texts, self.encoder.role(role)))
 
 
 def load_exported(folder: Path) -> Exported:

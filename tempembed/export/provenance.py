@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from tempembed.settings.train import INSTALLED_CODE, TrainSettings
+from tempembed.settings.train import TrainSettings
+from tempembed.system.cache import INSTALLED_CODE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,9 +37,11 @@ class Provenance:
     @staticmethod
     def of_settings(settings: TrainSettings, width: int, codec: str) -> "Provenance":
         """What the settings of a local run say."""
-        held_out = f"{settings.hold_out:.0%} of the training data, held out" if settings.hold_out else ""
-        own = INSTALLED_CODE if settings.data == INSTALLED_CODE else held_out
+        held_out = (
+            f"{settings.data.hold_out:.0%} of the training data, held out" if settings.data.hold_out else ""
+        )
+        own = INSTALLED_CODE if settings.data.data == INSTALLED_CODE else held_out
         return Provenance(
-            codec=codec, objective=settings.objective_name, terms=tuple(map(str, settings.resolved_terms(width))),
-            encoder=settings.encoder, seed=settings.seed, data=settings.data, test_data=settings.eval_data or own,
+            codec=codec, objective=settings.loss.objective_name, terms=tuple(map(str, settings.loss.resolved_terms(width))),
+            encoder=settings.model.encoder, seed=settings.loop.seed, data=settings.data.data, test_data=settings.data.eval_data or own,
         )  # fmt: skip

@@ -12,7 +12,7 @@ from tempembed.losses.masks import FalseNegatives
 from tempembed.losses.nested import Problem, constant, nested_tiled
 from tempembed.losses.reference import nested_infonce
 from tempembed.losses.unit import unit
-from tempembed.objectives.objective import INFONCE, Direction, Hardness, Terms
+from tempembed.objectives.term import INFONCE, Direction, Hardness, Terms
 from tempembed.parallel.gather import gather, rank_and_world_size, require_equal_shapes
 from tempembed.system.errors import UserError
 

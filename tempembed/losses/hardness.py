@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from tempembed.objectives.objective import Hardness
+from tempembed.objectives.term import Hardness
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from tempembed.losses.hardness import Combined, combine
 from tempembed.losses.masks import FalseNegatives
-from tempembed.objectives.objective import INFONCE, Hardness, Terms
+from tempembed.objectives.term import INFONCE, Hardness, Terms
 from tempembed.parallel.gather import gather, rank_and_world_size
 
 BLOCK_BYTES = 32 * 2**20

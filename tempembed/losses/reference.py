@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from tempembed.objectives.objective import INFONCE, Hardness, Terms
+from tempembed.objectives.term import INFONCE, Hardness, Terms
 
 
 def nested_infonce(

@@ -1,13 +1,11 @@
 """The temperatures of a step as one tensor; learned ones are parameters."""
 
 import torch
-import torch.distributed as dist
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from tempembed.objectives.objective import Terms
 from tempembed.objectives.temperature import LEAST, MOST
-from tempembed.parallel.gather import rank_and_world_size
+from tempembed.objectives.term import Terms
 
 
 class Temperatures(nn.Module):
@@ -15,7 +13,7 @@ class Temperatures(nn.Module):
 
     A learned one is kept as log(1/tau), one parameter per term, between 1/`MOST` and 1/`LEAST`. Give it no weight
     decay: that would pull tau to 1. It stands outside of what DDP wraps, so its gradient is averaged over ranks by
-    `average_gradient`, once a step; with the losses of local rows that mean is exact (gradients.md).
+    `average_gradients`, once a step; with the losses of local rows that mean is exact (gradients.md).
     """
 
     def __init__(self, terms: Terms) -> None:
@@ -43,13 +41,6 @@ class Temperatures(nn.Module):
             return temperatures_T
         places = torch.tensor(self._learned, device=self.log_scale.device)
         return temperatures_T.index_put((places,), (-self.log_scale).exp())
-
-    def average_gradient(self) -> None:
-        """Mean over ranks, in place."""
-        _, world_size = rank_and_world_size()
-        if self._learned and world_size > 1 and self.log_scale.grad is not None:
-            dist.all_reduce(self.log_scale.grad)
-            self.log_scale.grad /= world_size
 
     @torch.no_grad()
     def clamp(self) -> None:

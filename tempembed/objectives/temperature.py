@@ -43,6 +43,11 @@ class Course:
         return f"{self.shape}({','.join(f'{value:g}' for value in self.values)})"
 
     @property
+    def label(self) -> str:
+        """Its name among metrics: cosine_0.03_0.1."""
+        return "_".join([self.shape, *(f"{value:g}" for value in self.values)])
+
+    @property
     def is_learned(self) -> bool:
         """Whether it is a parameter of the training."""
         return self.shape == "learned"

@@ -10,50 +10,54 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 
-def cached_forward(model: nn.Module, chunks: Sequence[Any]) -> Float[Tensor, "M D"]:
-    """`model(chunks)`, of which the backward computes the activations again, one chunk at a time.
+def cached_forward(model: nn.Module, groups: Sequence[Sequence[Any]]) -> Float[Tensor, "M D"]:
+    """`model` of all chunks of all groups, of which the backward computes the activations again, one group at a time.
 
-    Memory is that of one chunk's activations and of all embeddings; time is one more forward. Randomness is
-    replayed, so values and gradients are those of `model(chunks)`, dropout included, up to rounding.
+    Memory is that of one group's activations and of all embeddings; time is one more forward. Randomness is
+    replayed, so values and gradients are those of one call, dropout included, up to rounding.
 
     Args:
-        model: takes a list of chunks and gives the embeddings of all their texts in order; its randomness must
+        model: takes a list of chunks and gives the embeddings of all their rows in order; its randomness must
             be drawn chunk by chunk. May be wrapped in `DistributedDataParallel`.
-        chunks: at least one.
+        groups: at least one, each of chunks that go through the model in one call. The last must reach every parameter that
+            any group reaches: with two towers it has a chunk of each.
 
-    Cross-rank contract: ranks may have different numbers of chunks. Only a rank's last chunk lets DDP reduce, so there
+    Cross-rank contract: ranks may have different numbers of groups. Only a rank's last group lets DDP reduce, so there
     is one all-reduce of gradients per backward, on every rank.
 
     Source: Gao et al. 2021 (arXiv:2101.06983).
     """
     anchor = torch.zeros((), requires_grad=True)  # the output's gradient must be asked for
-    return _Cached.apply(anchor, model, chunks)
+    return _Cached.apply(anchor, model, groups)
 
 
 class _Cached(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: torch.autograd.function.FunctionCtx, anchor: Tensor, model: nn.Module, chunks: Sequence[Any]
+        ctx: torch.autograd.function.FunctionCtx,
+        anchor: Tensor,
+        model: nn.Module,
+        groups: Sequence[Sequence[Any]],
     ) -> Tensor:
         bare = model.module if isinstance(model, DistributedDataParallel) else model
         states, parts = [], []
-        for chunk in chunks:
+        for group in groups:
             states.append(_random_state())
-            parts.append(bare([chunk]))
-        ctx.replay = model, chunks, states, [len(part) for part in parts]  # type: ignore[attr-defined]
+            parts.append(bare(group))
+        ctx.replay = model, groups, states, [len(part) for part in parts]  # type: ignore[attr-defined]
         return torch.cat(parts)
 
     @staticmethod
     def backward(ctx: torch.autograd.function.FunctionCtx, *gradients: Tensor) -> tuple[None, None, None]:
-        model, chunks, states, sizes = ctx.replay  # type: ignore[attr-defined]
-        last = len(chunks) - 1
+        model, groups, states, sizes = ctx.replay  # type: ignore[attr-defined]
+        last = len(groups) - 1
         parts = gradients[0].split(sizes)
         with _random_state_kept(), torch.enable_grad():
-            for i, (chunk, state, gradient) in enumerate(zip(chunks, states, parts, strict=True)):
+            for i, (group, state, gradient) in enumerate(zip(groups, states, parts, strict=True)):
                 quiet = i < last and isinstance(model, DistributedDataParallel)
                 with model.no_sync() if quiet else nullcontext():
                     _set_random_state(state)
-                    model([chunk]).backward(gradient)
+                    model(group).backward(gradient)
         return None, None, None
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from tempembed.settings.flat import changed
 from tempembed.settings.train import TrainSettings
 from tempembed.system.errors import UserError
 
@@ -88,15 +89,15 @@ def settings(preset: Preset, base: TrainSettings) -> dict[str, TrainSettings]:
     """
     runs: dict[str, TrainSettings] = {}
     for entry in preset.entries:
-        common = dataclasses.replace(base, encoder=entry.encoder, **preset.encoders[entry.encoder])
-        terms = tuple(term.replace("W", str(common.width)) for term in entry.terms)
+        common = changed(base, encoder=entry.encoder, **preset.encoders[entry.encoder])
+        terms = tuple(term.replace("W", str(common.model.width)) for term in entry.terms)
         chosen = {"terms": terms} if terms else {"objective": entry.objective, "terms": ()}
         for seed in preset.seeds:
             if entry.name(seed) in runs:
                 raise UserError(
                     f"preset {preset.name}: expected each label and seed once, got {entry.name(seed)} twice"
                 )
-            runs[entry.name(seed)] = dataclasses.replace(common, **chosen, beta=entry.beta, seed=seed)
+            runs[entry.name(seed)] = changed(common, **chosen, beta=entry.beta, seed=seed)
     return runs
 
 

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from tempembed.stages.identity import differences
+from tempembed.run.identity import differences
 from tempembed.system.checksums import MANIFEST, check, checksums
 from tempembed.system.disk import room_for
 from tempembed.system.errors import UserError

@@ -1,11 +1,12 @@
 """Places: paths that mean the same to every process of a run and to later commands, whatever folder they start in."""
 
-import dataclasses
 import os
 from pathlib import Path
 from typing import Any, TypeVar
 
-from tempembed.settings.train import DEFAULT_WIDTH, INSTALLED_CODE
+from tempembed.settings.flat import changed, flat
+from tempembed.settings.model import DEFAULT_WIDTH
+from tempembed.system.cache import INSTALLED_CODE
 from tempembed.system.untrusted import check_place
 
 NAMES = (INSTALLED_CODE, *DEFAULT_WIDTH)
@@ -13,12 +14,6 @@ NAMES = (INSTALLED_CODE, *DEFAULT_WIDTH)
 INPUTS = ("data", "eval_data", "encoder")
 """Settings that may name a place to read from."""
 Settings = TypeVar("Settings")
-
-
-def cache_dir() -> Path:
-    """`$TEMPEMBED_CACHE`, or `tempembed` in the user's cache folder."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(os.environ.get("TEMPEMBED_CACHE") or Path(base) / "tempembed").expanduser().absolute()
 
 
 def located(place: str) -> str:
@@ -37,12 +32,12 @@ def with_places(settings: Settings, **more: Any) -> Settings:
     """The settings with absolute paths of what they read, where it is there; `more` replaces others.
 
     Args:
-        settings: a dataclass; fields of `INPUTS` that it does not have are left out.
-        more: fields and their values.
+        settings: nested or not; settings of `INPUTS` that it does not have are left out.
+        more: settings by name.
     """
-    found = {name: getattr(settings, name, None) for name in INPUTS}
-    inputs = {name: located(place) for name, place in found.items() if place}
-    return dataclasses.replace(settings, **inputs, **more)  # type: ignore[type-var]
+    found = flat(settings)
+    inputs = {name: located(found[name]) for name in INPUTS if found.get(name)}
+    return changed(settings, **{**inputs, **more})
 
 
 def output_place(flag: str, place: str) -> Path:

@@ -1,14 +1,15 @@
 """What a run is: what its result depends on. Another value of anything else is the same run, and goes on."""
 
-import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tempembed.objectives.objective import Term
-from tempembed.settings.train import DEFAULT_MAX_TOKENS, DEFAULT_WIDTH, TrainSettings
+from tempembed.objectives.term import Term
+from tempembed.settings.flat import restored
+from tempembed.settings.model import DEFAULT_MAX_TOKENS, DEFAULT_WIDTH
+from tempembed.settings.train import TrainSettings
 
 if TYPE_CHECKING:
     from tempembed.encoders.encoder import Encoder
@@ -27,8 +28,6 @@ RESOLVED_SETTINGS = (
 )  # fmt: skip
 """Settings that count as what they come to: `mrl:0.06` is its terms, `--epochs` a number of steps."""
 _APART = {*RESOLVED_SETTINGS, *(name for names in RESUMABLE_SETTINGS.values() for name in names)}
-_SHOWN = {"terms": "objective", "data": "content of --data", "encoder": "content of --encoder"}
-"""How a difference is called where it is not that of the setting of the same name."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,10 +49,10 @@ class Facts:
     def of(prepared: "Prepared", settings: TrainSettings, encoder: "Encoder") -> "Facts":
         """Of the data of a run, and of its encoder before training."""
         meta, sources = prepared.meta, prepared.sources
-        content = settings.encoder if settings.own_encoder else encoder.fingerprint()
+        content = settings.model.encoder if settings.model.own_encoder else encoder.fingerprint()
         sizes = [meta["num_pairs"]] if sources is None else np.bincount(sources).tolist()
         return Facts(
-            data=meta["fingerprint"], encoder=content, width=encoder.width, is_table=encoder.takes_bags, sizes=tuple(sizes)
+            data=meta["fingerprint"], encoder=content, width=encoder.width, is_table=encoder.is_table, sizes=tuple(sizes)
         )  # fmt: skip
 
     def noted(self) -> dict[str, str]:
@@ -67,11 +66,14 @@ class Facts:
             noted: what its folder has.
             settings: its own.
         """
-        if settings.own_encoder:
-            encoder, width = settings.encoder, settings.width or DEFAULT_WIDTH[settings.encoder]
-            is_table = settings.encoder == "static"
+        if settings.model.own_encoder:
+            encoder, width = (
+                settings.model.encoder,
+                settings.model.width or DEFAULT_WIDTH[settings.model.encoder],
+            )
+            is_table = settings.model.encoder == "static"
         else:
-            here = settings.encoder if self.encoder in DEFAULT_WIDTH else self.encoder
+            here = settings.model.encoder if self.encoder in DEFAULT_WIDTH else self.encoder
             encoder, width, is_table = noted.get("encoder_content") or here, self.width, self.is_table
         data = noted.get("fingerprint") or self.data
         return Facts(data=data, encoder=encoder, width=width, is_table=is_table, sizes=self.sizes)
@@ -79,8 +81,10 @@ class Facts:
 
 def count_steps(settings: TrainSettings, facts: Facts) -> int:
     """Optimiser steps of a run."""
-    parts = facts.sizes if settings.single_source else (sum(facts.sizes),)
-    return settings.steps or max(1, round(settings.epochs * sum(n // settings.batch_size for n in parts)))
+    parts = facts.sizes if settings.batches.single_source else (sum(facts.sizes),)
+    return settings.loop.steps or max(
+        1, round(settings.loop.epochs * sum(n // settings.batches.batch_size for n in parts))
+    )
 
 
 def settings_identity(settings: TrainSettings) -> dict[str, Any]:
@@ -96,7 +100,7 @@ def run_identity(settings: TrainSettings, facts: Facts, *, bfloat16: bool | None
         facts: of its data.
         bfloat16: whether the products of its encoder are in it; None where only a worker can tell.
     """
-    terms = settings.resolved_terms(facts.width)
+    terms = settings.loss.resolved_terms(facts.width)
     found = {
         **settings_identity(settings),
         "data": facts.data,
@@ -105,16 +109,16 @@ def run_identity(settings: TrainSettings, facts: Facts, *, bfloat16: bool | None
         "terms": [_exact(term) for term in terms],
         "num_steps": count_steps(settings, facts),
         "learning_rate": settings.peak_learning_rate(is_table=facts.is_table),
-        "single_source": settings.single_source and len(facts.sizes) > 1,
+        "single_source": settings.batches.single_source and len(facts.sizes) > 1,
     }
-    found["max_tokens"] = settings.max_tokens
-    if settings.own_encoder:
-        found["max_tokens"] = settings.max_tokens or DEFAULT_MAX_TOKENS
-        found["vocabulary"] = settings.vocabulary
-    if settings.encoder == "transformer":
-        found["layers"] = settings.layers
+    found["max_tokens"] = settings.model.max_tokens
+    if settings.model.own_encoder:
+        found["max_tokens"] = settings.model.max_tokens or DEFAULT_MAX_TOKENS
+        found["vocabulary"] = settings.model.vocabulary
+    if settings.model.encoder == "transformer":
+        found["layers"] = settings.model.layers
     if any(term.course and term.course.is_learned for term in terms):
-        found["temperature_learning_rate"] = settings.temperature_learning_rate
+        found["temperature_learning_rate"] = settings.loss.temperature_learning_rate
     if bfloat16 is not None:
         found["precision"] = "bfloat16" if bfloat16 else "float32"
     return found
@@ -134,23 +138,12 @@ def restored_identity(stored: Mapping[str, Any], facts: Facts) -> dict[str, Any]
 
 
 def restored_settings(stored: Mapping[str, Any]) -> TrainSettings:
-    """Settings that an earlier version of us may have written: what is not there has its default, what is gone is left out.
+    """Settings of a run that an earlier version of us may have written (`restored`).
 
     Raises:
         UserError: a value of another type.
     """
-    known = {field.name for field in dataclasses.fields(TrainSettings)}
-    if not isinstance(stored, Mapping):
-        return TrainSettings.from_dict(stored)  # says what it is
-    return TrainSettings.from_dict({name: value for name, value in stored.items() if name in known})
-
-
-def differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> str:
-    """What makes two identities unlike, for a person; empty where they are alike. What only one of them tells is no difference."""
-    unlike = sorted(name for name in there.keys() & here.keys() if there[name] != here[name])
-    return "; ".join(
-        f"{_SHOWN.get(name, name)}: {_shown(there[name])} there, {_shown(here[name])} here" for name in unlike
-    )
+    return restored(TrainSettings(), stored)
 
 
 def _exact(term: Term) -> str:
@@ -160,7 +153,3 @@ def _exact(term: Term) -> str:
         periods = (1.0,) if course.shape == "cosine" and len(course.values) == 2 else ()
         temperature = f"{course.shape}({','.join(map(repr, (*course.values, *periods)))})"
     return f"{term.dim}@{temperature}" + ("" if term.weight == 1 else f"*{term.weight!r}")
-
-
-def _shown(value: Any) -> str:
-    return " ".join(value) if isinstance(value, list) else repr(value)

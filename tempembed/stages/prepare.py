@@ -27,14 +27,10 @@ from tempembed.encoders.static import static_encoder
 from tempembed.encoders.tokenizer import train_tokenizer
 from tempembed.evaluation.corpus import Corpus, corpus_from_pairs
 from tempembed.inputs.tokens import Tokens
-from tempembed.settings.places import cache_dir
-from tempembed.settings.train import (
-    DEFAULT_MAX_TOKENS,
-    DEFAULT_WIDTH,
-    INSTALLED_CODE,
-    TrainSettings,
-    fingerprint,
-)
+from tempembed.settings.flat import fingerprint
+from tempembed.settings.model import DEFAULT_MAX_TOKENS, DEFAULT_WIDTH
+from tempembed.settings.train import TrainSettings
+from tempembed.system.cache import INSTALLED_CODE, cache_dir
 from tempembed.system.checksums import MANIFEST, checksums, is_intact
 from tempembed.system.disk import room_for
 
@@ -115,12 +111,15 @@ class Prepared:
 
 def training_pairs(settings: TrainSettings, say: Callable[[str], None] = lambda _: None) -> Pairs:
     """The pairs that --data names."""
-    if settings.data == INSTALLED_CODE:
+    if settings.data.data == INSTALLED_CODE:
         from tempembed.data.installed_code import installed_code
 
         return read_pairs(str(installed_code(progress=say).train))
     return read_pairs(
-        settings.data, skip_bad_rows=settings.skip_bad_rows, min_score=settings.min_score, say=say
+        settings.data.data,
+        skip_bad_rows=settings.data.skip_bad_rows,
+        min_score=settings.data.min_score,
+        say=say,
     )
 
 
@@ -149,31 +148,33 @@ def evaluation_task(
 
 def build_encoder(settings: TrainSettings, tokenizer: Tokenizer | None) -> Encoder:
     """The encoder before training; `tokenizer` is needed by those from scratch."""
-    if not settings.own_encoder:
-        encoder = load_encoder(settings.encoder, prompts=settings.prompts, pooling=settings.pooling)
-        if settings.save_max_tokens and settings.max_tokens:
-            encoder.limit_to(settings.max_tokens)
+    if not settings.model.own_encoder:
+        encoder = load_encoder(
+            settings.model.encoder, prompts=settings.model.prompts, pooling=settings.model.pooling
+        )
+        if settings.model.save_max_tokens and settings.model.max_tokens:
+            encoder.limit_to(settings.model.max_tokens)
         return encoder
     assert tokenizer is not None
-    width = settings.width or DEFAULT_WIDTH[settings.encoder]
-    most = settings.max_tokens or DEFAULT_MAX_TOKENS
-    if settings.encoder == "static":
-        encoder = static_encoder(tokenizer, width=width, max_tokens=most, seed=settings.seed)
+    width = settings.model.width or DEFAULT_WIDTH[settings.model.encoder]
+    most = settings.model.max_tokens or DEFAULT_MAX_TOKENS
+    if settings.model.encoder == "static":
+        encoder = static_encoder(tokenizer, width=width, max_tokens=most, seed=settings.loop.seed)
     else:
         from tempembed.encoders.transformer import (
             transformer_encoder,  # imports the library, which a table does not need
         )
 
         encoder = transformer_encoder(
-            tokenizer, width=width, layers=settings.layers, max_tokens=most, seed=settings.seed
+            tokenizer, width=width, layers=settings.model.layers, max_tokens=most, seed=settings.loop.seed
         )
-    encoder.prompts = dataclasses.replace(encoder.prompts, asked=settings.prompts)
+    encoder.prompts = dataclasses.replace(encoder.prompts, asked=settings.model.prompts)
     return encoder
 
 
 def training_role(settings: TrainSettings, encoder: Encoder, name: RoleName) -> Role:
     """How the training texts of a role are embedded: as all are, but cut where the settings say."""
-    return dataclasses.replace(encoder.role(name), max_tokens=settings.limits.get(name))
+    return dataclasses.replace(encoder.role(name), max_tokens=settings.model.limits.get(name))
 
 
 def describe_roles(settings: TrainSettings, encoder: Encoder) -> Iterator[str]:
@@ -181,15 +182,15 @@ def describe_roles(settings: TrainSettings, encoder: Encoder) -> Iterator[str]:
     yield from encoder.notes
     yield encoder.prompts.describe()
     own = encoder.max_tokens
-    limits = {name: min(settings.limits.get(name) or math.inf, own or math.inf) for name in ROLES}
+    limits = {name: min(settings.model.limits.get(name) or math.inf, own or math.inf) for name in ROLES}
     said = ", ".join(f"{name} {'nowhere' if limit == math.inf else limit}" for name, limit in limits.items())
-    yield f"texts are cut after tokens: {said}; the saved model's limit: {own or 'none'}, its weights: {settings.save_dtype}"
+    yield f"texts are cut after tokens: {said}; the saved model's limit: {own or 'none'}, its weights: {settings.model.save_dtype}"
 
 
 def initial_encoder(settings: TrainSettings, prepared: Prepared) -> Encoder:
     """The encoder before training, with the tokenizer of the prepared data."""
     path = prepared.folder / "tokenizer.json"
-    return build_encoder(settings, Tokenizer.from_file(str(path)) if settings.own_encoder else None)
+    return build_encoder(settings, Tokenizer.from_file(str(path)) if settings.model.own_encoder else None)
 
 
 def prepare(settings: TrainSettings, say: Callable[[str], None] = lambda _: None) -> Prepared:
@@ -199,33 +200,37 @@ def prepare(settings: TrainSettings, say: Callable[[str], None] = lambda _: None
         UserError: bad data, fewer pairs than one batch, an objective that does not fit the encoder.
     """
     pairs = training_pairs(settings, say)
-    eval_source = settings.eval_data or (INSTALLED_CODE if settings.data == INSTALLED_CODE else None)
+    eval_source = settings.data.eval_data or (
+        INSTALLED_CODE if settings.data.data == INSTALLED_CODE else None
+    )
     task = None
     if eval_source:
         task = evaluation_task(
             eval_source,
-            skip_bad_rows=settings.skip_bad_rows,
-            min_score=settings.min_score,
+            skip_bad_rows=settings.data.skip_bad_rows,
+            min_score=settings.data.min_score,
             check=lambda test: check_overlap(
                 pairs.table,
                 test.table,
                 what=f"--eval-data {test.source}",
-                allow=settings.allow_overlap,
+                allow=settings.data.allow_overlap,
                 say=say,
             ),
             say=say,
         )
-    elif settings.hold_out:
-        train, test = holdout(pairs.table, max(2, round(settings.hold_out * len(pairs))), say=say)
+    elif settings.data.hold_out:
+        train, test = holdout(pairs.table, max(2, round(settings.data.hold_out * len(pairs))), say=say)
         say(f"held out {len(test)} of {len(pairs)} pairs as the test")
         task = corpus_from_pairs(Pairs(table=test, source=pairs.source), max_queries=DEFAULT_MAX_QUERIES)
         pairs = dataclasses.replace(pairs, table=train)
-    require_rows(pairs, settings.batch_size, f"one batch (--batch-size {settings.batch_size})")
-    encoder = None if settings.own_encoder else build_encoder(settings, None)
-    tokens = encoder.input_fingerprint() if encoder else [settings.encoder, settings.vocabulary]
-    limits = [settings.limits, settings.max_tokens if settings.own_encoder else None]
+    require_rows(
+        pairs, settings.batches.batch_size, f"one batch (--batch-size {settings.batches.batch_size})"
+    )
+    encoder = None if settings.model.own_encoder else build_encoder(settings, None)
+    tokens = encoder.input_fingerprint() if encoder else [settings.model.encoder, settings.model.vocabulary]
+    limits = [settings.model.limits, settings.model.max_tokens if settings.model.own_encoder else None]
     key = fingerprint(
-        [FORMAT, pairs.fingerprint, task and task.fingerprint, settings.prompts, limits, tokens]
+        [FORMAT, pairs.fingerprint, task and task.fingerprint, settings.model.prompts, limits, tokens]
     )
     folder = cache_dir() / "prepared" / key
     prepared = Prepared(folder=folder)
@@ -236,7 +241,7 @@ def prepare(settings: TrainSettings, say: Callable[[str], None] = lambda _: None
         with room_for("prepared data", cache_dir()):
             _write(settings, encoder, pairs, task, folder, say)
     encoder = encoder or initial_encoder(settings, prepared)
-    settings.resolved_terms(encoder.width)  # an objective that does not fit: now
+    settings.loss.resolved(encoder.width)  # an objective that does not fit: now
     for line in describe_roles(settings, encoder):
         say(line)
     if pairs.num_skipped:
@@ -257,23 +262,23 @@ def _write(
     partial = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".partial-"))
     try:
         if encoder is None:
-            say(f"training a tokenizer of {settings.vocabulary} tokens on {len(pairs)} pairs")
+            say(f"training a tokenizer of {settings.model.vocabulary} tokens on {len(pairs)} pairs")
             tokenizer = train_tokenizer(
-                (t for c in (pairs.queries, pairs.documents) for t in c), settings.vocabulary
+                (t for c in (pairs.queries, pairs.documents) for t in c), settings.model.vocabulary
             )
             tokenizer.save(str(partial / "tokenizer.json"))
             encoder = build_encoder(settings, tokenizer)
         say(f"tokenising {len(pairs)} pairs")
         as_document = training_role(settings, encoder, "document")
-        encoder.tokenize(pairs.queries, training_role(settings, encoder, "query")).save(partial, "query")
-        encoder.tokenize(pairs.documents, as_document).save(partial, "document")
+        encoder.prepare(pairs.queries, training_role(settings, encoder, "query")).save(partial, "query")
+        encoder.prepare(pairs.documents, as_document).save(partial, "document")
         _write_ids(pairs, partial)
         if pairs.sources is not None:
             np.save(partial / "sources.npy", pairs.sources)
         num_negatives = _write_negatives(encoder, as_document, pairs.hard_negatives, partial)
         if task:
-            encoder.tokenize(task.queries, encoder.role("query")).save(partial, "test_query")
-            encoder.tokenize(task.documents, encoder.role("document")).save(partial, "test_document")
+            encoder.prepare(task.queries, encoder.role("query")).save(partial, "test_query")
+            encoder.prepare(task.documents, encoder.role("document")).save(partial, "test_document")
             task.save(partial / "task.json")
         meta = {
             "source": pairs.source,
@@ -326,7 +331,7 @@ def _write_negatives(
     ids = np.zeros(has.shape, np.int64)
     for k in range(num):
         texts = [row[k] for row in negatives if k < len(row)]
-        encoder.tokenize(texts, role).at(has[k]).save(folder, f"negative_{k}")
+        encoder.prepare(texts, role).at(has[k]).save(folder, f"negative_{k}")
         ids[k, has[k]] = text_ids(texts)
     np.save(folder / "hard_negatives.text_ids.npy", ids)
     np.save(folder / "has_negative.npy", has)

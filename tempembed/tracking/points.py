@@ -3,7 +3,7 @@
 from typing import Any
 
 from tempembed.codecs.spec import BUDGETS
-from tempembed.objectives.objective import Terms
+from tempembed.objectives.term import Terms
 from tempembed.tuning.goals import best_row
 
 

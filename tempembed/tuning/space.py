@@ -5,7 +5,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tempembed.objectives.objective import Terms, check_terms, matryoshka_dims, parse_terms
+from tempembed.objectives.parse import check_terms, matryoshka_dims, parse_terms
+from tempembed.objectives.term import Terms
 from tempembed.system.errors import UserError
 
 LEAST, MOST = 0.02, 0.5

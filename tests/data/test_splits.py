@@ -1,6 +1,5 @@
 """Test data in the training data: splits of a folder, and texts that training and test share."""
 
-import dataclasses
 import gzip
 import json
 
@@ -12,6 +11,7 @@ from datasets.data_files import get_data_patterns
 from tempembed.data.overlap import check_overlap
 from tempembed.data.pairs import read_pairs
 from tempembed.data.splits import split_of
+from tempembed.settings.flat import changed as with_settings
 from tempembed.settings.train import TrainSettings
 from tempembed.stages.prepare import evaluation_task, prepare
 from tempembed.system.errors import UserError
@@ -245,7 +245,7 @@ def settings(put, tmp_path, monkeypatch):
     monkeypatch.setenv("TEMPEMBED_CACHE", str(tmp_path / "cache"))
     train = [{"query": f"question {i} of many", "document": f"the answer number {i}"} for i in range(60)]
     test = [{"query": f"asked {i} times", "document": f"told {i} times"} for i in range(20)]
-    return TrainSettings(
+    return TrainSettings.of(
         data=put("train.jsonl", train), eval_data=put("test.jsonl", test), batch_size=8, vocabulary=300, width=16
     ), test, put  # fmt: skip
 
@@ -260,13 +260,13 @@ def test_training_with_its_test_data_is_refused(settings):
     ):
         prepare(settings)
     said = []
-    prepare(dataclasses.replace(settings, allow_overlap=True), said.append)
+    prepare(with_settings(settings, allow_overlap=True), said.append)
     assert any("got 1 of 21 pairs that share a text" in line for line in said)
 
 
 def test_a_folder_is_trained_and_tested_on_its_splits(settings, tmp_path):
     settings, _, _ = settings
-    one = dataclasses.replace(settings, data=str(tmp_path), eval_data=str(tmp_path))
+    one = with_settings(settings, data=str(tmp_path), eval_data=str(tmp_path))
     prepared, split = prepare(one), prepare(settings)
     assert prepared.meta["num_pairs"] == 60
     assert prepared.meta["fingerprint"] == split.meta["fingerprint"]

@@ -1,4 +1,3 @@
-import dataclasses
 import json
 import subprocess
 import sys
@@ -12,6 +11,7 @@ from tempembed.encoders.load import load_encoder
 from tempembed.encoders.role import Prompts
 from tempembed.encoders.static import static_encoder
 from tempembed.encoders.tokenizer import train_tokenizer
+from tempembed.settings.flat import changed as with_settings
 from tempembed.settings.train import TrainSettings
 from tempembed.stages.prepare import initial_encoder, prepare
 from tempembed.system.errors import UserError
@@ -20,8 +20,8 @@ from tempembed.system.errors import UserError
 @pytest.mark.parametrize("kind", ["static", "transformer"])
 def test_embeddings_equal_sentence_transformers_own(data_dir, tmp_path, kind):
     """From our ids, bags and padding, as from the texts by the library; an empty and a long text as well."""
-    settings = TrainSettings(data=str(data_dir / "train.parquet"), width=64, vocabulary=400, batch_size=32)
-    settings = dataclasses.replace(settings, encoder=kind, layers=1, max_tokens=32)
+    settings = TrainSettings.of(data=str(data_dir / "train.parquet"), width=64, vocabulary=400, batch_size=32)
+    settings = with_settings(settings, encoder=kind, layers=1, max_tokens=32)
     initial_encoder(settings, prepare(settings)).save(tmp_path)
     texts = [
         "open the matrix",
@@ -31,7 +31,7 @@ def test_embeddings_equal_sentence_transformers_own(data_dir, tmp_path, kind):
     ]
     texts += [""] if kind == "static" else []
     encoder, reference = load_encoder(str(tmp_path)), SentenceTransformer(str(tmp_path))
-    tokens = encoder.tokenize(texts, encoder.role("document"))
+    tokens = encoder.prepare(texts, encoder.role("document"))
     want = reference.encode(texts, convert_to_tensor=True)
     assert want.norm(dim=1)[:4].min() > 0.01
     torch.testing.assert_close(encoder.embed(tokens, budget=40), want, rtol=1e-5, atol=1e-6)
@@ -103,7 +103,7 @@ def test_a_table_with_further_modules_and_one_of_float16_are_the_librarys(tokeni
         assert encoder.takes_bags
         assert encoder.width == width
         torch.testing.assert_close(
-            encoder.embed(encoder.tokenize(texts, encoder.role("document"))),
+            encoder.embed(encoder.prepare(texts, encoder.role("document"))),
             want.float(),
             rtol=2e-3,
             atol=1e-4,
@@ -117,7 +117,7 @@ def test_a_table_is_read_and_embeds_without_the_library(tokenizer, tmp_path):
     static_encoder(tokenizer, width=16, max_tokens=8, seed=0).save(tmp_path)
     code = (
         "import sys, tempembed.run.loop, tempembed.evaluation.trained; from tempembed.encoders.load import load_encoder\n"
-        "encoder = load_encoder(sys.argv[1]); assert encoder.embed(encoder.tokenize(['sort'], encoder.role('document'))).shape == (1, 16)\n"
+        "encoder = load_encoder(sys.argv[1]); assert encoder.embed(encoder.prepare(['sort'], encoder.role('document'))).shape == (1, 16)\n"
         "print('sentence_transformers' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code, tmp_path], capture_output=True, text=True, check=True)

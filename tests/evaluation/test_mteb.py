@@ -34,7 +34,7 @@ class Counting:
     def role(self, name, prompt=None):
         return Role(name=name, prompt=prompt or "")
 
-    def tokenize(self, texts, role):
+    def prepare(self, texts, role):
         return [role.prompt + text for text in texts]
 
     def embed(self, texts):

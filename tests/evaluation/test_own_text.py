@@ -37,7 +37,7 @@ class Topics:
     def role(self, name, prompt=None):
         return Role(name=name, prompt=prompt or "")
 
-    def tokenize(self, texts, role):
+    def prepare(self, texts, role):
         return [" ".join(text.split()) for text in texts]
 
     def embed(self, texts):

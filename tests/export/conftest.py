@@ -45,13 +45,13 @@ def trained(data_dir, texts, tmp_path_factory):
     corpus = corpus_from_pairs(read_pairs(str(data_dir / "test.parquet")))
     evaluation = evaluate(
         corpus.tasks(("retrieval", "clustering")),
-        lambda texts, role, prompt: encoder.embed(encoder.tokenize(texts, encoder.role(role))),
+        lambda texts, role, prompt: encoder.embed(encoder.prepare(texts, encoder.role(role))),
         model=str(folder),
         specs=lambda full: [parse_spec(text, full) for text in ("prefix:16+binary", "binary", "pca:16+int8")],
         labels=corpus.labels,
     )
     write_report(evaluation, folder / "evaluation.json")
-    settings = TrainSettings(
+    settings = TrainSettings.of(
         data=str(data_dir / "train.parquet"), eval_data=str(data_dir / "test.parquet"),
         terms=("16@0.05", "64@0.1*0.5"), batch_size=32,
     )  # fmt: skip
@@ -62,7 +62,7 @@ def trained(data_dir, texts, tmp_path_factory):
 @pytest.fixture(scope="session")
 def embeddings(trained, texts):
     encoder = load_encoder(str(trained))
-    return encoder.embed(encoder.tokenize(texts, encoder.role("document")))
+    return encoder.embed(encoder.prepare(texts, encoder.role("document")))
 
 
 @pytest.fixture(scope="session")

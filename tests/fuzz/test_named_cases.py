@@ -29,7 +29,7 @@ from tempembed.export.export import FitOn, Source, check_target, export, read_re
 from tempembed.export.exported import load_exported
 from tempembed.export.provenance import Provenance
 from tempembed.index.compressed import build_index, open_index
-from tempembed.objectives.objective import parse_objective, parse_terms
+from tempembed.objectives.parse import parse_objective, parse_terms
 from tempembed.settings.train import TrainSettings
 from tempembed.system.atomic import write_json
 from tempembed.system.errors import UserError

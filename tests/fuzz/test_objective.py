@@ -7,8 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tempembed.codecs.spec import sweep_specs
-from tempembed.objectives.objective import FAMILIES, Term, parse_objective, parse_terms
-from tempembed.settings.train import TrainSettings, fingerprint
+from tempembed.objectives.parse import FAMILIES, parse_objective, parse_terms
+from tempembed.objectives.term import Term
+from tempembed.settings.flat import fingerprint
+from tempembed.settings.train import TrainSettings
 from tempembed.tuning.goals import budget_of, check_goals
 from tempembed.tuning.space import FAMILIES as SEARCHED
 from tempembed.tuning.space import check_families
@@ -84,7 +86,7 @@ def test_terms(texts, width):
         check(parse_terms(texts, width), width)
 
 
-GOOD = TrainSettings(terms=("16@0.05", "64@0.1*0.5"), steps=10, width=64, learning_rate=0.1).to_dict()
+GOOD = TrainSettings.of(terms=("16@0.05", "64@0.1*0.5"), steps=10, width=64, learning_rate=0.1).to_dict()
 fields = st.dictionaries(
     st.sampled_from(sorted(GOOD)), st.one_of(odd, st.floats(), st.integers(), objective), max_size=3
 )
@@ -98,9 +100,9 @@ def test_settings(values):
         assert TrainSettings.from_dict(json.loads(json.dumps(settings.to_dict()))) == settings
         assert len(fingerprint(settings.to_dict())) == 16
         assert math.isfinite(settings.peak_learning_rate(is_table=False))
-        assert round(settings.epochs * 1000) >= 0  # as training counts its steps
-        assert settings.seed < 2**32
-        settings.resolved_terms(64)
+        assert round(settings.loop.epochs * 1000) >= 0  # as training counts its steps
+        assert settings.loop.seed < 2**32
+        settings.loss.resolved_terms(64)
 
 
 goal = st.one_of(

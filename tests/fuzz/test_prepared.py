@@ -22,7 +22,7 @@ def settings(tmp_path_factory):
     folder = tmp_path_factory.mktemp("pairs")
     for name, num in (("train", 16), ("test", 8)):
         pq.write_table(pa.Table.from_pylist(make_rows(num, seed=num)), folder / f"{name}.parquet")
-    return TrainSettings(
+    return TrainSettings.of(
         data=str(folder / "train.parquet"), eval_data=str(folder / "test.parquet"), width=16, vocabulary=300,
         batch_size=8, objective="infonce:0.1",
     )  # fmt: skip

@@ -6,7 +6,7 @@ import torch
 from tempembed.diagnostics import selfcheck
 from tempembed.losses import nested
 from tempembed.losses.contrastive import TextIds, contrastive_loss
-from tempembed.objectives.objective import Hardness, Term
+from tempembed.objectives.term import Hardness, Term
 
 pytest.importorskip("triton")
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")

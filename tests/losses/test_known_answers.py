@@ -8,7 +8,7 @@ import torch
 from tempembed.losses import nested
 from tempembed.losses.contrastive import DIRECTIONS, TextIds, contrastive_loss
 from tempembed.losses.masks import FalseNegatives
-from tempembed.objectives.objective import Hardness, Term
+from tempembed.objectives.term import Hardness, Term
 from tempembed.parallel.gather import rank_and_world_size
 from tempembed.parallel.pool import run_on_ranks
 

@@ -6,7 +6,7 @@ import torch
 from tempembed.diagnostics import selfcheck
 from tempembed.losses import nested
 from tempembed.losses.contrastive import TextIds, contrastive_loss
-from tempembed.objectives.objective import Hardness, Term
+from tempembed.objectives.term import Hardness, Term
 from tempembed.system.errors import UserError
 
 TERMS = (

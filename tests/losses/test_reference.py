@@ -6,7 +6,7 @@ import torch
 
 from tempembed.losses.contrastive import contrastive_loss
 from tempembed.losses.reference import nested_infonce
-from tempembed.objectives.objective import Term
+from tempembed.objectives.term import Term
 
 
 def loop_infonce(queries, candidates, positives, dim, tau):

@@ -1,6 +1,7 @@
 import pytest
 
-from tempembed.objectives.objective import Term, parse_objective, parse_terms
+from tempembed.objectives.parse import parse_objective, parse_terms
+from tempembed.objectives.term import Term
 from tempembed.system.errors import UserError
 
 

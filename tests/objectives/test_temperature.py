@@ -7,7 +7,7 @@ import torch
 
 from tempembed.losses.contrastive import contrastive_loss
 from tempembed.losses.temperature import Temperatures
-from tempembed.objectives.objective import parse_objective, parse_terms
+from tempembed.objectives.parse import parse_objective, parse_terms
 from tempembed.objectives.temperature import LEAST, Course, parse_temperature
 from tempembed.system.errors import UserError
 

@@ -11,6 +11,7 @@ from ray_jobs.prepared import PreparedData
 from ray_jobs.queue import listed_trials, unfinished_trials
 from ray_jobs.sweep import Sweep, named_as_before, restored_sweep, unlike
 from ray_jobs.tune import parsed
+from tempembed.settings.flat import changed as with_settings
 from tempembed.stages.identity import Facts
 from tempembed.system.errors import UserError
 from tempembed.tuning.ledger import Ledger
@@ -19,8 +20,8 @@ FACTS = Facts(data="aa", encoder="static", width=64, is_table=True, sizes=(320,)
 PREPARED = PreparedData(
     folder=Path("prepared"), meta={}, kinds=("retrieval",), width=64, num_steps=20, facts=FACTS, test="tt"
 )
-GRID = Sweep(objectives=("infonce:0.05", "tempagg"), batch_size=32, steps=20, width=64)
-SEARCH = dataclasses.replace(GRID, search="tpe", num_trials=4)
+GRID = with_settings(Sweep(), objectives=("infonce:0.05", "tempagg"), batch_size=32, steps=20, width=64)
+SEARCH = with_settings(GRID, search="tpe", num_trials=4)
 
 
 def written(sweep, trials=None):
@@ -54,7 +55,7 @@ def difference(sweep, before, prepared=PREPARED):
     ],
 )
 def test_a_grid_that_goes_on(changed):
-    assert difference(dataclasses.replace(GRID, **changed), GRID) == ""
+    assert difference(with_settings(GRID, **changed), GRID) == ""
 
 
 @pytest.mark.parametrize(
@@ -72,8 +73,8 @@ def test_a_grid_that_goes_on(changed):
     ],
 )
 def test_another_grid_is_refused(changed, shown):
-    sweep = dataclasses.replace(GRID, **changed)
-    facts = dataclasses.replace(FACTS, width=sweep.width)
+    sweep = with_settings(GRID, **changed)
+    facts = dataclasses.replace(FACTS, width=sweep.base.model.width)
     assert shown in difference(sweep, GRID, dataclasses.replace(PREPARED, facts=facts))
 
 
@@ -88,7 +89,7 @@ def test_another_grid_is_refused(changed, shown):
     ],
 )
 def test_a_search_may_be_given_more_trials(changed, shown):
-    found = difference(dataclasses.replace(SEARCH, **changed), SEARCH)
+    found = difference(with_settings(SEARCH, **changed), SEARCH)
     assert shown in found
     assert bool(found) == bool(shown)
 
@@ -106,7 +107,7 @@ def test_a_sweep_that_an_earlier_version_wrote():
     del there["test"], there["encoder_content"], there["settings"]["stop_bytes"]
     there["settings"]["gone"] = 3
     assert unlike(there, GRID, PREPARED, GRID.grid()) == ""
-    other = dataclasses.replace(GRID, batch_size=64)
+    other = with_settings(GRID, batch_size=64)
     assert "batch_size: 32 there" in unlike(there, other, PREPARED, other.grid())
     with pytest.raises(UserError, match=r"expected the settings of a sweep.*restore the file"):
         restored_sweep({"batch_size": {}})
@@ -116,11 +117,11 @@ def test_trials_that_are_listed_by_name():
     """Those of a reproduction: others may be added, none may be taken away or be another under its name."""
     trials = GRID.grid()
     there = written(GRID, trials)
-    more = {**trials, "one-more": dataclasses.replace(GRID.base, objective="mrl:0.1", seed=3)}
+    more = {**trials, "one-more": with_settings(GRID.base, objective="mrl:0.1", seed=3)}
     assert unlike(there, GRID, PREPARED, more) == ""
     (first, *_) = trials
     assert f"trials: {first} there" in unlike(there, GRID, PREPARED, {k: v for k, v in trials.items() if k != first})  # fmt: skip
-    other = {**trials, first: dataclasses.replace(trials[first], objective="mrl:0.2")}
+    other = {**trials, first: with_settings(trials[first], objective="mrl:0.2")}
     assert f"trials: {first} there" in unlike(there, GRID, PREPARED, other)
 
 
@@ -135,7 +136,7 @@ def folder(tmp_path, monkeypatch):
 
 def test_a_resumed_search_has_its_own_settings_and_what_is_asked_of_it(folder, tmp_path):
     sweep = parsed(["--resume", "search", "--num-trials", "20", "--log-every", "3"])
-    assert sweep == dataclasses.replace(
+    assert sweep == with_settings(
         SEARCH, resume="search", num_trials=20, log_every=3, output=str(tmp_path / "results" / "search")
     )
     assert parsed(["--resume", "results/search"]).num_trials == 4
@@ -153,7 +154,7 @@ def test_a_resumed_search_has_its_own_settings_and_what_is_asked_of_it(folder, t
 
 
 def test_the_folder_keeps_what_was_added(folder):
-    more = dataclasses.replace(SEARCH, num_trials=9)
+    more = with_settings(SEARCH, num_trials=9)
     compare = partial(unlike, sweep=more, prepared=PREPARED, trials={})
     assert folder.open(written(more), unlike=compare)
     assert folder.settings()["settings"]["num_trials"] == 9
@@ -168,7 +169,7 @@ def test_a_trial_that_is_spelled_otherwise_is_not_trained_again(tmp_path):
         "infonce-0.05-seed0",
         "tempagg-seed0",
     ]
-    other = dataclasses.replace(GRID, objectives=("tempagg:0.03,0.06,0.1", "infonce:0.050", "mrl:0.1"))
+    other = with_settings(GRID, objectives=("tempagg:0.03,0.06,0.1", "infonce:0.050", "mrl:0.1"))
     listed = named_as_before(other.grid(), ledger.records(), FACTS)
     assert list(listed) == ["tempagg-seed0", "infonce-0.05-seed0", "mrl-0.1-seed0"]
     assert [each["name"] for each in listed_trials(ledger, listed)] == ["mrl-0.1-seed0"]
@@ -176,9 +177,9 @@ def test_a_trial_that_is_spelled_otherwise_is_not_trained_again(tmp_path):
 
 def test_a_trial_goes_on_where_its_data_and_its_encoder_are_now(tmp_path):
     ledger = Ledger(tmp_path / "grid")
-    before = dataclasses.replace(GRID, data="pairs.jsonl", encoder="base", width=None, log_every=10)
+    before = with_settings(GRID, data="pairs.jsonl", encoder="base", width=None, log_every=10)
     list(listed_trials(ledger, before.grid()))
-    now = dataclasses.replace(before, data="/data/pairs.jsonl", encoder="/models/base", log_every=2)
+    now = with_settings(before, data="/data/pairs.jsonl", encoder="/models/base", log_every=2)
     first, second = unfinished_trials(ledger, now.base)
     assert first["settings"] == {**before.grid()[first["name"]].to_dict(), "data": "/data/pairs.jsonl",
                                  "encoder": "/models/base", "log_every": 2}  # fmt: skip

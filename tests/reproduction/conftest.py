@@ -71,13 +71,13 @@ def sweep_folder(tmp_path_factory):
     texts = corpus()
     tasks = texts.tasks(("retrieval", "clustering"))
     records = []
-    runs = settings(TINY, TrainSettings(hold_out=0.1))
+    runs = settings(TINY, TrainSettings.of(hold_out=0.1))
     for entry in TINY.entries:
         for seed in TINY.seeds:
             name, run = entry.name(seed), runs[entry.name(seed)]
             record = {
                 "name": name, "objective": run.objective_name, "seed": seed, "beta": run.beta,
-                "terms": [dataclasses.asdict(term) for term in run.resolved_terms(WIDTH)],
+                "terms": [dataclasses.asdict(term) for term in run.loss.resolved_terms(WIDTH)],
             }  # fmt: skip
             if name == "infonce-learned-tau-seed1":
                 records.append({**record, "status": "FAILED", "error": "step 3: <nan>"})

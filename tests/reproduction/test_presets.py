@@ -14,13 +14,13 @@ def test_every_run_is_valid_and_has_a_name_of_its_own(name, width):
     preset = PRESETS[name]()
     encoders = {**preset.encoders, STATIC: {**preset.encoders[STATIC], "width": width}}
     preset = dataclasses.replace(preset, encoders=encoders)
-    runs = settings(preset, TrainSettings(data="x.parquet", hold_out=0.1))
+    runs = settings(preset, TrainSettings.of(data="x.parquet", hold_out=0.1))
     assert len(runs) == len(preset.entries) * len(preset.seeds) >= 3 * 15
     assert all(check_name(run, "trial") for run in runs)
     objectives = set()
     for run in runs.values():
         own = width if run.encoder == STATIC else run.width
-        terms = run.resolved_terms(own)
+        terms = run.loss.resolved_terms(own)
         assert max(term.dim for term in terms) == own
         assert run.data == "x.parquet"
         objectives.add((run.encoder, terms, run.beta, run.seed))

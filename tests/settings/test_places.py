@@ -7,8 +7,10 @@ from ray_jobs.train import RayTrain
 from ray_jobs.tune import parsed
 from tempembed.commands.train import Train, check_output
 from tempembed.run.folder import RunFolder
-from tempembed.settings.places import cache_dir, located, output_place, with_places
+from tempembed.settings.flat import flat
+from tempembed.settings.places import located, output_place, with_places
 from tempembed.settings.train import TrainSettings
+from tempembed.system.cache import cache_dir
 from tempembed.system.errors import UserError
 from tempembed.tracking.uri import check_uri
 from tempembed.tuning.ledger import Ledger
@@ -48,10 +50,10 @@ def test_all_commands_that_train_take_them(here):
     given = {"data": "pairs.jsonl", "eval_data": "./test.jsonl", "encoder": "base"}
     flags = ("--data", "pairs.jsonl", "--eval-data", "./test.jsonl", "--encoder", "base")
     for settings in (
-        with_places(TrainSettings(**given)), Train(output="one", **given).settings,
-        RayTrain(output="one", **given).settings, parsed(flags), parsed(flags).base,
+        with_places(TrainSettings.of(**given)), Train(output="one", train=TrainSettings.of(**given)).settings,
+        RayTrain(output="one", train=TrainSettings.of(**given)).settings, parsed(flags), parsed(flags).base,
     ):  # fmt: skip
-        assert {name: getattr(settings, name) for name in want} == want
+        assert {name: flat(settings)[name] for name in want} == want
     assert located_flags(["--data=pairs.jsonl", "--eval_data", "test.jsonl", "--seeds", "1"]) == (
         "--data", want["data"], "--eval_data", want["eval_data"], "--seeds", "1",
     )  # fmt: skip

@@ -1,6 +1,5 @@
 """A hard negative that a row does not have is not embedded, and the step is exact all the same."""
 
-import dataclasses
 import json
 from pathlib import Path
 
@@ -19,8 +18,11 @@ from tempembed.inputs.tokens import Tokens
 from tempembed.losses.contrastive import contrastive_loss
 from tempembed.parallel.gather import rank_and_world_size
 from tempembed.parallel.pool import run_on_ranks
-from tempembed.run.loop import StepData, embed, train
+from tempembed.settings.flat import changed as with_settings
 from tempembed.settings.train import TrainSettings
+from tempembed.stages.contrastive import train_pairs as train
+from tempembed.stages.pair_data import PairData
+from tempembed.stages.pair_step import PairStep
 from tempembed.stages.prepare import prepare
 
 NUM = 48
@@ -47,7 +49,7 @@ def settings(tmp_path):
             "width": 32, "vocabulary": 200, "batch_size": 8, "objective": "tempspecmrl", "steps": 4, "log_every": 1,
             "layers": 1, "max_tokens": 24,
         }  # fmt: skip
-        return TrainSettings(data=str(path), **{**values, **more})
+        return TrainSettings.of(data=str(path), **{**values, **more})
 
     return make
 
@@ -83,7 +85,7 @@ def run(settings, output, **options):
 
 
 def step_data(settings):
-    return StepData(settings, prepare(settings), torch.device("cpu"))
+    return PairData.of(settings, prepare(settings), torch.device("cpu"))
 
 
 def uneven(i):
@@ -98,8 +100,9 @@ def test_only_those_that_are_there_are_embedded(settings, counts):
     chosen = np.array([7, 4, 1, 2, 3, 0, 11, 9])
     most = max(map(counts, range(NUM)))
     assert data.num_negatives == most
-    assert len(data.texts(chosen)) == 16 + sum(counts(i) for i in chosen)
-    has = data.has_negative(chosen)
+    batch = data.batch(0, chosen)
+    assert sum(map(len, batch.inputs)) == 16 + sum(counts(i) for i in chosen)
+    has = batch.has_negative_NB
     want = [[k < counts(i) for i in chosen] for k in range(most)]
     assert has is None if np.all([counts(i) == most for i in range(NUM)]) else has.tolist() == want
 
@@ -114,9 +117,9 @@ def test_an_absent_hard_negative_has_no_token(settings):
 def test_embeddings_come_back_to_their_places(settings):
     data = step_data(settings(uneven))
     chosen = np.array([2, 0, 1, 5, 3])
-    texts = data.texts(chosen)
-    flat = torch.arange(len(texts) * 3.0).reshape(-1, 3).requires_grad_()
-    queries, documents, negatives = data.by_role(flat, chosen)
+    batch = data.batch(0, chosen)
+    flat = torch.arange(sum(map(len, batch.inputs)) * 3.0).reshape(-1, 3).requires_grad_()
+    queries, documents, negatives = batch.by_role(flat)
     assert queries.tolist() == flat[:5].tolist()
     assert documents.tolist() == flat[5:10].tolist()
     want = torch.zeros(2, 5, 3)
@@ -132,7 +135,7 @@ def test_embeddings_come_back_to_their_places(settings):
 def test_a_bad_embedding_is_named_by_its_row_and_column(settings):
     data = step_data(settings(uneven))
     rows = data.plan.rows(0)
-    names = [data.describe(0, 0, text, 1) for text in range(len(data.texts(rows)))]
+    names = [data.describe(0, 0, text, 1) for text in range(sum(map(len, data.inputs(rows))))]
     assert len(set(names)) == len(names)
     want = [f"the {role} of pair {row + 1} of" for role in ("query", "document") for row in rows]
     want += [f"the hard negative {k + 1} of pair {r + 1} of" for k in (0, 1) for r in rows if uneven(r) > k]
@@ -163,18 +166,25 @@ def test_the_gradient_is_that_of_the_candidates_that_are_there(settings, tmp_pat
         width=None if kind.startswith("without") else 32,
     )  # fmt: skip
     prepared = prepare(one)
-    run(dataclasses.replace(one, steps=1), tmp_path / "model")
+    run(with_settings(one, steps=1), tmp_path / "model")
     encoder = load_encoder(str(tmp_path / "model")).eval()
-    data = StepData(one, prepared, torch.device("cpu"))
+    data = PairData.of(one, prepared, torch.device("cpu"))
     chosen = np.arange(8)
     counted = Counting(encoder)
-    embeddings = embed(encoder, counted, data.texts(chosen), one)
+    batch = data.batch(0, chosen)
+    step = PairStep(
+        encoder,
+        one.loss.resolved(32),
+        gradient_cache=cached,
+        micro_batch_tokens=one.batches.micro_batch_tokens,
+    )
+    embeddings = step.embed(batch.inputs, counted)
     assert counted.texts == 16 + 6
     assert counted.shortest > 0
-    queries, documents, negatives = data.by_role(embeddings, chosen)
+    queries, documents, negatives = batch.by_role(embeddings)
     loss = contrastive_loss(
-        queries, documents, one.resolved_terms(32),
-        hard_negatives_NBD=negatives, has_negative_NB=data.has_negative(chosen), ids=data.ids(0, chosen),
+        queries, documents, one.loss.resolved_terms(32),
+        hard_negatives_NBD=negatives, has_negative_NB=batch.has_negative_NB, ids=batch.ids,
     )  # fmt: skip
     loss.objective.backward()
     got = [p.grad.clone() for p in encoder.parameters() if p.grad is not None]
@@ -201,7 +211,7 @@ def test_the_gradient_is_that_of_the_candidates_that_are_there(settings, tmp_pat
 def test_a_cached_run_equals_a_plain_one(settings, tmp_path, kind, budget):
     one = settings(uneven, encoder=kind, micro_batch_tokens=budget, direction="both")
     _, plain = run(one, tmp_path / "plain")
-    _, cached = run(dataclasses.replace(one, gradient_cache=True), tmp_path / "cached")
+    _, cached = run(with_settings(one, gradient_cache=True), tmp_path / "cached")
     for a, b in zip(plain, cached, strict=True):
         assert b["train/loss"] == pytest.approx(a["train/loss"], rel=1e-4)
         assert b["train/grad_norm"] == pytest.approx(a["train/grad_norm"], rel=1e-3)
@@ -230,7 +240,7 @@ def test_an_absent_hard_negative_is_as_no_column(settings, tmp_path):
     with_none = settings(lambda i: 0, steps=3, objective="infonce:0.1")
     prepared = prepare(with_none)
     weights, _ = run(with_none, tmp_path / "none")
-    order = StepData(with_none, prepared, torch.device("cpu")).plan.order(0)
+    order = PairData.of(with_none, prepared, torch.device("cpu")).plan.order(0)
     never = int(order[24])  # of the fourth batch
     some, _ = run(settings(lambda i: i == never, steps=3, objective="infonce:0.1"), tmp_path / "some")
     assert all(torch.equal(weights[name], some[name]) for name in weights)
@@ -240,8 +250,11 @@ def trained_on_a_rank(settings, prepared, output):
     reports: list = []
     train(settings, prepared, Path(output), reports.append)
     rank, world_size = rank_and_world_size()
-    data = StepData(settings, prepared, torch.device("cpu"))
-    present = [len(data.texts(data.plan.rows(s, rank, world_size))) - 8 for s in range(settings.steps)]
+    data = PairData.of(settings, prepared, torch.device("cpu"))
+    present = [
+        sum(map(len, data.inputs(data.plan.rows(s, rank, world_size)))) - 8
+        for s in range(settings.loop.steps)
+    ]
     return [(r["train/loss"], r["train/grad_norm"]) for r in reports], present
 
 
@@ -277,8 +290,8 @@ def test_where_all_have_all_nothing_is_placed(settings):
     data = step_data(settings(lambda i: 2))
     chosen = np.arange(8)
     flat = torch.randn(32, 3)
-    queries, documents, negatives = data.by_role(flat, chosen)
+    queries, documents, negatives = data.batch(0, chosen).by_role(flat)
     assert negatives.data_ptr() == flat[16:].data_ptr()  # the same memory: no copy
-    assert data.has_negative(chosen) is None
+    assert data.batch(0, chosen).has_negative_NB is None
     assert torch.equal(torch.cat([queries, documents, *negatives]), flat)
-    assert isinstance(data.texts(chosen), Tokens)
+    assert isinstance(data.inputs(chosen)[0], Tokens)

@@ -10,14 +10,15 @@ import pytest
 from tempembed.commands.train import Train, train_command
 from tempembed.encoders.load import load_encoder
 from tempembed.run.checkpoint import checkpoints
-from tempembed.run.loop import train
+from tempembed.run.identity import differences
+from tempembed.settings.flat import changed as with_settings
 from tempembed.settings.train import TrainSettings
+from tempembed.stages.contrastive import train_pairs as train
 from tempembed.stages.identity import (
     RESOLVED_SETTINGS,
     RESUMABLE_SETTINGS,
     Facts,
     count_steps,
-    differences,
     restored_identity,
     restored_settings,
     run_identity,
@@ -28,7 +29,7 @@ from tempembed.system.errors import UserError
 from tests.conftest import make_rows
 
 FACTS = Facts(data="aa", encoder="static", width=64, is_table=True, sizes=(320,))
-BASE = TrainSettings(width=64, batch_size=32, steps=20)
+BASE = TrainSettings.of(width=64, batch_size=32, steps=20)
 FINE_TUNED = Facts(data="aa", encoder="cc", width=64, is_table=False, sizes=(320,))
 
 
@@ -58,12 +59,12 @@ def same(other, base=BASE, facts=FACTS, bfloat16=False):
     ],
 )
 def test_what_has_no_effect_is_the_same_run(one, other):
-    assert same(dataclasses.replace(BASE, **other), dataclasses.replace(BASE, **one))
+    assert same(with_settings(BASE, **other), with_settings(BASE, **one))
 
 
 def test_the_default_width_of_an_encoder_is_its_width():
     wide = dataclasses.replace(FACTS, width=1024)
-    assert same(TrainSettings(width=1024), TrainSettings(), wide)
+    assert same(TrainSettings.of(width=1024), TrainSettings(), wide)
 
 
 @pytest.mark.parametrize(
@@ -86,26 +87,26 @@ def test_the_default_width_of_an_encoder_is_its_width():
 )
 def test_what_changes_the_result_is_another_run(changed, shown):
     assert shown in differences(
-        run_identity(BASE, FACTS), run_identity(dataclasses.replace(BASE, **changed), FACTS)
+        run_identity(BASE, FACTS), run_identity(with_settings(BASE, **changed), FACTS)
     )
 
 
 def test_effects_that_depend_on_other_settings():
-    learned = dataclasses.replace(BASE, objective="infonce:learned(0.06)")
-    assert not same(dataclasses.replace(learned, temperature_learning_rate=0.5), learned)
-    deep = TrainSettings(encoder="transformer", width=64)
+    learned = with_settings(BASE, objective="infonce:learned(0.06)")
+    assert not same(with_settings(learned, temperature_learning_rate=0.5), learned)
+    deep = TrainSettings.of(encoder="transformer", width=64)
     facts = dataclasses.replace(FACTS, encoder="transformer")
-    assert not same(dataclasses.replace(deep, layers=7), deep, facts)
+    assert not same(with_settings(deep, layers=7), deep, facts)
     two = dataclasses.replace(FACTS, sizes=(200, 120))
-    assert not same(dataclasses.replace(BASE, single_source=True), BASE, two)
+    assert not same(with_settings(BASE, single_source=True), BASE, two)
     assert "precision: 'float32' there, 'bfloat16' here" in differences(
         run_identity(BASE, FACTS, bfloat16=False), run_identity(BASE, FACTS, bfloat16=True)
     )
 
 
 def test_data_and_encoders_count_by_content():
-    tuned = TrainSettings(encoder="/a/base", batch_size=32, steps=20)
-    moved = dataclasses.replace(tuned, encoder="/b/base")
+    tuned = TrainSettings.of(encoder="/a/base", batch_size=32, steps=20)
+    moved = with_settings(tuned, encoder="/b/base")
     assert same(moved, tuned, FINE_TUNED)
     before = run_identity(tuned, FINE_TUNED)
     other = run_identity(tuned, dataclasses.replace(FINE_TUNED, encoder="dd"))
@@ -115,27 +116,25 @@ def test_data_and_encoders_count_by_content():
 
 
 def test_a_setting_is_of_one_kind_and_a_new_one_counts():
-    fields = {field.name for field in dataclasses.fields(TrainSettings)}
+    fields = set(TrainSettings().to_dict())
     groups = [*RESUMABLE_SETTINGS.values(), RESOLVED_SETTINGS, tuple(settings_identity(BASE))]
     assert sorted(name for group in groups for name in group) == sorted(fields)
 
 
 def test_steps_of_one_source_at_a_time():
     two = dataclasses.replace(FACTS, sizes=(50, 40))
-    settings = TrainSettings(batch_size=32, epochs=3)
+    settings = TrainSettings.of(batch_size=32, epochs=3)
     assert count_steps(settings, two) == 6
-    assert count_steps(dataclasses.replace(settings, single_source=True), two) == 3 * (1 + 1)
-    assert count_steps(dataclasses.replace(settings, single_source=True), dataclasses.replace(two, sizes=(70, 20))) == 6  # fmt: skip
-    assert count_steps(dataclasses.replace(settings, single_source=True), dataclasses.replace(two, sizes=(31, 59))) == 3  # fmt: skip
+    assert count_steps(with_settings(settings, single_source=True), two) == 3 * (1 + 1)
+    assert count_steps(with_settings(settings, single_source=True), dataclasses.replace(two, sizes=(70, 20))) == 6  # fmt: skip
+    assert count_steps(with_settings(settings, single_source=True), dataclasses.replace(two, sizes=(31, 59))) == 3  # fmt: skip
 
 
 def test_what_an_earlier_version_wrote():
     """All settings as they were given, the steps and the data's fingerprint; a setting of today was not there."""
     there = {**BASE.to_dict(), "objective": "mrl:0.06", "num_steps": 20, "fingerprint": "aa", "gone": 3}
     there.pop("tau_plus")
-    here = run_identity(
-        dataclasses.replace(BASE, terms=("16@0.06", "32@0.06", "64@0.06"), log_every=3), FACTS
-    )
+    here = run_identity(with_settings(BASE, terms=("16@0.06", "32@0.06", "64@0.06"), log_every=3), FACTS)
     assert not differences(restored_identity(there, FACTS), here)
     assert "seed: 9 there" in differences(restored_identity({**there, "seed": 9}, FACTS), here)
     assert "'bb' there" in differences(restored_identity({**there, "fingerprint": "bb"}, FACTS), here)
@@ -152,7 +151,7 @@ def test_what_an_earlier_version_wrote():
 
 @pytest.fixture
 def base(data_dir):
-    return TrainSettings(
+    return TrainSettings.of(
         data=str(data_dir / "train.parquet"), width=64, vocabulary=400, batch_size=32, steps=12, log_every=4,
         objective="mrl:0.06",
     )  # fmt: skip
@@ -171,7 +170,7 @@ def test_a_run_goes_on_under_other_spellings_to_the_same_bits(base, data_dir, tm
     assert train(base, prepare(base), whole, quiet)
     assert not train(base, prepare(base), parts, quiet, stop_after=5)
     shutil.copy(data_dir / "train.parquet", tmp_path / "copy.parquet")
-    other = dataclasses.replace(
+    other = with_settings(
         base, data=str(tmp_path / "copy.parquet"), terms=("16@0.06", "32@0.06", "64@0.06"), objective="infonce:0.3",
         log_every=1, checkpoint_every=2, learning_rate=0.01, layers=9, epochs=5, precision="float32",
     )  # fmt: skip
@@ -187,7 +186,7 @@ def test_a_run_goes_on_under_other_spellings_to_the_same_bits(base, data_dir, tm
 
 def test_other_data_under_the_same_name_is_refused(base, tmp_path):
     path = tmp_path / "pairs.jsonl"
-    settings = dataclasses.replace(base, data=str(path))
+    settings = with_settings(base, data=str(path))
     path.write_text("\n".join(map(json.dumps, make_rows(320))))
     train(settings, prepare(settings), tmp_path / "run", quiet, stop_after=5)
     path.write_text("\n".join(map(json.dumps, make_rows(320, seed=1))))
@@ -198,7 +197,7 @@ def test_other_data_under_the_same_name_is_refused(base, tmp_path):
 def test_a_resume_that_is_refused_leaves_the_trained_model_as_it_is(base, tmp_path):
     train(base, prepare(base), tmp_path, quiet)
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
-    other = dataclasses.replace(base, seed=9)
+    other = with_settings(base, seed=9)
     with pytest.raises(UserError, match="seed: 0 there, 9 here"):
         train(other, prepare(other), tmp_path, quiet, resume=True)
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
@@ -218,7 +217,7 @@ def test_a_checkpoint_of_an_earlier_version_is_gone_on_with(base, tmp_path):
     (path / "state.json").write_text(json.dumps({**state, "settings": before}))
     names = ("model.safetensors", "optimizer.safetensors", "state.json")
     (path / "manifest.json").write_text(json.dumps({"sha256": checksums(path, names)}))
-    other = dataclasses.replace(base, seed=9)
+    other = with_settings(base, seed=9)
     with pytest.raises(UserError, match="seed: 0 there, 9 here"):
         train(other, prepare(other), tmp_path / "run", quiet, resume=True)
     assert train(base, prepare(base), tmp_path / "run", quiet, resume=True)
@@ -232,9 +231,15 @@ def test_the_command_goes_on_from_another_folder(data_dir, tmp_path, monkeypatch
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path)
     flags = {"width": 64, "vocabulary": 400, "batch_size": 32, "steps": 12}
-    train_command(Train(data="pairs.parquet", output="run", stop_after=5, **flags))
+    train_command(Train(train=TrainSettings.of(data="pairs.parquet", **flags), output="run", stop_after=5))
     monkeypatch.chdir(tmp_path / "elsewhere")
-    train_command(Train(data="./../pairs.parquet", output="../run", resume=True, log_every=2, **flags))
+    train_command(
+        Train(
+            train=TrainSettings.of(data="./../pairs.parquet", log_every=2, **flags),
+            output="../run",
+            resume=True,
+        )
+    )
     assert "step 6/12" in capsys.readouterr().err
     settings = json.loads((tmp_path / "run" / "settings.json").read_text())
     assert (tmp_path / "pairs.parquet").samefile(settings["data"])
@@ -243,6 +248,8 @@ def test_the_command_goes_on_from_another_folder(data_dir, tmp_path, monkeypatch
 
 def test_the_limit_of_an_encoder_made_here_counts_as_what_it_is():
     """Runs of before have 256 in their settings, where none is a default now."""
-    none, usual, other = (run_identity(TrainSettings(max_tokens=limit), FACTS) for limit in (None, 256, 128))
+    none, usual, other = (
+        run_identity(TrainSettings.of(max_tokens=limit), FACTS) for limit in (None, 256, 128)
+    )
     assert not differences(none, usual)
     assert "max_tokens: 256 there, 128 here" in differences(none, other)

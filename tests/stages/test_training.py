@@ -1,4 +1,3 @@
-import dataclasses
 import hashlib
 import json
 import shutil
@@ -12,16 +11,18 @@ from sentence_transformers import SentenceTransformer
 
 from tempembed.encoders.load import load_encoder
 from tempembed.parallel.pool import run_on_ranks
-from tempembed.run.loop import StepData, train
-from tempembed.run.nonfinite import NonFiniteLossError
+from tempembed.run.watches import NonFiniteLossError
+from tempembed.settings.flat import changed as with_settings
 from tempembed.settings.train import TrainSettings
+from tempembed.stages.contrastive import train_pairs as train
+from tempembed.stages.pair_data import PairData
 from tempembed.stages.prepare import initial_encoder, prepare
 from tempembed.system.errors import UserError
 
 
 @pytest.fixture(scope="module")
 def settings(data_dir):
-    return TrainSettings(
+    return TrainSettings.of(
         data=str(data_dir / "train.parquet"), eval_data=str(data_dir / "test.parquet"),
         objective="tempspecmrl", width=64, vocabulary=400, batch_size=32, steps=12, log_every=4, seed=3,
     )  # fmt: skip
@@ -43,7 +44,7 @@ def equal(a, b) -> bool:
 def test_two_runs_are_bit_identical_and_learn(settings, tmp_path):
     first, reports = run(settings, tmp_path / "a")
     assert equal(first, run(settings, tmp_path / "b")[0])
-    assert not equal(first, run(dataclasses.replace(settings, seed=4), tmp_path / "c")[0])
+    assert not equal(first, run(with_settings(settings, seed=4), tmp_path / "c")[0])
     assert [r["step"] for r in reports] == [4, 8, 12]
     assert reports[-1]["train/loss"] < reports[0]["train/loss"]
     terms = [k for k in reports[0] if k.startswith("train/loss/")]
@@ -68,13 +69,13 @@ def test_the_time_of_a_step_is_split(settings, tmp_path):
         assert each.keys() == phases
         assert all(each[phase] > 0 for phase in phases - {"gather"})
         assert each["gather"] == 0  # one process
-    training = settings.steps * settings.batch_size / reports[-1]["train/pairs_per_second"]
-    assert training <= settings.log_every * sum(sum(each.values()) for each in split) <= passed
+    training = settings.loop.steps * settings.batches.batch_size / reports[-1]["train/pairs_per_second"]
+    assert training <= settings.loop.log_every * sum(sum(each.values()) for each in split) <= passed
 
 
 @pytest.mark.parametrize("encoder", ["static", "transformer"])
 def test_a_resumed_run_is_bit_identical(settings, tmp_path, encoder):
-    settings = dataclasses.replace(settings, encoder=encoder, layers=1, steps=8, max_tokens=24)
+    settings = with_settings(settings, encoder=encoder, layers=1, steps=8, max_tokens=24)
     whole, _ = run(settings, tmp_path / "whole")
     assert run(settings, tmp_path / "parts", stop_after=3)[0] == {}
     assert run(settings, tmp_path / "parts", stop_after=6, resume=True)[0] == {}
@@ -96,12 +97,12 @@ def test_resume_on_another_number_of_workers(settings, tmp_path):
 @pytest.mark.parametrize("budget", [150, 0])  # several micro-batches; all of a static batch in one
 @pytest.mark.parametrize("encoder", ["static", "transformer"])
 def test_a_cached_run_equals_a_plain_one(settings, tmp_path, encoder, budget):
-    settings = dataclasses.replace(
+    settings = with_settings(
         settings, encoder=encoder, layers=1, steps=3, max_tokens=24, micro_batch_tokens=budget, log_every=1,
         objective="tempagg:learned(0.06),cosine(0.03,0.1)", direction="both",
     )  # fmt: skip
     _, plain = run(settings, tmp_path / "plain")
-    _, cached = run(dataclasses.replace(settings, gradient_cache=True), tmp_path / "cached")
+    _, cached = run(with_settings(settings, gradient_cache=True), tmp_path / "cached")
     for a, b in zip(plain, cached, strict=True):
         assert b["train/loss"] == pytest.approx(a["train/loss"], rel=1e-5)
         assert b["train/grad_norm"] == pytest.approx(a["train/grad_norm"], rel=1e-4)
@@ -112,7 +113,7 @@ def test_a_cached_run_equals_a_plain_one(settings, tmp_path, encoder, budget):
 
 
 def test_a_learned_temperature_survives_an_interruption(settings, tmp_path):
-    settings = dataclasses.replace(settings, objective="infonce:learned(0.1)", log_every=1)
+    settings = with_settings(settings, objective="infonce:learned(0.1)", log_every=1)
     _, whole = run(settings, tmp_path / "whole")
     run(settings, tmp_path / "parts", stop_after=6)
     _, rest = run(settings, tmp_path / "parts", resume=True)
@@ -136,7 +137,7 @@ def spoil(output):
 
 def test_a_non_finite_embedding_is_named(settings, tmp_path):
     prepared = prepare(settings)
-    one = dataclasses.replace(settings, steps=2)
+    one = with_settings(settings, steps=2)
     train(one, prepared, tmp_path, lambda _: None, stop_after=1)
     spoil(tmp_path)
     with pytest.raises(
@@ -149,7 +150,7 @@ def test_masked_and_repeated_texts_are_counted(settings, tmp_path):
     rows = [{"query": f"open {i}", "document": f"def same_{i % 4}()"} for i in range(64)]
     path = tmp_path / "same.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    one = dataclasses.replace(settings, data=str(path), eval_data=None, batch_size=16, steps=2, log_every=1)
+    one = with_settings(settings, data=str(path), eval_data=None, batch_size=16, steps=2, log_every=1)
     _, reports = run(one, tmp_path / "x")
     assert reports[0]["train/repeats_per_epoch"] == 64 - 4 * 4
     assert reports[0]["train/masked_negatives_per_step"] > 16
@@ -159,17 +160,17 @@ def test_single_source_batches_of_a_folder(settings, tmp_path):
     for name in "ab":
         rows = [{"query": f"open {name} {i}", "document": f"def {name}_{i}()"} for i in range(40)]
         (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    one = dataclasses.replace(settings, data=str(tmp_path), eval_data=None, steps=2, single_source=True)
+    one = with_settings(settings, data=str(tmp_path), eval_data=None, steps=2, single_source=True)
     prepared = prepare(one)
     assert prepared.sources.tolist() == [0] * 40 + [1] * 40
-    plan = StepData(one, prepared, torch.device("cpu")).plan
+    plan = PairData.of(one, prepared, torch.device("cpu")).plan
     assert plan.steps_per_epoch == 2  # 32 of each 40
     assert all(len(set(prepared.sources[plan.rows(step)])) == 1 for step in range(2))
     run(one, tmp_path / "out")
 
 
 def test_asked_to_stop_it_leaves_a_checkpoint_and_goes_on_to_the_same_bits(settings, tmp_path):
-    settings = dataclasses.replace(settings, log_every=1)
+    settings = with_settings(settings, log_every=1)
     whole, _ = run(settings, tmp_path / "whole")
     asked = []
     part = tmp_path / "part"
@@ -190,11 +191,11 @@ def test_asked_to_stop_it_leaves_a_checkpoint_and_goes_on_to_the_same_bits(setti
 def test_resume_refuses_other_settings(settings, tmp_path):
     run(settings, tmp_path, stop_after=3)
     with pytest.raises(UserError, match="seed: 3 there, 9 here"):
-        run(dataclasses.replace(settings, seed=9), tmp_path, resume=True)
+        run(with_settings(settings, seed=9), tmp_path, resume=True)
 
 
 def test_a_non_finite_loss_names_step_and_term(settings, tmp_path):
-    broken = dataclasses.replace(settings, terms=("64@0.06", "32@1e-39"), steps=3)
+    broken = with_settings(settings, terms=("64@0.06", "32@1e-39"), steps=3)
     with pytest.raises(
         NonFiniteLossError, match=r"step 1: expected a finite loss, got .* for the term 32@1e-39"
     ):
@@ -214,16 +215,14 @@ def resumed_run(settings, prepared, output) -> None:
 @pytest.mark.gloo
 def test_two_workers_train_a_transformer(settings, tmp_path):
     """From scratch, then from its folder, whose pooler no embedding depends on; cached as plain."""
-    small = dataclasses.replace(
-        settings, encoder="transformer", layers=1, max_tokens=24, steps=4, log_every=2
-    )
+    small = with_settings(settings, encoder="transformer", layers=1, max_tokens=24, steps=4, log_every=2)
     losses = []
     for name, cache in (("plain", False), ("cached", True)):
         (tmp_path / name).mkdir()
-        one = dataclasses.replace(small, gradient_cache=cache, micro_batch_tokens=200)
+        one = with_settings(small, gradient_cache=cache, micro_batch_tokens=200)
         losses.append(run_on_ranks(2, distributed_run, one, prepare(one), str(tmp_path / name))[0])
     assert losses[1] == pytest.approx(losses[0], rel=1e-4)
-    tuned = dataclasses.replace(small, encoder=str(tmp_path / "plain"), width=None, terms=("64@0.1",))
+    tuned = with_settings(small, encoder=str(tmp_path / "plain"), width=None, terms=("64@0.1",))
     (tmp_path / "tuned").mkdir()
     again = run_on_ranks(2, distributed_run, tuned, prepare(tuned), str(tmp_path / "tuned"))
     assert again[0] == again[1]
@@ -251,36 +250,36 @@ def test_hard_negatives_and_pretrained(settings, tmp_path, data_dir):
     rows[0]["negative"] = None
     path = tmp_path / "negatives.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    base = dataclasses.replace(settings, data=str(path), eval_data=None, direction="both", steps=2)
+    base = with_settings(settings, data=str(path), eval_data=None, direction="both", steps=2)
     run(base, tmp_path / "static")
     prepared = prepare(base)
     assert prepared.meta["num_hard_negatives"] == 1
     assert prepared.has_negative.tolist() == [[False] + [True] * 63]
-    again = dataclasses.replace(base, encoder=str(tmp_path / "static"), width=None)
+    again = with_settings(base, encoder=str(tmp_path / "static"), width=None)
     weights, _ = run(again, tmp_path / "tuned")
     assert weights.keys() == initial_encoder(base, prepared).state_dict().keys()
 
 
 def test_settings_that_cannot_be(settings, data_dir):
     with pytest.raises(UserError, match="at least 4096 pairs for one batch"):
-        prepare(dataclasses.replace(settings, batch_size=4096))
+        prepare(with_settings(settings, batch_size=4096))
     with pytest.raises(UserError, match="dim <= 64"):
-        prepare(dataclasses.replace(settings, terms=("128@0.1",)))
+        prepare(with_settings(settings, terms=("128@0.1",)))
     with pytest.raises(UserError, match="model 'no/such-model'"):
-        prepare(dataclasses.replace(settings, encoder="no/such-model", width=None))
+        prepare(with_settings(settings, encoder="no/such-model", width=None))
     with pytest.raises(UserError, match="--warmup"):
-        TrainSettings(warmup=2)
+        TrainSettings.of(warmup=2)
     with pytest.raises(UserError, match="--epochs: expected > 0"):
-        TrainSettings(epochs=0)
+        TrainSettings.of(epochs=0)
 
 
 def test_hold_out_keeps_test_pairs_from_training(settings):
-    prepared = prepare(dataclasses.replace(settings, eval_data=None, hold_out=0.25))
+    prepared = prepare(with_settings(settings, eval_data=None, hold_out=0.25))
     task, queries, documents = prepared.evaluation()
     assert len(task.queries) == len(queries) == 80
     assert prepared.meta["num_pairs"] == len(prepared.queries) == 320 - 80
     assert len(task.documents) == len(documents)
-    assert prepare(dataclasses.replace(settings, eval_data=None)).evaluation() is None
+    assert prepare(with_settings(settings, eval_data=None)).evaluation() is None
 
 
 def test_a_run_that_is_done_is_not_trained_again(settings, tmp_path):
@@ -296,7 +295,7 @@ def test_a_run_that_is_done_is_not_trained_again(settings, tmp_path):
 def test_a_model_of_before_is_not_that_of_a_run_that_was_stopped(settings, tmp_path):
     run(settings, tmp_path)
     shutil.rmtree(tmp_path / "checkpoints")
-    other = dataclasses.replace(settings, seed=9)
+    other = with_settings(settings, seed=9)
     assert not train(other, prepare(other), tmp_path, lambda _: None, stop_after=4)
     assert not (tmp_path / "trained.json").exists()
     assert train(other, prepare(other), tmp_path, lambda _: None, resume=True)

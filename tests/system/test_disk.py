@@ -1,6 +1,5 @@
 """A full disk that no exception names: half of a pickle, a process that is gone. The room is looked at when a run ends badly."""
 
-import dataclasses
 import errno
 import os
 import pickle
@@ -21,6 +20,7 @@ from ray_jobs.sweep import Sweep
 from ray_jobs.sweep_driver import sweep_trials
 from ray_jobs.worker import Assignment
 from tempembed.commands.train import Train, train_command
+from tempembed.settings.flat import changed as with_settings
 from tempembed.settings.train import TrainSettings
 from tempembed.stages.identity import Facts
 from tempembed.system.disk import ROOM, DiskFullError, blamed_on_disk, full_disk, has_room
@@ -117,7 +117,7 @@ def no_ray(monkeypatch):
 
 def assignment(disk, output):
     return Assignment(
-        settings=TrainSettings(batch_size=32), prepared=disk / "p", output=output, spool=disk / "s"
+        settings=TrainSettings.of(batch_size=32), prepared=disk / "p", output=output, spool=disk / "s"
     )
 
 
@@ -180,7 +180,9 @@ def test_a_sweep_whose_disk_is_full_when_tune_reads_its_state(disk, monkeypatch,
     monkeypatch.setattr(ray_jobs.sweep_driver, "export_backlog", lambda *arguments, **more: None)
     monkeypatch.setattr(ray_jobs.sweep_driver, "delivery", lambda *arguments: nullcontext({}))
     monkeypatch.setattr(ray_jobs.sweep_driver, "run_trials", lambda *arguments: truncated_pickle(disk))
-    sweep = Sweep(objectives=("infonce:0.1",), output=str(disk / "sweep"), batch_size=32, width=64, steps=20)
+    sweep = with_settings(
+        Sweep(), objectives=("infonce:0.1",), output=str(disk / "sweep"), batch_size=32, width=64, steps=20
+    )
     with pytest.raises(DiskFullError, match=full("EOFError: Ran out of input")):
         sweep_trials(sweep)
 
@@ -199,18 +201,18 @@ def test_a_trial_that_could_not_say_that_the_disk_was_full(disk):
 
 
 def test_the_command_looks_at_its_disk_too(disk, data_dir, monkeypatch):
-    import tempembed.run.loop
+    import tempembed.stages.contrastive
 
     def trained(*arguments, **more):
         truncated_pickle(disk)
 
-    monkeypatch.setattr(tempembed.run.loop, "train", trained)
-    settings = Train(data=str(data_dir / "train.parquet"), width=64, vocabulary=400, batch_size=32, output=str(disk / "run"))  # fmt: skip
+    monkeypatch.setattr(tempembed.stages.contrastive, "train_pairs", trained)
+    settings = Train(train=TrainSettings.of(data=str(data_dir / "train.parquet"), width=64, vocabulary=400, batch_size=32), output=str(disk / "run"))  # fmt: skip
     with pytest.raises(DiskFullError, match=full("EOFError: Ran out of input")):
         train_command(settings)
     (disk / "filler").unlink()
     with pytest.raises(DiskFullError, match=r"got 0\.0 MB"):
-        train_command(dataclasses.replace(settings, resume=True))
+        train_command(with_settings(settings, resume=True))
 
 
 def test_places_are_looked_at_in_their_order(disk, tmp_path):

@@ -49,8 +49,8 @@ def store(tmp_path_factory):
         encoder.save(folder)
         test = (
             corpus,
-            encoder.tokenize(corpus.queries, encoder.role("query")),
-            encoder.tokenize(corpus.documents, encoder.role("document")),
+            encoder.prepare(corpus.queries, encoder.role("query")),
+            encoder.prepare(corpus.documents, encoder.role("document")),
         )
         assert isinstance(test[1], Tokens)
         report = evaluate_trained(folder, test, budgets=(32, 8))

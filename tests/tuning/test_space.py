@@ -1,6 +1,6 @@
 import pytest
 
-from tempembed.objectives.objective import parse_terms
+from tempembed.objectives.parse import parse_terms
 from tempembed.system.errors import UserError
 from tempembed.tuning.space import FAMILIES, LEAST, MOST, check_families
 from tempembed.tuning.study import Study

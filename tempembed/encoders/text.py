@@ -1,0 +1,56 @@
+"""Encoders of texts: token ids in."""
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from tempembed.encoders.encoder import Encoder
+from tempembed.encoders.role import ROLES, Role
+from tempembed.inputs.tokens import Tokens
+
+TOKENIZE_ROWS = 4096
+
+
+class TextEncoder(Encoder):
+    """Takes `Tokens`."""
+
+    takes_bags = False
+    """Whether a text is its distinct tokens and how often each comes (`Tokens.as_bags`)."""
+
+    @property
+    @abstractmethod
+    def num_tokens(self) -> int:
+        """Size of the vocabulary."""
+
+    @abstractmethod
+    def token_lists(self, texts: list[str], limit: int | None) -> list[list[int]]:
+        """Ids of each text, cut after `limit` tokens or at the model's own limit, special tokens included."""
+
+    @abstractmethod
+    def unpooled(self, prompt: str) -> int:
+        """How many tokens pooling leaves out of a text that begins with this prompt."""
+
+    def prepare(self, rows: Sequence[str], role: Role) -> Tokens:
+        """Ids of each text of a role: prompt and text, cut, special tokens included."""
+        # a part at a time: the tokenizer's own objects take far more memory than the ids that are kept
+        parts = [rows[start : start + TOKENIZE_ROWS] for start in range(0, len(rows), TOKENIZE_ROWS)]
+        lists = (self.token_lists([role.prompt + text for text in part], role.max_tokens) for part in parts)
+        each = [Tokens.from_lists(ids) for ids in lists]
+        tokens = Tokens.concatenate([part.as_bags() for part in each] if self.takes_bags else each)
+        unpooled = self.unpooled(role.prompt) if role.prompt else 0
+        if unpooled:
+            tokens = replace(tokens, unpooled=np.full(len(tokens), unpooled, np.int32))
+        return tokens
+
+    @property
+    def is_table(self) -> bool:  # type: ignore[override]
+        """Whether it begins with a static table."""
+        return self.takes_bags
+
+    def role_rules(self) -> str:
+        """What `prepare` does for each role, and which tokens pooling leaves out."""
+        roles = [self.role(name) for name in ROLES]
+        rules = [(role, self.unpooled(role.prompt) if role.prompt else 0) for role in roles]
+        return f"{self.takes_bags} {self.max_tokens} {rules}"

@@ -1,0 +1,80 @@
+"""Regularisers by name."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from tempembed.system.errors import UserError
+
+Regulariser = Callable[[Float[Tensor, "G D"], Float[Tensor, "G D"]], Float[Tensor, ""]]
+"""Queries and documents of the global batch, as the encoder made them, to a scalar. Every rank calls it with the same rows.
+
+Normalise with `torch.nn.functional.normalize` where lengths must not count: `losses.unit` writes its gradient in place.
+"""
+REGULARISERS: dict[str, Regulariser] = {}
+
+
+def regulariser(name: str) -> Callable[[Regulariser], Regulariser]:
+    """Make a function known by a name, for `--regularisers NAME:WEIGHT`.
+
+    Raises:
+        ValueError: the name is taken, or has a colon or a space in it.
+    """
+
+    def register(function: Regulariser) -> Regulariser:
+        if name in REGULARISERS or not name or set(name) & set(": /"):
+            raise ValueError(f"regulariser {name!r}: expected a new name without spaces, colons and slashes")
+        REGULARISERS[name] = function
+        return function
+
+    return register
+
+
+def at_least_float32(embeddings: Tensor) -> Tensor:
+    """Embeddings in a type that sums can be taken in."""
+    return embeddings.to(torch.promote_types(embeddings.dtype, torch.float32))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Weighted:
+    """A regulariser of an objective."""
+
+    name: str
+    weight: float
+    """Its factor in the sum; > 0."""
+
+    def __str__(self) -> str:
+        return f"{self.name}:{self.weight:g}"
+
+    def __call__(self, queries_GD: Tensor, documents_GD: Tensor) -> Tensor:
+        """Its value, without the weight."""
+        return REGULARISERS[self.name](queries_GD, documents_GD)
+
+
+def parse_regulariser(text: str) -> Weighted:
+    """`NAME:WEIGHT`.
+
+    >>> str(parse_regulariser("uniformity:0.1"))
+    'uniformity:0.1'
+
+    Raises:
+        UserError: an unknown name, or no weight > 0.
+    """
+    name, _, weight = text.partition(":")
+    if name not in REGULARISERS:
+        raise UserError(
+            f"--regularisers {text}: expected one of {', '.join(sorted(REGULARISERS))}, each with its weight, e.g. uniformity:0.1"
+        )
+    try:
+        number = float(weight)
+    except ValueError:
+        number = math.nan
+    if not (math.isfinite(number) and number > 0):
+        raise UserError(
+            f"--regularisers {text}: expected a finite weight > 0 after the colon, got {weight!r}; e.g. {name}:0.1"
+        )
+    return Weighted(name=name, weight=number)

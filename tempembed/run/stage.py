@@ -1,0 +1,121 @@
+"""What the loop trains: a stage owns its data, its modules, its loss, and what "done" means."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from tempembed.run.stopwatch import Stopwatch
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepOutput:
+    """What a step gave on this rank."""
+
+    loss: Float[Tensor, ""]
+    """Carries the gradient. The mean over ranks is the objective of the global batch."""
+    means: Mapping[str, Tensor] = field(default_factory=dict)
+    """Scalars that are averaged over ranks at a report, by metric."""
+    sums: Mapping[str, Tensor] = field(default_factory=dict)
+    """Counts that are summed over ranks and over the steps of a run, and reported per step."""
+    observed: Mapping[str, Tensor] = field(default_factory=dict)
+    """For the watches: embeddings, losses of the parts; detached or not."""
+
+
+class Watch(Protocol):
+    """Looks at steps as they pass; changes nothing."""
+
+    def observe(self, step: int, output: StepOutput) -> None:
+        """A step, from 0; called on all ranks."""
+
+    def check(self) -> None:
+        """Raise what was found to be wrong; called where the host waits anyway, on all ranks at the same steps."""
+
+    def report(self) -> Mapping[str, float]:
+        """Metrics of what was seen; called at every report, on all ranks."""
+
+
+class Plan(Protocol):
+    """Which rows a step trains on (`inputs.batches.BatchPlan`)."""
+
+    @property
+    def global_batch_size(self) -> int:
+        """Rows of a step over all ranks."""
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Steps of one pass over the data."""
+
+    def rows(self, step: int, rank: int = 0, world_size: int = 1) -> np.ndarray:
+        """Row numbers of this rank's part of a step."""
+
+
+class Stage(ABC):
+    """One kind of training: contrastive, masked language modelling. The loop knows no more of it than this.
+
+    A subclass sets the attributes. All ranks make the same stage.
+    """
+
+    trunk: nn.Module
+    """What DDP wraps: its gradients are averaged over ranks by it."""
+    modules: nn.ModuleDict
+    """All that is trained, the trunk among it; what checkpoints hold. Gradients outside the trunk are averaged by the loop."""
+    plan: Plan
+    num_steps: int
+    """Optimiser steps of the run."""
+    identity: Mapping[str, Any]
+    """What makes it this run, as JSON values: a checkpoint of another is refused."""
+    unit = "rows"
+    """What a row of the plan is, plural, in metric names: pairs."""
+    if_no_gradient = "check the data and the objective"
+    """What to say if a step's gradient is zero."""
+
+    def __init__(self) -> None:
+        self.stopwatch = Stopwatch()
+        """Phases of a step; `forward` may name its own."""
+
+    @abstractmethod
+    def batch(self, step: int, rows: np.ndarray) -> Any:
+        """This rank's part of a step, from the rows that the plan gives it."""
+
+    @abstractmethod
+    def forward(self, batch: Any, progress: float, trunk: nn.Module) -> StepOutput:
+        """The loss of a batch.
+
+        Args:
+            batch: as `batch` gave it.
+            progress: share of the run that is done, 0 to 1.
+            trunk: `self.trunk`, or what DDP made of it; called at least once in training, and differentiated once.
+        """
+
+    @abstractmethod
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """AdamW's groups: `params`, `weight_decay`, and `peak`, the highest learning rate of the schedule."""
+
+    def after_step(self) -> None:  # noqa: B027  most stages have nothing to do
+        """After the optimiser's step: bounds of a parameter, for one."""
+
+    def facts(self, step: int) -> Mapping[str, float]:
+        """Metrics of a step that are known without the device, alike on all ranks."""
+        return {}
+
+    def watches(self) -> Sequence[Watch]:
+        """What looks at its steps."""
+        return ()
+
+    @abstractmethod
+    def save(self, folder: Path) -> None:
+        """What the run is for, complete; on rank 0, after the last step."""
+
+    @abstractmethod
+    def is_saved(self, folder: Path) -> bool:
+        """Whether the folder holds what `save` writes."""
+
+    def restored(self, identity: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The identity in a checkpoint as this version would write it."""
+        return identity

@@ -1,0 +1,110 @@
+"""Watches of a training run: not-finite values, the spectrum of embeddings, the influence of negatives."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from tempembed.geometry.negatives import training_influence
+from tempembed.geometry.streaming import SpectrumWatch
+from tempembed.parallel.reduce import gathered_objects, sum_over_ranks
+from tempembed.run.stage import StepOutput
+from tempembed.system.errors import UserError
+
+
+class NonFiniteLossError(UserError):
+    """A loss or an embedding became NaN or infinite."""
+
+
+class NonFinite:
+    """Finds the first step with a NaN or an infinity, without waiting for the device in every step.
+
+    Args:
+        names: of the parts of `observed["losses"]`, in words.
+        describe: (step, rank, row of `observed["embeddings"]`) in words.
+        device: of the steps.
+    """
+
+    def __init__(
+        self, names: Sequence[str], describe: Callable[[int, int, int], str], device: torch.device
+    ) -> None:
+        self._names, self._describe = names, describe
+        self._step = torch.tensor(-1, device=device)
+        self._row = torch.tensor(-1, device=device)
+        self._losses_T = torch.zeros(len(names), device=device)
+
+    @torch.no_grad()
+    def observe(self, step: int, output: StepOutput) -> None:
+        """Remember the first bad step: its first bad embedding and its losses."""
+        embeddings_MD, losses_T = output.observed["embeddings"], output.observed["losses"]
+        bad_M = ~embeddings_MD.sum(1, dtype=torch.float32).isfinite()
+        any_bad = bad_M.any()
+        first = (any_bad | ~losses_T.isfinite().all()) & (self._step < 0)
+        self._step = torch.where(first, step, self._step)
+        self._row = torch.where(first & any_bad, bad_M.long().argmax(), self._row)
+        self._losses_T = torch.where(first, losses_T, self._losses_T)
+
+    def check(self) -> None:
+        """Raise on every rank if any rank saw something.
+
+        Raises:
+            NonFiniteLossError: names the step and, of an embedding, rank and row, else the term.
+        """
+        seen = gathered_objects((int(self._step), int(self._row), self._losses_T.tolist()))
+        steps = [step for step, _, _ in seen if step >= 0]
+        if not steps:
+            return
+        at = min(steps)
+        advice = "lower --learning-rate, raise the temperature, or look for damaged data or weights"
+        for rank, (step, row, _) in enumerate(seen):
+            if step == at and row >= 0:
+                raise NonFiniteLossError(
+                    f"step {at + 1}: expected finite embeddings, got NaN or infinity on rank {rank} for "
+                    f"{self._describe(at, rank, row)}; {advice}"
+                )
+        losses_T = torch.tensor([losses for step, _, losses in seen if step == at]).mean(0)
+        index = int(losses_T.isfinite().long().argmin())
+        raise NonFiniteLossError(
+            f"step {at + 1}: expected a finite loss, got {losses_T[index].item()} for the term "
+            f"{self._names[index]}; {advice}"
+        )
+
+    def report(self) -> dict[str, float]:
+        """Nothing."""
+        return {}
+
+
+class Spectrum:
+    """Intrinsic dimension as a training curve (`SpectrumWatch`), of `observed["documents"]`."""
+
+    def __init__(self, width: int, global_batch_size: int) -> None:
+        self._windows = SpectrumWatch(width, global_batch_size, sum_over_ranks)
+
+    def observe(self, step: int, output: StepOutput) -> None:
+        """Takes one step in sixteen."""
+        self._windows.observe(step, output.observed["documents"])
+
+    def check(self) -> None:
+        """Nothing can be wrong."""
+
+    def report(self) -> dict[str, float]:
+        """Measures of the last full window, once."""
+        return self._windows.report()
+
+
+class NegativeInfluence:
+    """How unevenly negatives share the gradient (paper, Figure 1), of `observed["queries"]` and `["documents"]`."""
+
+    def __init__(self) -> None:
+        self._latest: tuple[Tensor, Tensor] | None = None
+
+    def observe(self, step: int, output: StepOutput) -> None:
+        """Keeps the newest step's embeddings."""
+        self._latest = output.observed["queries"], output.observed["documents"]
+
+    def check(self) -> None:
+        """Nothing can be wrong."""
+
+    def report(self) -> dict[str, float]:
+        """Of the newest step of this rank."""
+        return training_influence(*self._latest) if self._latest else {}

@@ -1,0 +1,151 @@
+"""Nested settings under flat names: those of the flags, of settings.json and of MLflow's parameters."""
+
+import dataclasses
+import hashlib
+import json
+import math
+import typing
+from collections.abc import Iterator, Mapping
+from typing import Any, TypeVar
+
+import annotated_types
+
+from tempembed.system.errors import UserError
+
+MOST = 2**32 - 1
+"""Largest whole number: random generators are seeded with 64 bits that are made of the seed, the step and the rank."""
+Group = TypeVar("Group")
+_BOUNDS = (("gt", ">"), ("ge", ">="), ("lt", "<"), ("le", "<="))
+
+
+def flag(name: str) -> str:
+    """How a setting is called on the command line.
+
+    >>> flag("batch_size")
+    '--batch-size'
+    """
+    return f"--{name.replace('_', '-')}"
+
+
+def check_ranges(group: Any) -> None:
+    """Check a dataclass against the ranges that its fields declare (`annotated_types`); None passes.
+
+    Raises:
+        UserError: a number that is not finite, too large, or out of its range.
+    """
+    for name, hint in typing.get_type_hints(type(group), include_extras=True).items():
+        value = getattr(group, name, None)
+        if isinstance(value, float) and not math.isfinite(value):
+            raise UserError(f"{flag(name)}: expected a finite number, got {value}")
+        if isinstance(value, int) and value > MOST:
+            raise UserError(f"{flag(name)}: expected at most {MOST}, got {value}")
+        wanted = [
+            (sign, bound, _holds(value, end, bound))
+            for extra in getattr(hint, "__metadata__", ())
+            for end, sign in _BOUNDS
+            if (bound := getattr(extra, end, None)) is not None
+        ]
+        if value is not None and not all(holds for *_, holds in wanted):
+            range_ = " and ".join(f"{sign} {bound:g}" for sign, bound, _ in wanted)
+            raise UserError(f"{flag(name)}: expected {range_}, got {value}")
+
+
+def _holds(value: Any, end: str, bound: float) -> bool:
+    """Whether a value keeps one end of its range; NaN keeps none."""
+    if value is None:
+        return True
+    return bool({"gt": value > bound, "ge": value >= bound, "lt": value < bound, "le": value <= bound}[end])
+
+
+def flat(settings: Any) -> dict[str, Any]:
+    """All settings by name, as plain JSON values."""
+    found: dict[str, Any] = {}
+    for field in dataclasses.fields(settings):
+        value = getattr(settings, field.name)
+        if dataclasses.is_dataclass(value):
+            found |= flat(value)
+        else:
+            found[field.name] = list(value) if isinstance(value, tuple) else value
+    return found
+
+
+def names(kind: type) -> dict[str, Any]:
+    """The type of each setting, by its flat name."""
+    return {name: hint for name, hint in _leaves(kind)}
+
+
+def _leaves(kind: type) -> Iterator[tuple[str, Any]]:
+    hints = typing.get_type_hints(kind)
+    for field in dataclasses.fields(kind):
+        hint = hints[field.name]
+        yield from _leaves(hint) if dataclasses.is_dataclass(hint) else ((field.name, hint),)  # type: ignore[arg-type]
+
+
+def changed(settings: Group, **values: Any) -> Group:
+    """The settings with other values of those that are named, flat.
+
+    Raises:
+        TypeError: a name that is none of theirs.
+        UserError: a value out of its range.
+    """
+    if unknown := sorted(values.keys() - names(type(settings)).keys()):
+        raise TypeError(f"expected settings of {type(settings).__name__}, got {unknown}")
+    new = {}
+    for field in dataclasses.fields(settings):  # type: ignore[arg-type]
+        value = getattr(settings, field.name)
+        if dataclasses.is_dataclass(value):
+            own = {name: values[name] for name in names(type(value)) if name in values}
+            new[field.name] = changed(value, **own) if own else value
+        elif field.name in values:
+            new[field.name] = values[field.name]
+    return dataclasses.replace(settings, **new)  # type: ignore[type-var]
+
+
+def from_flat(settings: Group, values: Any) -> Group:
+    """The settings with those of a file in place of their own.
+
+    Args:
+        settings: with the defaults of what the file does not have.
+        values: as `flat` gave them.
+
+    Raises:
+        UserError: no settings of this kind, or a value of another type or out of its range.
+    """
+    from pydantic import TypeAdapter, ValidationError  # a command line that reads no file does without
+
+    hints = names(type(settings))
+    if not isinstance(values, dict) or (unknown := sorted(map(str, set(values) - set(hints)))):
+        found = f"unknown {unknown[:5]}" if isinstance(values, dict) else f"{str(values)[:60]!r}"
+        raise UserError(f"settings: expected those of a training run, got {found}")
+    values = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+    for name, value in values.items():
+        try:
+            TypeAdapter(hints[name]).validate_python(value, strict=True)
+        except ValidationError:
+            raise UserError(
+                f"settings: expected {name} to be {hints[name]}, got {str(value)[:60]!r}"
+            ) from None
+    return changed(settings, **values)
+
+
+def restored(settings: Group, stored: Any) -> Group:
+    """Settings in a file that an earlier version of us may have written: the one migration there is.
+
+    What is not there has the default of `settings`, what is gone since is left out.
+
+    Raises:
+        UserError: as `from_flat`.
+    """
+    if not isinstance(stored, Mapping):
+        return from_flat(settings, stored)  # says what it is
+    known = names(type(settings))
+    return from_flat(settings, {name: value for name, value in stored.items() if name in known})
+
+
+def fingerprint(value: Any) -> str:
+    """16 hex digits of any JSON value."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
+
+
+Positive = annotated_types.Gt(0)
+NotNegative = annotated_types.Ge(0)

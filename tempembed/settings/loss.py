@@ -1,0 +1,68 @@
+"""Settings of the contrastive objective."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
+
+from tempembed.objectives.parse import parse_objective, parse_terms
+from tempembed.objectives.term import Direction, Hardness, Terms
+from tempembed.settings.flat import Positive, check_ranges
+
+if TYPE_CHECKING:
+    from tempembed.objectives.objective import Objective
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossSettings:
+    """The contrastive objective."""
+
+    objective: str = "infonce:0.06"
+    """infonce:0.06, mrl:0.06, tempagg:0.03,0.06,0.1, tempaggmrl:0.03,0.06,0.1 or tempspecmrl."""
+    terms: tuple[str, ...] = ()
+    """Explicit terms dim@temperature*weight, e.g. 256@0.03 512@0.06*0.5 1024@0.1; used in place of --objective."""
+    direction: Direction = "query-to-document"
+    """Which side looks for the other: both is the mean of the two losses."""
+    beta: float = 0.0
+    """Concentration on hard negatives (Robinson et al. 2021); 0: all negatives count alike."""
+    tau_plus: float = 0.0
+    """Share of the negatives that are thought to be right answers, taken off their sum (debiasing)."""
+    regularisers: tuple[str, ...] = ()
+    """Added to the objective, each with its weight, of the embeddings of the global batch: uniformity:0.1, koleo:0.05."""
+    temperature_learning_rate: Annotated[float, Positive] = 0.01
+    """Peak learning rate of learned temperatures, on log(1/tau)."""
+
+    def __post_init__(self) -> None:
+        check_ranges(self)
+        _ = self.hardness  # checks beta and tau_plus
+
+    @property
+    def hardness(self) -> Hardness:
+        """How much hard negatives count."""
+        return Hardness(beta=self.beta, tau_plus=self.tau_plus)
+
+    def resolved_terms(self, width: int) -> Terms:
+        """The objective as terms for an encoder of this width."""
+        return parse_terms(self.terms, width) if self.terms else parse_objective(self.objective, width)
+
+    def resolved(self, width: int) -> "Objective":
+        """The objective for an encoder of this width.
+
+        Raises:
+            UserError: terms or regularisers that are none.
+        """
+        from tempembed.objectives.objective import (
+            Objective,  # imports torch, which a command line does without
+        )
+        from tempembed.objectives.regularisers import koleo, uniformity  # noqa: F401  now they are known by name
+        from tempembed.objectives.regularisers.registry import parse_regulariser
+
+        return Objective(
+            terms=self.resolved_terms(width),
+            direction=self.direction,
+            hardness=self.hardness,
+            regularisers=tuple(map(parse_regulariser, self.regularisers)),
+        )
+
+    @property
+    def objective_name(self) -> str:
+        """How the objective is called in tables: the name, or the terms."""
+        return " ".join(self.terms) if self.terms else self.objective

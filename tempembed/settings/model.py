@@ -1,0 +1,75 @@
+"""Settings of the encoder: which model, its prompts and limits, the precision of its products."""
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from tempembed.encoders.role import RoleName, asked
+from tempembed.settings.flat import Positive, check_ranges
+from tempembed.system.errors import UserError
+
+DEFAULT_WIDTH = {"static": 1024, "transformer": 384}
+DEFAULT_MAX_TOKENS = 256
+"""Limit of the encoders that are made here."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSettings:
+    """Which model, its prompts and limits, the precision of its products."""
+
+    encoder: str = "static"
+    """static, transformer (small, from scratch), or a local path or hub name of a sentence-transformers or transformers model."""
+    width: Annotated[int | None, Positive] = None
+    """Embedding width of static (default 1024) and transformer (default 384)."""
+    layers: Annotated[int, Positive] = 4
+    """Layers of the transformer from scratch."""
+    vocabulary: Annotated[int, Positive] = 8192
+    """Tokens of the tokenizer that is trained on the data, for static and transformer."""
+    pooling: Literal["mean", "cls", "last"] | None = None
+    """Of a plain transformers model, which has none; default mean. sentence-transformers models have their own."""
+    query_prompt: str | None = None
+    """Put before each query, in training, in every measurement, and by encode_query of the saved model; default: the model's
+    own, by sentence-transformers' rules."""
+    document_prompt: str | None = None
+    """The same for documents and encode_document."""
+    max_tokens: Annotated[int | None, Positive] = None
+    """In training, texts are cut after so many tokens, prompt included; default: the model's own limit. For static and
+    transformer it is the model's limit, 256 by default."""
+    max_query_tokens: Annotated[int | None, Positive] = None
+    """The same for queries only; default --max-tokens."""
+    max_document_tokens: Annotated[int | None, Positive] = None
+    """The same for documents only; default --max-tokens."""
+    save_max_tokens: bool = False
+    """Make --max-tokens the limit of a loaded model; without it the saved model keeps its own."""
+    save_dtype: Literal["float32", "float16", "bfloat16"] = "float32"
+    """Type of the saved weights. Training is in float32, whatever the model was stored in."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Of the encoder's products; auto: bfloat16 on a GPU that has it, else float32."""
+
+    def __post_init__(self) -> None:
+        check_ranges(self)
+        if not self.own_encoder and self.width is not None:
+            raise UserError(
+                f"--width: {self.encoder} has a width of its own; leave --width out, "
+                "or train on a prefix with --terms"
+            )
+        if self.own_encoder and self.pooling:
+            raise UserError(f"--pooling: {self.encoder} has a pooling of its own; leave --pooling out")
+        if self.save_max_tokens and self.max_tokens is None:
+            raise UserError(
+                "--save-max-tokens: expected --max-tokens, the limit that is saved, got none; add it"
+            )
+
+    @property
+    def own_encoder(self) -> bool:
+        """Whether the encoder is made here (static, transformer), not loaded."""
+        return self.encoder in DEFAULT_WIDTH
+
+    @property
+    def prompts(self) -> dict[RoleName, str]:
+        """Prompts that are asked for, by role."""
+        return asked(self.query_prompt, self.document_prompt)
+
+    @property
+    def limits(self) -> dict[RoleName, int]:
+        """Where texts of a role are cut in training, if not at the model's own limit."""
+        return asked(self.max_query_tokens or self.max_tokens, self.max_document_tokens or self.max_tokens)

@@ -1,0 +1,177 @@
+"""Contrastive training on pairs: the stage that `tempembed train` runs."""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from tempembed.encoders.encoder import Encoder
+from tempembed.encoders.saved import save_checked
+from tempembed.objectives.term import Terms
+from tempembed.parallel.gather import rank_and_world_size
+from tempembed.parallel.reduce import device_of_process
+from tempembed.run.loop import Report, train
+from tempembed.run.stage import Stage, StepOutput, Watch
+from tempembed.run.watches import NegativeInfluence, NonFinite, Spectrum
+from tempembed.settings.train import TrainSettings
+from tempembed.stages.identity import Facts, count_steps, restored_identity, run_identity
+from tempembed.stages.pair_data import PairBatch, PairData
+from tempembed.stages.pair_step import PairStep
+from tempembed.stages.prepare import Prepared, initial_encoder
+from tempembed.system.atomic import write_json
+from tempembed.system.cache import cache_dir
+from tempembed.system.errors import UserError
+
+
+class ContrastiveStage(Stage):
+    """An encoder, the pairs that it learns from, and an objective.
+
+    Args:
+        settings: the run.
+        prepared: its data.
+        device: default the GPU of this process; the CPU where there is none, or where ranks talk over gloo.
+
+    Raises:
+        UserError: the model is not the one that the data was prepared with, an objective that does not fit it.
+    """
+
+    unit = "pairs"
+    if_no_gradient = "does every text of the batch have the same partner, so that no negative is left?"
+
+    def __init__(
+        self, settings: TrainSettings, prepared: Prepared, device: str | torch.device | None = None
+    ) -> None:
+        super().__init__()
+        torch.manual_seed(settings.loop.seed)
+        self.settings = settings
+        self.encoder = initial_encoder(settings, prepared)
+        self.device = torch.device(device) if device else device_of_process()
+        self.encoder.to(self.device)
+        self.encoder.use_bfloat16 = _bfloat16(settings.model.precision, self.device)
+        if self.encoder.input_fingerprint() != prepared.meta["input_fingerprint"]:
+            raise UserError(
+                f"--encoder {settings.model.encoder}: expected the tokenizer, prompts and limits that the data was prepared with, got others: "
+                "the model was changed meanwhile; give the same command again"
+            )
+        objective = settings.loss.resolved(self.encoder.width)
+        self.step = PairStep(
+            self.encoder, objective,
+            micro_batch_tokens=settings.batches.micro_batch_tokens, gradient_cache=settings.batches.gradient_cache,
+        )  # fmt: skip
+        self.step.temperatures.to(self.device)
+        self.data = PairData.of(settings, prepared, self.device)
+        self.plan, self.trunk = self.data.plan, self.encoder
+        self.modules = nn.ModuleDict({"encoder": self.encoder, "temperatures": self.step.temperatures})
+        self._facts = Facts.of(prepared, settings, self.encoder)
+        self.num_steps = count_steps(settings, self._facts)
+        self.identity = run_identity(settings, self._facts, bfloat16=self.encoder.use_bfloat16)
+        self._freeze_unused()
+
+    @property
+    def terms(self) -> Terms:
+        """Terms of the objective."""
+        return self.step.objective.terms
+
+    def batch(self, step: int, rows: np.ndarray) -> PairBatch:
+        """The pairs of these rows."""
+        return self.data.batch(step, rows)
+
+    def forward(self, batch: PairBatch, progress: float, trunk: nn.Module) -> StepOutput:
+        """Of `PairStep`."""
+        return self.step(batch, progress, trunk, self.stopwatch)
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """A group for each tower, with its own rate; learned temperatures have theirs, and no weight decay."""
+        optimizer, groups, seen = self.settings.optimizer, [], set[int]()
+        for tower in self.encoder.towers().values():
+            own = [p for p in tower.parameters() if p.requires_grad and id(p) not in seen]
+            seen |= set(map(id, own))
+            if own:
+                peak = self.settings.peak_learning_rate(is_table=tower.is_table)
+                groups.append({"params": own, "peak": peak, "weight_decay": optimizer.weight_decay})
+        if self.step.temperatures.is_learned:
+            rate = self.settings.loss.temperature_learning_rate
+            learned = list(self.step.temperatures.parameters())
+            groups.append({"params": learned, "peak": rate, "weight_decay": 0.0})
+        return groups
+
+    def after_step(self) -> None:
+        """Learned temperatures go back between their bounds."""
+        self.step.temperatures.clamp()
+
+    def facts(self, step: int) -> Mapping[str, float]:
+        """Rows that share a text with another of their batch."""
+        return {"repeats_per_epoch": self.data.repeats(step)}
+
+    def watches(self) -> Sequence[Watch]:
+        """Values that are not finite, the spectrum of documents, the influence of negatives."""
+        names = [*map(str, self.terms), *(f"regulariser {each}" for each in self.step.objective.regularisers)]
+        describe = partial(self.data.describe, world_size=rank_and_world_size()[1])
+        return (
+            NonFinite(names, describe, self.device),
+            Spectrum(self.encoder.width, self.plan.global_batch_size),
+            NegativeInfluence(),
+        )
+
+    def save(self, folder: Path) -> None:
+        """The model, for sentence-transformers, and its settings."""
+        model = self.settings.model
+        save_checked(self.encoder, folder, getattr(torch, model.save_dtype), cache_dir() / "checked")
+        write_json(folder / "settings.json", self.settings.to_dict())
+
+    def is_saved(self, folder: Path) -> bool:
+        """Whether the model is there."""
+        return (folder / "modules.json").exists()
+
+    def restored(self, identity: Mapping[str, Any]) -> Mapping[str, Any]:
+        """That of an earlier version of us, resolved as it would be here."""
+        return restored_identity(identity, self._facts)
+
+    def _freeze_unused(self) -> None:
+        """Parameters that no embedding depends on (a pooler's, for one) get no gradient; DDP would wait for theirs."""
+        self.encoder(self.data.inputs(np.arange(2))).sum().backward()
+        for parameter in self.encoder.parameters():
+            parameter.requires_grad_(parameter.grad is not None)
+        self.encoder.zero_grad()
+
+
+def _bfloat16(precision: str, device: torch.device) -> bool:
+    if precision != "auto":
+        return precision == "bfloat16"
+    return device.type == "cuda" and torch.cuda.is_bf16_supported()
+
+
+def train_pairs(
+    settings: TrainSettings,
+    prepared: Prepared,
+    output: Path,
+    report: Report,
+    *,
+    probe: Callable[[Encoder], Mapping[str, float]] | None = None,
+    device: str | torch.device | None = None,
+    **options: Any,
+) -> bool:
+    """Train an encoder on prepared pairs and save it in `output`.
+
+    Args:
+        settings: the run.
+        prepared: its data.
+        output: takes the model and `checkpoints/`; the same folder on all ranks.
+        report: takes metrics.
+        probe: measures the encoder in mid-training.
+        device: as `ContrastiveStage` takes it.
+        options: those of `run.loop.train`.
+
+    Returns:
+        Whether the model is there: false if the run was stopped.
+
+    Raises:
+        UserError: as `ContrastiveStage` and `run.loop.train`.
+    """
+    stage = ContrastiveStage(settings, prepared, device)
+    measure = partial(probe, stage.encoder) if probe else None
+    return train(stage, settings.optimizer, settings.loop, output, report, probe=measure, **options)

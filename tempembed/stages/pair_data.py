@@ -1,0 +1,142 @@
+"""The training pairs as prepared inputs and ids, read once; gives a rank its part of a step."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tempembed.inputs.batches import BatchPlan
+from tempembed.inputs.inputs import Inputs, by_tower
+from tempembed.losses.contrastive import TextIds
+from tempembed.objectives.term import Direction
+from tempembed.settings.batches import BatchSettings
+from tempembed.settings.train import TrainSettings
+from tempembed.stages.prepare import Prepared
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairBatch:
+    """A rank's part of a step."""
+
+    inputs: Sequence[Inputs]
+    """Queries, then documents, then each column of hard negatives, without those that are absent; joined by tower."""
+    num_pairs: int
+    present: np.ndarray
+    """Bool [N, pairs]: which hard negatives there are."""
+    has_negative_NB: Tensor | None = None
+    """The same on the device; None where all rows of the data have all."""
+    ids: TextIds | None = None
+    """For the masks; None where nothing is to be masked."""
+
+    def by_role(self, embeddings_MD: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Queries [B, D], documents [B, D] and hard negatives [N, B, D], 0 where absent, from those of `inputs`."""
+        num_negatives, batch = self.present.shape
+        queries_BD, documents_BD, negatives_MD = embeddings_MD.split(
+            [batch, batch, len(embeddings_MD) - 2 * batch]
+        )
+        if not num_negatives:
+            return queries_BD, documents_BD, None
+        if len(negatives_MD) == num_negatives * batch:
+            return queries_BD, documents_BD, negatives_MD.unflatten(0, (num_negatives, batch))
+        places = tuple(torch.from_numpy(place).to(negatives_MD.device) for place in np.nonzero(self.present))
+        # out of place, so that a rank without any takes part in the gathers' backward all the same
+        empty = negatives_MD.new_zeros(num_negatives, batch, negatives_MD.shape[1])
+        return queries_BD, documents_BD, empty.index_put(places, negatives_MD)
+
+
+class PairData:
+    """Columns of inputs, their ids, and which rows a step has.
+
+    Args:
+        prepared: the data.
+        batches: how many rows a batch has, and from where.
+        direction: which side looks for the other.
+        seed: of the order.
+        device: takes ids and masks.
+    """
+
+    def __init__(
+        self, prepared: Prepared, batches: BatchSettings, *, direction: Direction, seed: int, device: torch.device
+    ) -> None:  # fmt: skip
+        self.columns: list[Inputs] = [prepared.queries, prepared.documents, *prepared.hard_negatives]
+        self.num_negatives = len(self.columns) - 2
+        has = prepared.has_negative
+        self._has_negative = None if has is None or has.all() else has
+        self._ids, self._device = prepared.text_ids, device
+        answers, askers = prepared.answers, prepared.askers
+        swapped = direction == "document-to-query"
+        self._asking, self._partners = ("document", askers) if swapped else ("query", answers)
+        # that two rows of a batch without a text twice make a pair of a third asks for a text of several on both sides
+        self._always_masks = bool(self.num_negatives or (len(answers) and len(askers)))
+        self.plan = BatchPlan(
+            num_rows=len(self.columns[0]), global_batch_size=batches.batch_size, seed=seed,
+            ids=(np.stack([self._ids["query"], self._ids["document"]]),),
+            sources=prepared.sources if batches.single_source else None,
+        )  # fmt: skip
+        self._repeats = (-1, 0)  # of an epoch
+
+    @staticmethod
+    def of(settings: TrainSettings, prepared: Prepared, device: torch.device) -> "PairData":
+        """The data of a run."""
+        return PairData(
+            prepared, settings.batches, direction=settings.loss.direction, seed=settings.loop.seed, device=device
+        )  # fmt: skip
+
+    def batch(self, step: int, rows: np.ndarray) -> PairBatch:
+        """The rows of a step, from 0."""
+        present = self.present(rows)
+        return PairBatch(
+            inputs=self.inputs(rows),
+            num_pairs=len(rows),
+            present=present,
+            has_negative_NB=None
+            if self._has_negative is None
+            else torch.from_numpy(present).to(self._device),
+            ids=self.ids(step, rows),
+        )
+
+    def inputs(self, rows: np.ndarray) -> list[Inputs]:
+        """What goes into the encoder for these rows, joined by tower."""
+        pairs = [column.select(rows) for column in self.columns[:2]]
+        present = self.present(rows)
+        negatives = (column.select(rows[has]) for column, has in zip(self.columns[2:], present, strict=True))
+        return by_tower([*pairs, *negatives])
+
+    def present(self, rows: np.ndarray) -> np.ndarray:
+        """Which hard negatives the rows have, bool [N, rows]."""
+        if self._has_negative is None:
+            return np.ones((self.num_negatives, len(rows)), bool)
+        return self._has_negative[:, rows]
+
+    def ids(self, step: int, rows: np.ndarray) -> TextIds | None:
+        """For the masks; None in an epoch whose batches hold nothing to mask."""
+        if not (self._always_masks or self.repeats(step)):
+            return None
+        query, document, *negatives = (
+            torch.from_numpy(ids[..., rows]).to(self._device) for ids in self._ids.values()
+        )
+        places, partners = (
+            torch.from_numpy(found).to(self._device)
+            for found in self._partners.lookup(self._ids[self._asking][rows])
+        )
+        return TextIds(
+            queries_B=query, documents_B=document, hard_negatives_NB=negatives[0] if negatives else None,
+            known=(places, partners),
+        )  # fmt: skip
+
+    def repeats(self, step: int) -> int:
+        """Rows of the step's epoch that share a text with an earlier row of their batch; counted once an epoch."""
+        epoch = step // self.plan.steps_per_epoch
+        if self._repeats[0] != epoch:
+            self._repeats = epoch, self.plan.repeats(epoch)
+        return self._repeats[1]
+
+    def describe(self, step: int, rank: int, row: int, world_size: int) -> str:
+        """Which text of the training data a row of a batch's inputs is."""
+        rows = self.plan.rows(step, rank, world_size)
+        is_there = np.concatenate([np.ones((2, len(rows)), bool), self.present(rows)])
+        column, place = (found[row] for found in np.nonzero(is_there))
+        name = ("query", "document", *(f"hard negative {k + 1}" for k in range(self.num_negatives)))[column]
+        return f"the {name} of pair {rows[place] + 1} of the training data"
