@@ -1,6 +1,6 @@
 import pytest
 
-from tempembed.objectives.objective import Term
+from tempembed.objectives.term import Term
 from tempembed.tracking.jsonl import JsonlTracker
 from tempembed.tracking.points import evaluation_points, temperature_points
 from tempembed.tracking.tracker import numbers
