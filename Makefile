@@ -2,9 +2,10 @@
 PYTHON ?= python3
 BIN := .venv/bin
 PORT ?= 9090
+WORKERS ?= 2
 INSTALLED := .venv/.installed
 
-.PHONY: install demo stop test test-fuzz test-fuzz-guided test-faults test-security test-cluster test-dashboards soak outage watch bench check
+.PHONY: install demo stop test test-fuzz test-fuzz-guided test-faults test-security test-cluster test-dashboards soak outage watch bench check docs
 install: $(INSTALLED)
 
 # torch first and pinned: a wider requirement would take a build with gigabytes of CUDA
@@ -20,8 +21,9 @@ demo: install
 stop: install
 	$(BIN)/python -m ray_jobs.demo --stop
 
+# two processes; tests that start a Ray stay in one of them (tests/conftest.py)
 test: install
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder $(ARGS)
 
 # 10,000 cases of bad input for every reader
 test-fuzz: install
@@ -67,7 +69,15 @@ bench: install
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
 	$(BIN)/python -m benchmarks
 
+SOURCES := tempembed ray_jobs benchmarks dashboards tests docs/*.py
+
+# format, lint, types, and which room may import which
 check: install
-	$(BIN)/ruff format --check tempembed ray_jobs benchmarks dashboards tests
-	$(BIN)/ruff check tempembed ray_jobs benchmarks dashboards tests
+	$(BIN)/ruff format --check $(SOURCES)
+	$(BIN)/ruff check $(SOURCES)
 	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+# the site, in site/; a warning is an error
+docs: install
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet

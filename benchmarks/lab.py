@@ -32,7 +32,8 @@ def apart(encoder: str) -> dict[str, float]:
 
 def measure(name: str) -> dict[str, float]:
     """Seconds of float32 alone and of all codecs, both with encoding; and of mteb for one codec of each of its ways."""
-    from tempembed.codecs.spec import Spec, lab_specs
+    from tempembed.codecs.sets import lab_specs
+    from tempembed.codecs.spec import Spec
     from tempembed.data.installed_code import installed_code
     from tempembed.encoders.load import load_encoder
     from tempembed.encoders.tokenizer import train_tokenizer

@@ -1,10 +1,10 @@
 """Follows the trials of a sweep, in its driver: prints progress, tells trackers, keeps the ledger."""
 
-import json
 import shutil
 import time
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import asdict, replace
 from typing import Any
 
 from ray import tune
@@ -13,17 +13,18 @@ from ray_jobs.metrics import Sample, evaluation_samples, export
 from ray_jobs.queue import is_unfinished
 from ray_jobs.trial import ERROR, LOST
 from ray_jobs.worker import NOTES, STOP
-from tempembed.evaluation.trained import REPORT
-from tempembed.objectives.parse import parse_objective, parse_terms
+from tempembed.evaluation.report import read_report
+from tempembed.evaluation.report_files import REPORT
 from tempembed.settings.train import TrainSettings
 from tempembed.system.console import progress_line
 from tempembed.system.disk import full_disk
-from tempembed.system.errors import InfrastructureError
+from tempembed.system.errors import InfrastructureError, UserError
 from tempembed.tracking.points import cost_points, evaluation_points, temperature_points
 from tempembed.tracking.spool import SpooledRun
 from tempembed.tuning.goals import goal_values
 from tempembed.tuning.ledger import Ledger
 from tempembed.tuning.study import Study
+from tempembed.tuning.trial import Trial, TrialTerm, trial_of
 
 
 class Board(tune.Callback):
@@ -118,9 +119,9 @@ class Board(tune.Callback):
             self._say(name, f"stopped early after step {step}, {seconds:.0f} s")
             return
         self._seconds.append(seconds)
-        report = json.loads(path.read_text())
+        report = read_report(path)
         values = goal_values(report, self._goals)
-        cost = report["cost"]
+        cost = dict(report.cost or {})
         cost["overhead_seconds"] = seconds - cost["train_seconds"] - cost["evaluation_seconds"]
         run = self._open[name]
         run.points(evaluation_points(report) + cost_points(cost | {"seconds": seconds}))
@@ -131,7 +132,7 @@ class Board(tune.Callback):
         export(evaluation_samples(report), run=name, sweep=self._ledger.folder.name)
         shutil.rmtree(path.parent / "checkpoints", ignore_errors=True)
         scores = "  ".join(f"{goal} {value:.4f}" for goal, value in goals.items())
-        self._say(name, f"done in {seconds:.0f} s: {scores}  PCA-95 {report['geometry'].get('pca95')}")
+        self._say(name, f"done in {seconds:.0f} s: {scores}  PCA-95 {report.geometry.get('pca95')}")
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """A trial failed: the others continue. One whose processes died is unfinished, and trained again at the end."""
@@ -214,30 +215,22 @@ class Board(tune.Callback):
         print(f"[trial {place}/{self._num_trials} {name}] {line}", flush=True)
 
 
-def results(ledger: Ledger, width: int) -> list[dict[str, Any]]:
+def results(ledger: Ledger, width: int) -> list[Trial]:
     """All trials as trials.json has them: what the ledger knows, and the report of those that finished."""
     found = []
     for record in ledger.records():
         settings = TrainSettings.from_dict(record.pop("settings"))
         path = ledger.trial_folder(record["name"]) / REPORT
-        report = json.loads(path.read_text()) if record["status"] == "FINISHED" else {}
-        terms = (
-            parse_terms(settings.loss.terms, width)
-            if settings.loss.terms
-            else parse_objective(settings.loss.objective, width)
-        )
-        found.append(
-            {
-                "objective": settings.loss.objective_name,
-                "terms": [
-                    {"dim": t.dim, "temperature": t.temperature, "weight": t.weight, "course": t.course and str(t.course)}
-                    for t in terms
-                ],
-                "seed": settings.loop.seed,
-                "beta": settings.loss.beta,
-                "encoder": settings.model.encoder,
-                **report,
-                **record,
-            }
-        )  # fmt: skip
+        facts = {
+            "objective": settings.loss.objective_name, "seed": settings.loop.seed, "beta": settings.loss.beta, "encoder": settings.model.encoder,
+            "terms": [asdict(TrialTerm.of(term)) for term in settings.loss.resolved_terms(width)],
+        }  # fmt: skip
+        try:
+            trial = trial_of({**facts, **record})
+        except ValueError as error:
+            raise UserError(
+                f"{path.parent}: expected the record of a trial, and could not read it ({error}); remove the trial's folder, and "
+                "the same command trains it again"
+            ) from error
+        found.append(replace(trial, report=read_report(path) if trial.is_finished else None))
     return found

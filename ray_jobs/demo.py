@@ -9,14 +9,15 @@ import os
 import shlex
 import shutil
 import signal
+import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 
@@ -36,18 +37,34 @@ STOP_SECONDS = 130
 QUERIES = ("parse a date from text", "largest eigenvalues of a sparse matrix", "retry a request that failed")
 
 
+STORY = ("infonce:0.06", "infonce:0.1", "infonce:0.4", "tempaggmrl", "tempspecmrl")
+"""What the demo trains: retrieval and dimension fall as the temperature rises, and several temperatures keep most in few bytes."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Demo:
-    """Run the sweep on this machine from nothing to a report."""
+    """Run the search on this machine from nothing to a report."""
 
     output: str = "results/demo"
     """Folder for trials.json, report.html and the trained models."""
+    all: bool = False
+    """All nine objectives of ray_jobs.tune in place of five; after a run of the five, the other four."""
     keep: bool = False
     """Leave the Ray dashboard and MLflow running at the end."""
     stop: bool = False
     """Only stop what an earlier --keep left running."""
     sweep: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
     """After --: flags of ray_jobs.tune, e.g. -- --objectives infonce:0.06 mrl:0.06 --epochs 1. Paths are those from here."""
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """Flags of ray_jobs.tune, with absolute paths."""
+        given = located_flags(self.sweep)
+        return (
+            given
+            if self.all or {"--objectives", "--search", "--resume"} & {*given}
+            else ("--objectives", *STORY, *given)
+        )
 
 
 def main() -> None:
@@ -63,8 +80,7 @@ def main() -> None:
         raise KeyboardInterrupt
 
     ray_url, mlflow_url = os.environ.get("RAY_ADDRESS"), os.environ.get("MLFLOW_TRACKING_URI")
-    sweep = located_flags(demo.sweep)
-    flags = dict(itertools.pairwise(sweep))
+    flags = dict(itertools.pairwise(demo.flags))
     if ray_url:
         check_jobs_server(ray_url)
     if mlflow_url:
@@ -74,23 +90,25 @@ def main() -> None:
         if signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, interrupted)
     stop_kept(folder)
-    began = time.monotonic()
-    say(
-        "starting "
-        + (" and ".join(n for n, u in (("Ray", ray_url), ("MLflow", mlflow_url)) if not u) or "nothing")
-    )
+    names = [name for name, url in (("Ray", ray_url), ("MLflow", mlflow_url)) if not url]
+    say("starting " + (" and ".join(names) or "nothing"))
+    clock = Clock()
     stack = start(
         folder, need_ray=not ray_url, need_mlflow=not mlflow_url, num_cpus=max(2, os.cpu_count() or 2)
     )
+    clock.lap(" and ".join(names) + " start")
     keep = False
     try:
         env = dict(os.environ) if ray_url else environment(Path(stack.token_path))
         ray_url, mlflow_url = ray_url or stack.ray_url, mlflow_url or stack.mlflow_url
         say(f"Ray dashboard {ray_url}   MLflow {redact(mlflow_url)}")
-        submit(ray_url, mlflow_url, output, sweep, env)
+        before = {trial["name"] for trial in trials(output)} if "--fresh" not in demo.flags else set()
+        submit(ray_url, mlflow_url, output, demo.flags, env)
+        clock.lap(cost([trial for trial in trials(output) if trial["name"] not in before]))
         say(f"report:  {output / 'report.html'}\ntrials:  {output / 'trials.json'}")
         answer(output, mlflow_url, flags.get("--data", INSTALLED_CODE))
-        say(f"finished in {time.monotonic() - began:.0f} s")
+        clock.lap("recommend, export, search")
+        say(f"\n{clock}")
         keep = demo.keep and bool(stack.processes)
         if keep:
             say(
@@ -104,6 +122,48 @@ def main() -> None:
             stop(stack.processes)
             (folder / "stack.json").unlink(missing_ok=True)
         held.close()
+
+
+class Clock:
+    """What each part took."""
+
+    def __init__(self) -> None:
+        self._began = self._last = time.monotonic()
+        self._lines: list[str] = []
+
+    def lap(self, what: str) -> None:
+        """A part is done."""
+        now = time.monotonic()
+        self._lines.append(f"{now - self._last:>7.0f}  {what}")
+        self._last = now
+
+    def __str__(self) -> str:
+        return "\n".join(["seconds", *self._lines, f"{self._last - self._began:>7.0f}  in all"])
+
+
+def trials(output: Path) -> list[dict[str, Any]]:
+    """The trials that the search in this folder has reported; none before it has."""
+    path = output / "trials.json"
+    return json.loads(path.read_text()) if path.exists() else []
+
+
+def cost(done: Sequence[Mapping[str, Any]]) -> str:
+    """What the search took its time for, by the means over the trials that it finished.
+
+    >>> cost([{"cost": {"train_seconds": 16, "evaluation_seconds": 13, "overhead_seconds": 9}}, {"status": "FAILED"}])
+    'the search: data and decisions, and 1 trials of 38 s: 16 training, 13 measuring, 9 starting processes'
+    """
+    costs = [trial["cost"] for trial in done if "cost" in trial]
+    if not costs:
+        return "the search: data and decisions, no trial"
+    train, measure, begin = (
+        statistics.fmean(each[f"{name}_seconds"] for each in costs)
+        for name in ("train", "evaluation", "overhead")
+    )
+    return (
+        f"the search: data and decisions, and {len(costs)} trials of {train + measure + begin:.0f} s: {train:.0f} training, "
+        f"{measure:.0f} measuring, {begin:.0f} starting processes"
+    )
 
 
 def located_flags(flags: Sequence[str]) -> tuple[str, ...]:

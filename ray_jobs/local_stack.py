@@ -19,6 +19,11 @@ from tempembed.system.atomic import write_json
 from tempembed.system.errors import UserError
 
 START_SECONDS = 90
+RAY_PORTS = (
+    "dashboard-agent-listen-port", "dashboard-agent-grpc-port", "metrics-export-port", "runtime-env-agent-port",
+    "node-manager-port", "object-manager-port", "ray-client-server-port",
+)  # fmt: skip
+"""Flags of `ray start` for its ports beside the two that users see."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,27 +105,12 @@ def start(folder: Path, *, need_ray: bool = True, need_mlflow: bool = True, num_
         if need_ray:
             gcs, dashboard = free_port(6379, taken), free_port(8265, taken)
             ray_url = f"http://{LOOPBACK}:{dashboard}"
-            others = ("dashboard-agent-listen-port", "dashboard-agent-grpc-port", "metrics-export-port",
-                      "runtime-env-agent-port", "node-manager-port", "object-manager-port", "ray-client-server-port")  # fmt: skip
-            command = ["-m", "ray.scripts.scripts", "start", "--head", "--block", "--disable-usage-stats"]
-            command += [
-                f"--node-ip-address={LOOPBACK}",
-                f"--dashboard-host={LOOPBACK}",
-                "--include-dashboard=true",
-            ]
-            command += [f"--port={gcs}", f"--dashboard-port={dashboard}", f"--num-cpus={num_cpus}"]
-            command += [f"--{name}={free_port(0, taken)}" for name in others]
-            command += ["--object-store-memory=300000000"]
-            # unix sockets allow 107 characters of path, so not below the repository
-            # Ray opens its own folder, and the sockets in it, to every account: not the one around it
-            ray_folder = Path(tempfile.mkdtemp(prefix="tempembed-ray-", dir="/tmp")) / "ray"
-            command += [f"--temp-dir={ray_folder}"]
-            (folder / "ray").unlink(missing_ok=True)
-            (folder / "ray").symlink_to(ray_folder)  # where Prometheus looks for the metrics ports
-            metrics = {
+            command = [*ray_head(folder, num_cpus), f"--port={gcs}", f"--dashboard-port={dashboard}"]
+            command += [f"--{name}={free_port(0, taken)}" for name in RAY_PORTS]
+            ports = {
                 f"{whose}_METRIC_PORT": str(free_port(0, taken)) for whose in ("AUTOSCALER", "DASHBOARD")
             }
-            started.append(_spawn(command, env | metrics, folder / "ray.log"))
+            started.append(_spawn(command, env | ports, folder / "ray.log"))
         stack = note()
         if need_mlflow:
             _wait(f"{mlflow_url}/health", {}, started[0], folder / "mlflow.log")
@@ -133,6 +123,18 @@ def start(folder: Path, *, need_ray: bool = True, need_mlflow: bool = True, num_
         (folder / "stack.json").unlink(missing_ok=True)
         raise
     return stack
+
+
+def ray_head(folder: Path, num_cpus: int) -> list[str]:
+    """Python's arguments for a Ray head on loopback, but for its ports; its logs are found at `folder/ray`."""
+    # unix sockets allow 107 characters of path, so not below the repository
+    # Ray opens its own folder, and the sockets in it, to every account: not the one around it
+    ray_folder = Path(tempfile.mkdtemp(prefix="tempembed-ray-", dir="/tmp")) / "ray"
+    (folder / "ray").unlink(missing_ok=True)
+    (folder / "ray").symlink_to(ray_folder)  # where Prometheus looks for the metrics ports
+    command = ["-m", "ray.scripts.scripts", "start", "--head", "--block", "--disable-usage-stats"]
+    command += [f"--node-ip-address={LOOPBACK}", f"--dashboard-host={LOOPBACK}", "--include-dashboard=true"]
+    return [*command, f"--num-cpus={num_cpus}", "--object-store-memory=300000000", f"--temp-dir={ray_folder}"]
 
 
 def mlflow_server(folder: Path, port: int) -> list[str]:

@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 from ray.train.v2.api.callback import UserCallback
 from ray.util.metrics import Counter, Gauge
 
-from tempembed.codecs.spec import ALIAS_BUDGETS
+from tempembed.codecs.sets import ALIAS_BUDGETS
+from tempembed.evaluation.report import Report
 from tempembed.tracking.courier import Courier
 from tempembed.tuning.goals import best_row
 
@@ -78,15 +79,15 @@ def report_samples(metrics: Mapping[str, Any]) -> Iterator[Sample]:
             yield Sample("temperature", float(fixed[2]), {"term": fixed[1]})
 
 
-def evaluation_samples(report: Mapping[str, Any]) -> Iterator[Sample]:
-    """The samples of a finished model's `evaluation.json`."""
-    if "pca95" in report["geometry"]:
-        yield Sample("measured_intrinsic_dimension", report["geometry"]["pca95"])
+def evaluation_samples(report: Report) -> Iterator[Sample]:
+    """The samples of a finished model's report."""
+    if "pca95" in report.geometry:
+        yield Sample("measured_intrinsic_dimension", report.geometry["pca95"])
     for budget in ALIAS_BUDGETS:
-        row = best_row(dict(report), f"bytes-{budget}")
-        if row and row["retention"] is not None:
-            yield Sample("retention", row["retention"], {"bytes": str(budget)})
-            yield Sample("score", row["score"], {"bytes": str(budget)})
+        row = best_row(report, f"bytes-{budget}")
+        if row and row.retention is not None:
+            yield Sample("retention", row.retention, {"bytes": str(budget)})
+            yield Sample("score", row.score, {"bytes": str(budget)})
 
 
 def export(found: Iterable[Sample], *, run: str = "", sweep: str = "") -> None:

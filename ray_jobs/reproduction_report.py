@@ -27,15 +27,15 @@ def write_report(preset: Preset, folders: Sequence[Path], prepared: PreparedData
     import torch
 
     from tempembed.encoders.load import load_encoder
-    from tempembed.reports.reproduction import (
+    from tempembed.reports.reproduction_page import (
         Setup,
         claims_markdown,
         figures_to,
         report_markdown,
         write_reproduction,
     )
+    from tempembed.reproduction.load_results import load_results
     from tempembed.reproduction.maps import document_maps
-    from tempembed.reproduction.results import load_results
     from tempembed.stages.prepare import Prepared
 
     results = load_results(folders, preset)

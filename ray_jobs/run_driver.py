@@ -1,6 +1,5 @@
 """Drives one run on Ray Train workers, from its data to its report."""
 
-import json
 from contextlib import ExitStack
 from functools import partial
 from typing import Any
@@ -11,8 +10,9 @@ from ray_jobs.metrics import RunMetrics, evaluation_samples, export, export_back
 from ray_jobs.prepared import PreparedData, prepare_in_subprocess
 from ray_jobs.progress import Progress, followed
 from ray_jobs.worker import STOP, Assignment
-from tempembed.evaluation.trained import REPORT
-from tempembed.reports.table import score_table
+from tempembed.evaluation.report import read_report
+from tempembed.evaluation.report_files import REPORT
+from tempembed.reports.report_text import score_text
 from tempembed.run.folder import SPOOL, RunFolder
 from tempembed.run.identity import differences
 from tempembed.settings.train import TrainSettings
@@ -157,8 +157,8 @@ def _tracked(
 def _tell_evaluation(folder: RunFolder, root: SpooledRun) -> None:
     """Print the scores of the finished model, and tell Prometheus and the trackers."""
     path = folder.folder / REPORT
-    report = json.loads(path.read_text())
-    print(score_table(report))
+    report = read_report(path)
+    print(score_text(report))
     export(evaluation_samples(report), run=folder.folder.name)
     root.points(evaluation_points(report))
     root.file(path)

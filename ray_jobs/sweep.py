@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from ray_jobs.capacity import check_cpus, check_least
 from ray_jobs.prepared import PreparedData
-from tempembed.codecs.spec import ALIAS_BUDGETS
+from tempembed.codecs.sets import ALIAS_BUDGETS
 from tempembed.run.identity import differences
 from tempembed.settings.flat import changed, flat, restored
 from tempembed.settings.loss import LossSettings

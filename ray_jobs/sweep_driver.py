@@ -165,7 +165,9 @@ def _conclude(
     mlflow = couriers.get("mlflow")
     left = mlflow.drain(DRAIN_SECONDS) if mlflow else 0  # after it the ledger has the ids of all runs
     found = results(opened.ledger, opened.prepared.width)
-    finished, parent, uri = rank_finished(found, spool), spool.run(), opened.sweep.tracking.mlflow_uri or ""
+    found = rank_finished(found, spool)
+    finished = [trial for trial in found if trial.is_finished]
+    parent, uri = spool.run(), opened.sweep.tracking.mlflow_uri or ""
     write_report(found, opened, parent)
     _leave_if_asked(signal_number)
     if not opened.sweep.register:

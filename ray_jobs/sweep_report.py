@@ -3,23 +3,21 @@
 import dataclasses
 import shutil
 from functools import partial
-from pathlib import Path
-from typing import Any
 
 from ray_jobs.open_sweep import OpenSweep
 from ray_jobs.prepared import save_codecs_in_subprocess
 from ray_jobs.queue import is_unfinished
-from tempembed.codecs.spec import ALIAS_BUDGETS
-from tempembed.reports.html import write_html
-from tempembed.reports.table import result_table
+from tempembed.codecs.sets import ALIAS_BUDGETS
+from tempembed.reports.sweep_page import write_sweep_page
+from tempembed.reports.trial_table import trial_text
 from tempembed.system.atomic import write_json
 from tempembed.system.errors import UserError
 from tempembed.tracking.registry import Registry
 from tempembed.tracking.spool import Spool, SpooledRun
 from tempembed.tracking.winners import Candidate, promote
 from tempembed.tuning.ledger import Ledger
-from tempembed.tuning.pareto import pareto_ranks
 from tempembed.tuning.stopping import savings
+from tempembed.tuning.trial import Trial, ranked
 
 
 def remove_checkpoints(ledger: Ledger) -> None:
@@ -29,17 +27,16 @@ def remove_checkpoints(ledger: Ledger) -> None:
             shutil.rmtree(ledger.trial_folder(record["name"]) / "checkpoints", ignore_errors=True)
 
 
-def rank_finished(found: list[dict[str, Any]], spool: Spool) -> list[dict[str, Any]]:
-    """The trials that finished, each with its Pareto rank, which trackers are told."""
-    finished = [result for result in found if result["status"] == "FINISHED"]
-    ranks = pareto_ranks([list(result["goals"].values()) for result in finished])
-    for result, rank in zip(finished, ranks, strict=True):
-        result["pareto_rank"] = rank
-        spool.run(result["name"]).points([("pareto_rank", rank, 0)])
-    return finished
+def rank_finished(found: list[Trial], spool: Spool) -> list[Trial]:
+    """The trials, those that finished with their Pareto ranks, which trackers are told."""
+    found = ranked(found)
+    for trial in found:
+        if trial.is_finished:
+            spool.run(trial.name).points([("pareto_rank", trial.pareto_rank or 0, 0)])
+    return found
 
 
-def write_report(found: list[dict[str, Any]], opened: OpenSweep, parent: SpooledRun) -> None:
+def write_report(found: list[Trial], opened: OpenSweep, parent: SpooledRun) -> None:
     """Write trials.json and report.html, print the table, and say what failed.
 
     Args:
@@ -51,20 +48,20 @@ def write_report(found: list[dict[str, Any]], opened: OpenSweep, parent: Spooled
         UserError: no trial finished, or none of a family.
     """
     output, prepared = opened.ledger.folder, opened.prepared
-    write_json(output / "trials.json", found)
-    finished = [result for result in found if result["status"] == "FINISHED"]
+    write_json(output / "trials.json", [trial.to_json() for trial in found])
+    finished = [trial for trial in found if trial.is_finished]
     saved = savings(found, prepared.num_steps)
     if finished:
-        write_html(found, prepared.meta, output / "report.html", note=str(saved or ""))
+        write_sweep_page(found, prepared.meta, output / "report.html", note=str(saved or ""))
         for name in ("report.html", "trials.json"):
             parent.file(output / name)
-        print(result_table(finished))
+        print(trial_text(finished))
         if saved:
             print(saved)
         print(f"report: {output / 'report.html'}", flush=True)
-    for result in found:
-        if result["status"] == "FAILED":
-            print(f"failed: {result['name']}: {result['error']}", flush=True)
+    for trial in found:
+        if trial.status == "FAILED":
+            print(f"failed: {trial.name}: {trial.error}", flush=True)
     _check_families(found)
     if not finished:
         raise UserError(
@@ -72,20 +69,20 @@ def write_report(found: list[dict[str, Any]], opened: OpenSweep, parent: Spooled
         )
 
 
-def _check_families(found: list[dict[str, Any]]) -> None:
+def _check_families(found: list[Trial]) -> None:
     """Raise UserError if all trials of a family failed."""
-    families: dict[str, list[dict[str, Any]]] = {}
-    for result in found:
-        families.setdefault(result.get("family") or result["objective"].split(":")[0], []).append(result)
+    families: dict[str, list[Trial]] = {}
+    for trial in found:
+        families.setdefault(trial.family or trial.objective.split(":")[0], []).append(trial)
     for family, members in families.items():
-        if all(result["status"] == "FAILED" for result in members):
+        if all(trial.status == "FAILED" for trial in members):
             raise UserError(
                 f"family {family}: expected at least one trial to finish, all {len(members)} failed, the first with: "
-                f"{members[0]['error']}"
+                f"{members[0].error}"
             )
 
 
-def register_winners(finished: list[dict[str, Any]], opened: OpenSweep, uri: str, parent: SpooledRun) -> None:
+def register_winners(finished: list[Trial], opened: OpenSweep, uri: str, parent: SpooledRun) -> None:
     """Let the model registry decide; print its decisions, and keep them as decisions.json and in the parent run.
 
     Args:
@@ -98,15 +95,14 @@ def register_winners(finished: list[dict[str, Any]], opened: OpenSweep, uri: str
         UnansweredError: MLflow does not answer.
     """
     ledger, prepared = opened.ledger, opened.prepared
-
-    def folder_of(result: dict[str, Any]) -> Path:
-        return ledger.trial_folder(result["name"])
-
     candidates = [
         Candidate(
-            name=result["name"], folder=folder_of(result), run_id=result["mlflow_run_id"], result=result
+            name=trial.name,
+            folder=ledger.trial_folder(trial.name),
+            run_id=trial.mlflow_run_id or "",
+            trial=trial,
         )
-        for result in finished
+        for trial in finished
     ]
     aliases = ("full", *(f"bytes-{budget}" for budget in ALIAS_BUDGETS))
     name, decisions = promote(

@@ -11,7 +11,7 @@ import ray.train.torch
 
 from ray_jobs.capacity import Workers
 from ray_jobs.pace import Pace
-from tempembed.codecs.spec import ALIAS_BUDGETS
+from tempembed.codecs.sets import ALIAS_BUDGETS
 from tempembed.settings.flat import changed
 from tempembed.settings.train import TrainSettings
 from tempembed.system.errors import SilentRankError

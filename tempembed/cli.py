@@ -1,51 +1,59 @@
 """The command line without Ray: train, evaluate, check and plan on this machine."""
 
+import dataclasses
+import importlib
 import signal
 import sys
-from collections.abc import Callable
 from typing import Annotated, Any
 
 import tyro
 
-from tempembed.commands.codecs import Codecs, codecs_command
-from tempembed.commands.compare import Compare, compare_command
-from tempembed.commands.evaluate import Evaluate, evaluate_command
-from tempembed.commands.export import Export, export_command
-from tempembed.commands.plan import Plan, plan_command
-from tempembed.commands.recommend import Recommend, recommend_command
-from tempembed.commands.search import Search, search_command
-from tempembed.commands.selfcheck import SelfCheck, selfcheck_command
-from tempembed.commands.train import Train, train_command
 from tempembed.system.console import run
 
-COMMANDS: dict[str, tuple[type, Callable[[Any], None]]] = {
-    "train": (Train, train_command),
-    "evaluate": (Evaluate, evaluate_command),
-    "codecs": (Codecs, codecs_command),
-    "compare": (Compare, compare_command),
-    "selfcheck": (SelfCheck, selfcheck_command),
-    "plan": (Plan, plan_command),
-    "recommend": (Recommend, recommend_command),
-    "export": (Export, export_command),
-    "search": (Search, search_command),
-}
+COMMANDS = {
+    "train": ("Train", "Train an encoder on pairs and save it as a sentence-transformers model."),
+    "evaluate": ("Evaluate", "Measure a model: every task under every codec, with intervals, and its geometry."),
+    "codecs": ("Codecs", "Which codec for N bytes a vector? Measures them all on a model and recommends one for --bytes."),
+    "compare": ("Compare", "Compare measured models: paired differences to the first, and what geometry predicts of retention."),
+    "selfcheck": ("SelfCheck", "Check the objective engine on this machine, in under a minute; exit with 1 if a promise does not hold."),
+    "plan": ("Plan", "Predict what a training step would cost, on this machine, in four ways, and recommend one."),
+    "recommend": ("Recommend", "Which registered model and codec for N bytes a vector, what is lost, and what comes next."),
+    "export": ("Export", "Hand a model over as a folder that plain sentence-transformers loads, with its codec, a model card and an example."),
+    "search": ("Search", "Search in a file of texts with an exported model; the index is compressed by the model's codec."),
+}  # fmt: skip
+"""Name of each command to its settings in `tempembed/commands/<name>.py`, and their first line.
+
+Only the command that is asked for is imported: its settings, and with them torch, take seconds.
+"""
+
+
+def settings_of(name: str) -> type:
+    """The class of a command's settings."""
+    return getattr(importlib.import_module(f"tempembed.commands.{name}"), COMMANDS[name][0])
 
 
 def main() -> None:
     """Entry point of `tempembed`."""
-    union: Any = None
-    for name, (settings, _) in COMMANDS.items():
-        member: Any = Annotated[settings, tyro.conf.subcommand(name)]
-        union = member if union is None else union | member
-
     # to end as Ctrl-C does: what is half written goes
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
 
     def parse_and_run() -> None:
+        asked = next((argument for argument in sys.argv[1:] if argument in COMMANDS), None)
+        union: Any = None
+        for name, (title, line) in COMMANDS.items():
+            settings = settings_of(name) if name == asked else _stand_in(title, line)
+            member: Any = Annotated[settings, tyro.conf.subcommand(name)]
+            union = member if union is None else union | member
         command = tyro.cli(union, prog="tempembed", description=__doc__, config=(tyro.conf.OmitArgPrefixes,))
-        dict(COMMANDS.values())[type(command)](command)
+        module = importlib.import_module(type(command).__module__)
+        getattr(module, f"{asked}_command")(command)
 
     run(parse_and_run)
+
+
+def _stand_in(title: str, line: str) -> type:
+    """What stands in the list of commands for one that was not asked for."""
+    return dataclasses.make_dataclass(title, [], namespace={"__doc__": line})
 
 
 if __name__ == "__main__":

@@ -1,20 +1,56 @@
-"""Small data made here, and a cache of the test run's own."""
+"""Small data made here, a cache of the test run's own, shapes that are checked, and which tests share a process."""
 
+import gc
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 os.environ["HF_HUB_OFFLINE"] = "1"
-os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported: tests run side by side, and on small tensors
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 
 import random
+import re
 from pathlib import Path
+from typing import Any
 
+import jaxtyping._import_hook
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from jaxtyping import install_import_hook
+
+ROOT = Path(__file__).parents[1]
+
+
+def _with_shapes() -> Iterator[str]:
+    """Modules whose functions say the shapes of arrays, but for those that numba and triton compile from their source."""
+    for path in sorted((ROOT / "tempembed").rglob("*.py")):
+        text = path.read_text()
+        if "from jaxtyping" in text and not re.search(r"^\s*import (numba|triton)", text, re.MULTILINE):
+            yield ".".join(path.relative_to(ROOT).with_suffix("").parts)
+
+
+# Every array that these take or return is checked against its annotation; not in processes that tests start.
+install_import_hook(list(_with_shapes()), "shapes.checked")
+
+
+def _without_collector(compile: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+    """Compile a module with the garbage collector off.
+
+    A finaliser that is run meanwhile, and whose warning is shown with its source, breaks the compiler of Python 3.11.7 and
+    older (gh-106905).
+    """
+    gc.disable()
+    try:
+        return compile(*arguments, **options)
+    finally:
+        gc.enable()
+
+
+jaxtyping._import_hook._call_with_frames_removed = _without_collector
 
 TOPICS = ("matrix", "socket", "parser", "calendar", "image", "queue")
 VERBS = ("open", "close", "merge", "sort", "invert", "count", "render", "validate")
@@ -35,6 +71,15 @@ def make_rows(num: int, seed: int = 0) -> list[dict[str, str]]:
             }
         )
     return rows
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Under xdist a file's tests share a process, and its fixtures; all that start a Ray share one, and begin first."""
+    for item in items:
+        group = "ray" if item.get_closest_marker("ray") else item.path.name
+        item.add_marker(pytest.mark.xdist_group(group))
+    items.sort(key=lambda item: item.get_closest_marker("ray") is None)
 
 
 @pytest.fixture(scope="session")

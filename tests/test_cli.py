@@ -11,9 +11,41 @@ import pytest
 import torch
 from sentence_transformers import SentenceTransformer
 
+from tempembed.cli import COMMANDS, settings_of
 from tempembed.codecs.codec import Codec
 
 SMALL = ("--width", "64", "--vocabulary", "400", "--batch-size", "32", "--steps", "10")
+
+
+HEAVY = {
+    "torch",
+    "numpy",
+    "pyarrow",
+    "transformers",
+    "sentence_transformers",
+    "sklearn",
+    "mteb",
+    "mlflow",
+    "ray",
+    "numba",
+    "faiss",
+}
+
+
+def test_help_imports_nothing_heavy():
+    code = "import sys\nfrom tempembed.cli import main\ntry: main()\nexcept SystemExit: print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code, "--help"], capture_output=True, text=True, check=True)
+    modules = {name.split(".")[0] for name in done.stdout.splitlines()[-1].split()}
+    assert "tyro" in modules
+    assert not modules & HEAVY
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_list_of_commands_says_what_their_settings_say(name):
+    title, line = COMMANDS[name]
+    settings = settings_of(name)
+    assert settings.__name__ == title
+    assert settings.__doc__.splitlines()[0] == line
 
 
 def tempembed(*arguments):

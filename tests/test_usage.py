@@ -26,8 +26,8 @@ from tempembed.encoders.static import static_encoder
 from tempembed.encoders.tokenizer import train_tokenizer
 from tempembed.encoders.transformer import transformer_encoder
 from tempembed.evaluation.pairs import STS
+from tempembed.evaluation.report_files import report_files
 from tempembed.evaluation.store import EmbeddingStore
-from tempembed.evaluation.trained import report_files
 from tempembed.geometry.tsne import tsne
 from tempembed.system.console import run
 from tempembed.system.errors import UserError

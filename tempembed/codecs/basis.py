@@ -1,23 +1,36 @@
 """Which coordinates a codec keeps: every width codec is a change of coordinates, and then the first K of them."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from tempembed.codecs.spec import Method
 from tempembed.system.errors import UserError
 
 
-def unit(embeddings_MD: Float[Tensor, "M D"]) -> Float[Tensor, "M D"]:
+def normalized(embeddings_MD: Float[Tensor, "M D"]) -> Float[Tensor, "M D"]:
     """Each row at length 1; a zero row stays zero."""
     return torch.nn.functional.normalize(embeddings_MD, dim=-1)
 
 
-def cut(embeddings_MD: Float[Tensor, "M D"], width: int) -> Float[Tensor, "M K"]:
-    """The first `width` coordinates, re-normalised (paper.md 4.5); a zero vector stays zero."""
-    return unit(embeddings_MD[:, :width])
+class Method(NamedTuple):
+    """A way to choose coordinates."""
+
+    learns: bool
+    """Whether it depends on the documents."""
+    takes_seed: bool = False
+
+
+METHODS = {
+    "prefix": Method(learns=False),
+    "random": Method(learns=False, takes_seed=True),
+    "variance": Method(learns=True),
+    "pca": Method(learns=True),
+    "whiten": Method(learns=True),
+}
+"""By name; `Bases.fit` says what they are."""
 
 
 @dataclass(frozen=True)
@@ -44,8 +57,8 @@ class Basis:
         return {}
 
     @staticmethod
-    def shapes(method: Method, full: int, width: int) -> dict[str, tuple[int, ...]]:
-        """Of the tensors in `state`."""
+    def shapes(method: str, full: int, width: int) -> dict[str, tuple[int, ...]]:
+        """Shapes of the tensors in `state`."""
         if method in ("pca", "whiten"):
             return {"matrix": (full, width), "mean": (full,)}
         return {} if method == "prefix" else {"order": (width,)}
@@ -65,12 +78,12 @@ class Bases:
         self._fitted: dict[tuple[str, int], Basis] = {}
         self._eigen: tuple[Tensor, Tensor, Tensor] | None = None
 
-    def fit(self, method: Method, seed: int, width: int) -> Basis:
+    def fit(self, method: str, seed: int, width: int) -> Basis:
         """The basis of a method, for widths up to `width`.
 
         `prefix`: as they are. `random`: a permutation by `seed`. `variance`: the coordinates of largest variance
         over the documents first. `pca`: principal components of the documents, centred. `whiten`: these divided
-        by their standard deviation (paper.md section 5: y = Lambda^(-1/2) U^T (x - mean)).
+        by their standard deviation (docs/design/paper.md section 5: y = Lambda^(-1/2) U^T (x - mean)).
 
         Raises:
             UserError: more components than the documents have directions.
@@ -88,7 +101,7 @@ class Bases:
             self._fitted[key] = self._fit(method, seed, full)
         return self._fitted[key]
 
-    def _fit(self, method: Method, seed: int, full: int) -> Basis:
+    def _fit(self, method: str, seed: int, full: int) -> Basis:
         if method == "prefix":
             return Basis()
         if method == "random":

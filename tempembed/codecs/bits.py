@@ -1,5 +1,7 @@
 """One bit a coordinate: its sign, or its side of the documents' median, as it is or after a rotation."""
 
+from typing import ClassVar
+
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
@@ -9,7 +11,16 @@ from tempembed.codecs.packing import pack, unpack
 
 
 class SignBits(NumberCodec):
-    """`bit = [x > 0]`; vectors ±1, so that an inner product is K - 2 (Hamming distance) (paper.md 4.7)."""
+    """`bit = [x > 0]`; vectors ±1, so that an inner product is K - 2 (Hamming distance) (docs/design/paper.md 4.7)."""
+
+    name = "binary"
+    title = "sign bits"
+    family = "one bit"
+    bits = 1
+    learns = False
+    is_bits = True
+    precision: ClassVar[str | None] = "ubinary"
+    in_probe = True
 
     def project(self, rows_MK: Float[Tensor, "M K"]) -> Float[Tensor, "M K"]:
         """The numbers whose signs are the bits; re-ranking compares the query's with ±1."""
@@ -31,6 +42,12 @@ class SignBits(NumberCodec):
 class MedianBits(SignBits):
     """`bit = [x > median of the dimension over the documents]`: both values are equally frequent."""
 
+    name = "median"
+    title = "median bits"
+    learns = True
+    precision = None
+    in_probe = False
+
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """As in NumberCodec."""
@@ -47,6 +64,11 @@ class MedianBits(SignBits):
 
 class RotatedBits(SignBits):
     """Signs after a random rotation, which spreads the variance evenly over the bits."""
+
+    name = "rotated"
+    title = "rotated bits"
+    precision = None
+    in_probe = False
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
@@ -71,6 +93,11 @@ class ItqBits(RotatedBits):
     decomposition of `V^T B`, from a random rotation. V is centred; the mean is kept, and taken from queries as well.
     """
 
+    name = "itq"
+    title = "ITQ bits"
+    learns = True
+    lab_methods = ("pca",)
+    sweep_methods = ("pca",)
     ROUNDS = 30
     ROWS = 4096
 

@@ -8,11 +8,8 @@ from jaxtyping import Float
 from safetensors.torch import save_file
 from torch import Tensor
 
-from tempembed.codecs.basis import Bases, Basis, unit
-from tempembed.codecs.bits import ItqBits, MedianBits, RotatedBits, SignBits
-from tempembed.codecs.integers import Integers
-from tempembed.codecs.numbers import Floats, NumberCodec
-from tempembed.codecs.product import ProductQuantizer
+from tempembed.codecs.basis import Bases, Basis, normalized
+from tempembed.codecs.numbers import NumberCodec
 from tempembed.codecs.spec import Spec, parse_spec
 from tempembed.system.errors import UserError
 from tempembed.system.untrusted import is_file, read_json, read_tensors
@@ -20,18 +17,6 @@ from tempembed.system.untrusted import is_file, read_json, read_tensors
 TENSORS, DESCRIPTION = "codec.safetensors", "codec.json"
 WIDEST = 2**20
 """Coordinates that a saved codec may have."""
-
-
-def number_codec(spec: Spec) -> NumberCodec:
-    """The number codec of a spec, not yet fitted."""
-    bits = {"binary": SignBits, "median": MedianBits, "rotated": RotatedBits, "itq": ItqBits}
-    if spec.numbers in bits:
-        return bits[spec.numbers](spec.width)
-    if spec.numbers == "pq":
-        return ProductQuantizer(spec.width, spec.pq_bytes)
-    if spec.numbers in ("int8", "int4"):
-        return Integers(spec.width, int(spec.numbers[3:]))
-    return Floats(spec.width, getattr(torch, spec.numbers))
 
 
 LEAST_LENGTH = 1e-12
@@ -59,10 +44,10 @@ class Codec:
         check_finite(documents_MD)
         if not len(documents_MD):
             raise UserError(f"codec {spec}: expected documents to fit on, got none")
-        documents = unit(documents_MD)
+        documents = normalized(documents_MD)
         basis = Bases(documents).fit(spec.method, spec.seed, spec.width)
-        numbers = number_codec(spec)
-        numbers.fit(unit(basis.apply(documents, spec.width)))
+        numbers = spec.codec(spec.width, spec.argument)
+        numbers.fit(normalized(basis.apply(documents, spec.width)))
         return Codec(spec, documents_MD.shape[1], basis, numbers)
 
     def cut(self, embeddings_MD: Float[Tensor, "M D"]) -> Float[Tensor, "M K"]:
@@ -77,7 +62,7 @@ class Codec:
                 f"got {embeddings_MD.shape[1]}; use the model that it was saved with"
             )
         check_finite(embeddings_MD)
-        return unit(self.basis.apply(unit(embeddings_MD), self.spec.width))
+        return normalized(self.basis.apply(normalized(embeddings_MD), self.spec.width))
 
     def encode(self, documents_MD: Float[Tensor, "M D"]) -> Tensor:
         """Codes as stored: `codes.nbytes == M * spec.search_bytes`."""
@@ -126,7 +111,7 @@ class Codec:
                 f"{str(description)[:100]}; save it again"
             )
         spec = parse_spec(text, full)
-        numbers = number_codec(spec)
+        numbers = spec.codec(spec.width, spec.argument)
         state = read_tensors(folder / TENSORS)
         shapes = {
             f"basis.{name}": shape for name, shape in Basis.shapes(spec.method, full, spec.width).items()

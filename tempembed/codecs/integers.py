@@ -19,9 +19,8 @@ class Integers(NumberCodec):
     leaves the least squared error on the documents. A constant dimension has step 0 and is stored exactly.
     """
 
-    def __init__(self, width: int, bits: int) -> None:
-        super().__init__(width)
-        self._bits = bits
+    sweep_methods = ("prefix", "pca")
+    in_probe = True
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
@@ -34,10 +33,10 @@ class Integers(NumberCodec):
         middle, half = (low + high) / 2, (high - low) / 2
         sample = documents_MK[:: max(1, len(documents_MK) // ROWS)]
         best = torch.full_like(low, torch.inf)
-        for share in SHRINKAGE[self._bits]:
+        for share in SHRINKAGE[self.bits]:
             start = middle - share * half
-            step = 2 * share * half / (2**self._bits - 1)
-            error = (_dequantise(_quantise(sample, start, step, self._bits), start, step) - sample).square()
+            step = 2 * share * half / (2**self.bits - 1)
+            error = (_dequantise(_quantise(sample, start, step, self.bits), start, step) - sample).square()
             better = error.mean(0) < best
             best = torch.where(better, error.mean(0), best)
             if not self.state:
@@ -48,13 +47,29 @@ class Integers(NumberCodec):
 
     def encode(self, documents_MK: Float[Tensor, "M K"]) -> UInt8[Tensor, "M B"]:
         """A byte a dimension, or half of one; values outside the range are clipped to its ends."""
-        codes = _quantise(documents_MK, self.state["low"], self.state["step"], self._bits)
-        return pack_nibbles(codes) if self._bits == 4 else codes
+        codes = _quantise(documents_MK, self.state["low"], self.state["step"], self.bits)
+        return pack_nibbles(codes) if self.bits == 4 else codes
 
     def decode(self, codes: UInt8[Tensor, "M B"]) -> Float[Tensor, "M K"]:
         """`low + step * code`."""
-        values = unpack_nibbles(codes, self.width) if self._bits == 4 else codes
+        values = unpack_nibbles(codes, self.width) if self.bits == 4 else codes
         return _dequantise(values, self.state["low"], self.state["step"])
+
+
+class Int8(Integers):
+    """256 steps."""
+
+    name = family = "int8"
+    bits = 8
+    lab_methods = ("prefix", "variance", "pca", "whiten")
+
+
+class Int4(Integers):
+    """16 steps."""
+
+    name = family = "int4"
+    bits = 4
+    lab_methods = ("prefix", "pca")
 
 
 def _quantise(values_MK: Tensor, low_K: Tensor, step_K: Tensor, bits: int) -> Tensor:

@@ -8,8 +8,8 @@ from threading import RLock
 from jaxtyping import Float
 from torch import Tensor
 
-from tempembed.codecs.basis import Bases, Basis, unit
-from tempembed.codecs.codec import Codec, check_finite, number_codec
+from tempembed.codecs.basis import Bases, Basis, normalized
+from tempembed.codecs.codec import Codec, check_finite
 from tempembed.codecs.numbers import NumberCodec
 from tempembed.codecs.spec import Spec
 from tempembed.system.errors import UserError
@@ -35,7 +35,7 @@ class Documents:
         """
         check_finite(embeddings_MD)
         self.embeddings_MD = embeddings_MD
-        self.unit_MD = unit(embeddings_MD)
+        self.unit_MD = normalized(embeddings_MD)
         self.bases = Bases(self.unit_MD)
         self._numbers: dict[Spec, NumberCodec] = {}
         self._lock = RLock()  # two tasks may want the same codec at the same time
@@ -50,7 +50,7 @@ class Documents:
         def basis_of(spec: Spec) -> tuple:
             return spec.method, spec.seed
 
-        ordered = sorted(specs, key=lambda spec: (*basis_of(spec), spec.width, spec.numbers, spec.pq_bytes))
+        ordered = sorted(specs, key=lambda spec: (*basis_of(spec), spec.width, spec.numbers, spec.argument))
         for _, of_basis in groupby(ordered, basis_of):
             transformed: Tensor | None = None
             for width, of_width in groupby(of_basis, lambda spec: spec.width):
@@ -61,7 +61,7 @@ class Documents:
                         if transformed is None:
                             transformed = basis.apply(self.unit_MD)
                         if cut is None:
-                            cut = unit(transformed[:, :width])
+                            cut = normalized(transformed[:, :width])
                         codec = Codec(spec, self.unit_MD.shape[1], basis, self._fitted(spec, cut))
                         found: Fitted | UserError = Fitted(codec, cut)
                     except UserError as error:
@@ -76,7 +76,7 @@ class Documents:
     def _fitted(self, spec: Spec, cut_MK: Tensor) -> NumberCodec:
         with self._lock:
             if spec not in self._numbers:
-                numbers = number_codec(spec)
+                numbers = spec.codec(spec.width, spec.argument)
                 numbers.fit(cut_MK)
                 self._numbers[spec] = numbers
             return self._numbers[spec]

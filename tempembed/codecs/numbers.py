@@ -2,9 +2,12 @@
 
 Every score is an inner product with that vector. Bits compare ±1 with ±1, which is the Hamming distance; of all others
 the query stays float32.
+
+All that the rest of the package knows of a codec stands in its class: to add one, write a subclass and `register` it.
 """
 
 from abc import ABC, abstractmethod
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float
@@ -14,16 +17,57 @@ from torch import Tensor
 class NumberCodec(ABC):
     """Fitted on documents; `state` is all that it learned."""
 
-    def __init__(self, width: int) -> None:
-        self.width = width
+    name: ClassVar[str]
+    """In the text of a codec: `pca:128+NAME`."""
+    title: ClassVar[str] = ""
+    """As pictures call it; default: the name."""
+    family: ClassVar[str] = "others"
+    """Codecs of one family have one colour where bytes are drawn against scores."""
+    bits: ClassVar[int]
+    """Stored for a coordinate; see `size`."""
+    dtype: ClassVar[torch.dtype] = torch.uint8
+    """Of the codes, which are a matrix with a row for each document."""
+    learns: ClassVar[bool] = True
+    """Whether `fit` depends on the documents: then it needs some."""
+    is_bits: ClassVar[bool] = False
+    """Whether it is searched by Hamming distance: a subclass of SignBits. Such a search may be re-ranked."""
+    takes_argument: ClassVar[bool] = False
+    """Whether a number follows the name: `pq:BYTES`."""
+    precision: ClassVar[str | None] = None
+    """The `precision` of sentence-transformers' encode that gives the same codes, up to `dtype`; None: it has none."""
+    lab_methods: ClassVar[tuple[str, ...]] = ("prefix",)
+    """The choices of coordinates with which `tempembed codecs` measures it at a byte budget."""
+    sweep_methods: ClassVar[tuple[str, ...]] = ()
+    """Those with which every trial of a sweep measures it."""
+    in_probe: ClassVar[bool] = False
+    """Whether it is measured in mid-training, where it must cost next to nothing."""
+
+    def __init__(self, width: int, argument: int = 0) -> None:
+        self.width, self.argument = width, argument
         self.state: dict[str, Tensor] = {}
+
+    @classmethod
+    def size(cls, width: int, argument: int) -> int:
+        """Bytes of a document's code."""
+        return -(-width * cls.bits // 8)
+
+    @classmethod
+    def within(cls, budget: int, full: int) -> tuple[int, int] | None:
+        """The width, and the argument, whose code takes `budget` bytes; None if no width up to `full` does."""
+        width = 8 * budget // cls.bits
+        return (width, 0) if 1 <= width <= full else None
+
+    @classmethod
+    def refusal(cls, width: int, argument: int) -> str | None:
+        """Why there is no such codec of that width and argument; None: there is."""
+        return None
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Of the tensors in `state`, once fitted; all are float32."""
+        """Shapes of the tensors in `state`, once fitted; all are float32."""
         return {}
 
-    def fit(self, documents_MK: Float[Tensor, "M K"]) -> None:  # noqa: B027 (most learn nothing)
+    def fit(self, documents_MK: Float[Tensor, "M K"]) -> None:  # noqa: B027 (many learn nothing)
         """Learn from documents, cut and re-normalised."""
 
     @abstractmethod
@@ -39,17 +83,46 @@ class NumberCodec(ABC):
         return queries_QK
 
 
-class Floats(NumberCodec):
-    """float32 or float16 as they are."""
+NUMBERS: dict[str, type[NumberCodec]] = {}
+"""The number codecs by name: those of `tempembed.codecs.builtin`, and what others have registered."""
 
-    def __init__(self, width: int, dtype: torch.dtype) -> None:
-        super().__init__(width)
-        self._dtype = dtype
+
+def register(codec: type[NumberCodec]) -> None:
+    """Let every command, plot, report and index know a number codec.
+
+    Raises:
+        ValueError: another codec has the name, or it cannot stand in the text of a codec.
+    """
+    if not codec.name.isidentifier() or codec.name == "rerank":
+        raise ValueError(f"codec {codec.name!r}: expected letters, digits and underscores, and not rerank")
+    if NUMBERS.setdefault(codec.name, codec) is not codec:
+        raise ValueError(f"codec {codec.name!r}: expected a new name, {NUMBERS[codec.name].__name__} has it")
+
+
+class Float32(NumberCodec):
+    """The numbers as they are."""
+
+    name = "float32"
+    family = "float32, float16"
+    bits = 32
+    dtype = torch.float32
+    learns = False
+    precision = "float32"
+    lab_methods: ClassVar[tuple[str, ...]] = ("prefix", "pca")
 
     def encode(self, documents_MK: Float[Tensor, "M K"]) -> Tensor:
         """Rounded to the type."""
-        return documents_MK.to(self._dtype)
+        return documents_MK.to(self.dtype)
 
     def decode(self, codes: Tensor) -> Float[Tensor, "M K"]:
         """As float32."""
         return codes.float()
+
+
+class Float16(Float32):
+    """Rounded to float16."""
+
+    name = "float16"
+    bits = 16
+    dtype = torch.float16
+    lab_methods = ("prefix",)

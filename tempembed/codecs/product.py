@@ -15,9 +15,31 @@ ITERATIONS = 8  # of k-means: faiss's 25 leave 0.2 to 1.5 % less squared error f
 class ProductQuantizer(NumberCodec):
     """m bytes a vector. A score is float query x centroids, which is what faiss's look-up tables add up."""
 
-    def __init__(self, width: int, num_parts: int) -> None:
-        super().__init__(width)
-        self._num_parts = num_parts
+    name = "pq"
+    title = "product quantisation"
+    family = "product quantisation"
+    takes_argument = True
+
+    def __init__(self, width: int, argument: int) -> None:
+        super().__init__(width, argument)
+        self._num_parts = argument
+
+    @classmethod
+    def size(cls, width: int, argument: int) -> int:
+        """A byte for each part."""
+        return argument
+
+    @classmethod
+    def within(cls, budget: int, full: int) -> tuple[int, int] | None:
+        """All coordinates, in as many parts as there are bytes."""
+        return None if full % budget else (full, budget)
+
+    @classmethod
+    def refusal(cls, width: int, argument: int) -> str | None:
+        """Parts are equally wide."""
+        if argument < 1 or width % argument:
+            return f"pq needs bytes that divide the width {width}, got {argument}"
+        return None
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:

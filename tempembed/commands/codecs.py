@@ -1,6 +1,6 @@
 """`tempembed codecs`."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,12 +33,13 @@ class Codecs(Measure):
 def codecs_command(command: Codecs) -> None:
     """`tempembed codecs`."""
     from tempembed.codecs.codec import Codec
-    from tempembed.codecs.spec import BUDGETS, Spec, budget_specs, lab_specs, parse_spec
+    from tempembed.codecs.sets import BUDGETS, budget_specs, lab_specs
+    from tempembed.codecs.spec import Spec, parse_spec
     from tempembed.evaluation.choice import choices, choose, pareto
     from tempembed.evaluation.evaluate import evaluate, merged
-    from tempembed.evaluation.trained import report_files, write_report
-    from tempembed.reports.pareto import codec_table, other_tasks, recommendation, write_pareto
-    from tempembed.reports.table import left_out_lines
+    from tempembed.evaluation.report_files import report_files, write_report
+    from tempembed.reports.codecs_page import codec_text, other_tasks, recommendation, write_codecs_page
+    from tempembed.reports.report_text import left_out_lines
 
     if command.bytes < 1:
         raise UserError(f"--bytes: expected >= 1, got {command.bytes}")
@@ -63,23 +64,26 @@ def codecs_command(command: Codecs) -> None:
     common: dict[str, Any] = {"model": command.model, "say": say}
     labels = it.labels if first is it.tasks[0] else ()
     evaluation = evaluate([first], it.store.embed, specs=specs, labels=labels, **common)
-    rows = evaluation.report["scores"]
+    rows = evaluation.report.scores
     chosen = choose(rows, evaluation.replicates, command.bytes)
     found = choices(rows, evaluation.replicates, sorted({*BUDGETS, command.bytes}))
     if rest := [task for task in it.tasks if task is not first]:
         # the other tasks measure the winners: what a user would take, not all that lost
-        winners = [parse_spec(choice.best["spec"], evaluation.report["width"]).search for choice in found]
+        winners = [parse_spec(choice.best.spec, evaluation.report.width).search for choice in found]
         evaluation = merged(evaluation, evaluate(rest, it.store.embed, specs=lambda full: winners, **common))
-    evaluation.report["mteb"] = it.full_precision(output / "mteb")
-    evaluation.report["model_fingerprint"] = it.store.fingerprint
-    evaluation.report["codec"] = chosen.best["spec"]
-    write_report(evaluation, output / "report.json")
-    write_pareto(evaluation.report, rows, pareto(rows), found, output / "pareto.html")
-    spec = parse_spec(chosen.best["spec"], evaluation.report["width"])
+    report = replace(
+        evaluation.report,
+        mteb=it.full_precision(output / "mteb"),
+        model_fingerprint=it.store.fingerprint,
+        codec=chosen.best.spec,
+    )
+    write_report(replace(evaluation, report=report), output / "report.json")
+    write_codecs_page(report, rows, pareto(rows), found, output / "pareto.html")
+    spec = parse_spec(chosen.best.spec, report.width)
     Codec.fit(spec, it.store.embed(first.documents, "document", first.document_prompt)).save(output / "codec")
-    print(codec_table(found, rows))
+    print(codec_text(found, rows))
     if rest:
-        print(other_tasks(evaluation.report["scores"], first.name))
-    print("".join(f"{line}\n" for line in left_out_lines(evaluation.report)), end="")
+        print(other_tasks(report.scores, first.name))
+    print("".join(f"{line}\n" for line in left_out_lines(report)), end="")
     print(recommendation(chosen))
     say(f"plot: {output / 'pareto.html'}   codec: {output / 'codec'}   report: {output / 'report.json'}")

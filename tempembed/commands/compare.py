@@ -25,21 +25,23 @@ class Compare:
 def compare_command(command: Compare) -> None:
     """`tempembed compare`."""
     from tempembed.codecs.spec import parse_spec
-    from tempembed.evaluation.compare import differences, load_report
+    from tempembed.evaluation.compare import paired_differences
+    from tempembed.evaluation.report_files import load_evaluation
     from tempembed.reports.predictors import predictors
-    from tempembed.reports.table import difference_table, predictor_table
+    from tempembed.reports.report_text import difference_text, predictor_text
 
-    loaded = [load_report(Path(name)) for name in command.reports]
+    loaded = [load_evaluation(Path(name)) for name in command.reports]
     if len(loaded) < 2:
         raise UserError(f"expected at least two reports, got {len(loaded)}")
-    shown = {str(parse_spec(text, loaded[0][0]["width"])) for text in command.codecs}
-    for other in loaded[1:]:
-        common = differences(loaded[0], other)
-        rows = [row for row in common if row["spec"] in shown]
+    first, *others = loaded
+    shown = {str(parse_spec(text, first.report.width)) for text in command.codecs}
+    for other in others:
+        common = paired_differences(first, other)
+        rows = [row for row in common if row.first.spec in shown]
         if not rows:
             raise UserError(
                 f"--codecs: expected codecs that both reports have, got {sorted(shown)}; "
-                f"they have {', '.join(dict.fromkeys(row['spec'] for row in common))}"
+                f"they have {', '.join(dict.fromkeys(row.first.spec for row in common))}"
             )
-        print(f"{other[0]['model']} - {loaded[0][0]['model']}\n{difference_table(rows)}")
-    print(predictor_table(predictors([report for report, _ in loaded]), len(loaded)))
+        print(f"{other.report.model} - {first.report.model}\n{difference_text(rows)}")
+    print(predictor_text(predictors([each.report for each in loaded]), len(loaded)))

@@ -1,7 +1,7 @@
 """`tempembed evaluate`."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,11 +36,12 @@ class Evaluate(Measure):
 
 def evaluate_command(command: Evaluate) -> None:
     """`tempembed evaluate`."""
-    from tempembed.codecs.spec import lab_specs, paper_specs, parse_spec
+    from tempembed.codecs.sets import lab_specs, paper_specs
+    from tempembed.codecs.spec import parse_spec
     from tempembed.evaluation.evaluate import evaluate
-    from tempembed.evaluation.trained import report_files, write_report
+    from tempembed.evaluation.report_files import report_files, write_report
     from tempembed.reports.model_page import write_model_page
-    from tempembed.reports.table import score_table
+    from tempembed.reports.report_text import score_text
 
     output = Path(command.output)
     if output.suffix != ".json":
@@ -58,35 +59,29 @@ def evaluate_command(command: Evaluate) -> None:
     evaluation = evaluate(
         it.tasks, it.store.embed, model=command.model, specs=specs, labels=it.labels, raw=True, say=say
     )
-    evaluation.report["mteb"] = it.full_precision(output.with_suffix(".mteb"))
-    write_report(evaluation, output)
+    report = replace(evaluation.report, mteb=it.full_precision(output.with_suffix(".mteb")))
+    write_report(replace(evaluation, report=report), output)
     page = output.with_suffix(".html")
-    write_model_page(evaluation.report, page, document_map(it))
-    print(score_table(evaluation.report))
+    write_model_page(report, page, document_map(it))
+    print(score_text(report))
     say(f"report: {output}   pictures: {page}")
 
 
 def document_map(it: Subject) -> "tuple[Tensor, list[str]] | None":
     """t-SNE points of documents that have labels, and these; None where none have."""
-    from tempembed.codecs.basis import unit
+    from tempembed.codecs.basis import normalized
     from tempembed.geometry.tsne import frequent_rows, tsne
 
     task, labels = labelled_documents(it)
     rows = frequent_rows(labels)
     texts = [task.documents[row] for row in rows]
-    points = tsne(unit(it.store.embed(texts, "document", task.document_prompt)))
+    points = tsne(normalized(it.store.embed(texts, "document", task.document_prompt)))
     return None if points is None else (points, [str(labels[row]) for row in rows])
 
 
 def labelled_documents(it: Subject) -> "tuple[Task, Sequence[str | None]]":
     """Those of --data, or of the first task that has labels."""
-    from tempembed.evaluation.classification import Classification
-    from tempembed.evaluation.clustering import Clustering
-
     for task in it.tasks if not any(it.labels) else ():
-        if isinstance(task, Classification):
-            return task, task.labels
-        if isinstance(task, Clustering):
-            names = dict(zip(task.samples[0], task.labels[0], strict=True))
-            return task, [names.get(row) for row in range(len(task.documents))]
+        if labels := task.document_labels():
+            return task, labels
     return it.tasks[0], it.labels

@@ -4,7 +4,7 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tempembed.settings.train import TrainSettings
 from tempembed.system.cache import INSTALLED_CODE
@@ -14,6 +14,7 @@ from tempembed.system.names import check_name
 from tempembed.system.untrusted import read_json
 
 if TYPE_CHECKING:
+    from tempembed.evaluation.report import Report
     from tempembed.export.export import FitOn, Source
 
 
@@ -82,9 +83,10 @@ def _registered(command: Export, folder: Path) -> "Source":
 def _local(command: Export) -> "Source":
     from tempembed.codecs.codec import Codec
     from tempembed.encoders.load import load_encoder
-    from tempembed.export.export import REPORT, Source, read_report
-    from tempembed.export.exported import CODEC
+    from tempembed.evaluation.report import read_report
+    from tempembed.export.export import Source, report_beside
     from tempembed.export.provenance import Provenance
+    from tempembed.index.exported import CODEC
 
     if command.name is not None or command.mlflow_uri is not None:
         raise UserError(
@@ -95,15 +97,14 @@ def _local(command: Export) -> "Source":
             "export: --model needs --codec, such as pca:128+int8; tempembed codecs recommends one"
         )
     folder, codec, fitted = Path(str(command.model)), command.codec, None
-    report = read_report(folder / REPORT)
+    report = report_beside(folder)
     if Path(codec).is_dir():  # of tempembed codecs: it measured more than the run did
         fitted = Path(codec) / CODEC
-        report = read_report(Path(codec) / "report.json") or report
+        if (beside := Path(codec) / "report.json").exists():
+            report = read_report(beside)
         codec = str(Codec.load(fitted).spec)
-        if report and Path(report["model"]).name != folder.resolve().name:
-            raise UserError(
-                f"--codec {command.codec}: expected that of {folder}, got that of {report['model']}"
-            )
+        if report and Path(report.model).name != folder.resolve().name:
+            raise UserError(f"--codec {command.codec}: expected that of {folder}, got that of {report.model}")
         if report:
             _check_codec(command.codec, folder, report, codec)
     provenance = Provenance(codec=codec)
@@ -114,17 +115,17 @@ def _local(command: Export) -> "Source":
     return Source(model=folder, provenance=provenance, report=report, codec=fitted)
 
 
-def _check_codec(given: str, folder: Path, report: dict[str, Any], codec: str) -> None:
+def _check_codec(given: str, folder: Path, report: "Report", codec: str) -> None:
     """Whether it was fitted on this model's embeddings; a report of before tells it by the model's name only."""
     from tempembed.encoders.load import load_encoder
 
-    if report.get("codec", codec) != codec:
+    if report.codec not in (None, codec):
         raise UserError(
-            f"--codec {given}: expected the codec of its report, {report['codec']}, got {codec}; run tempembed codecs again"
+            f"--codec {given}: expected the codec of its report, {report.codec}, got {codec}; run tempembed codecs again"
         )
-    if "model_fingerprint" in report:
+    if report.model_fingerprint:
         found = load_encoder(str(folder)).fingerprint()
-        if found != report["model_fingerprint"]:
+        if found != report.model_fingerprint:
             raise UserError(
                 f"--codec {given}: expected one that was fitted on {folder}, got one of another model of that name; run tempembed "
                 "codecs on this one"
@@ -144,6 +145,7 @@ def _settings(folder: Path) -> TrainSettings | None:
 
 def _documents(data: str | None, source: "Source") -> "Callable[[], FitOn] | None":
     """Those that the codec was measured on, unless others are named."""
+    from tempembed.evaluation.retrieval import Retrieval
     from tempembed.export.export import FitOn
     from tempembed.stages.prepare import evaluation_task, prepare
 
@@ -165,8 +167,8 @@ def _documents(data: str | None, source: "Source") -> "Callable[[], FitOn] | Non
             raise UserError(
                 "export: the run had no test data to fit the codec on; name documents with --data"
             )
-        known = (source.report or {}).get("data", {}).get("tasks", {}).get("retrieval", {}).get("fingerprint")
-        if not known or known == corpus.retrieval().fingerprint:
+        known = source.report.data.tasks.get("retrieval") if source.report else None
+        if not known or known.fingerprint == Retrieval.of_corpus(corpus).fingerprint:
             return FitOn(texts=corpus.documents)
         changed = "the test data as it is now; it has changed since the model was measured"
         say(f"the codec is fitted on {changed}")

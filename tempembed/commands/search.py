@@ -50,8 +50,8 @@ def search_command(command: Search) -> None:
     queries = _queries(command.queries)
 
     from tempembed.data.texts import open_texts
-    from tempembed.export.exported import load_exported
     from tempembed.index.compressed import build_index, mismatch, open_index
+    from tempembed.index.exported import load_exported
     from tempembed.index.nearest import search_index
 
     folder = Path(command.index)

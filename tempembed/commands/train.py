@@ -78,7 +78,8 @@ def train_command(command: Train) -> None:
 
 def _train(command: Train, output: Path, tracking: TrackingSettings) -> None:
     """The run, from its data to its evaluation."""
-    from tempembed.evaluation.trained import REPORT, evaluate_trained
+    from tempembed.evaluation.report_files import REPORT
+    from tempembed.evaluation.trained import evaluate_trained
     from tempembed.stages.contrastive import train_pairs
     from tempembed.stages.prepare import prepare
     from tempembed.tracking.points import evaluation_points

@@ -1,4 +1,4 @@
-"""What is wrong with a row, raised at once or counted."""
+"""Bad rows: raised at once, or counted by reason."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -9,7 +9,7 @@ _SKIP_HINT = ", or pass --skip-bad-rows to leave such rows out"
 
 
 class BadRow(Exception):
-    """Why a row cannot be kept."""
+    """A row that cannot be kept, and why."""
 
     def __init__(
         self, reason: str, expected: str, found: str, todo: str, *, column: str | None = None
@@ -20,19 +20,19 @@ class BadRow(Exception):
 
 
 class Faults:
-    """Bad rows of all files: raised at once, or counted by reason. With them what is no fault, but is said."""
+    """Bad rows of all files, raised at once or counted by reason, and notes that are no faults."""
 
     def __init__(self, *, skip: bool) -> None:
         self.skip = skip
         self.reasons: Counter[str] = Counter()
         self.first: str | None = None
         self.unread: dict[str, None] = {}
-        """Columns that no one reads, in their order."""
+        """Columns that are not read, in their order."""
         self.right_negatives = 0
-        """Hard negatives that their own row has as a right answer."""
+        """How many hard negatives were also a right answer of their own row."""
 
     def add(self, bad: BadRow, name: str, row: int, line: int) -> None:
-        """Count a bad row of the file `name`, or raise; line 0: it has no lines."""
+        """Count a bad row of the file `name`, or raise; line 0 means that the file has no lines."""
         place = (
             f"row {row}"
             + (f" (line {line})" if line else "")
@@ -41,7 +41,7 @@ class Faults:
         self.report(f"{name}, {place}: {bad.message}", bad.reason, bad)
 
     def report(self, message: str, reason: str, cause: Exception | None = None) -> None:
-        """Count one row that is left out, or raise."""
+        """Count one row as left out, or raise."""
         if not self.skip:
             raise UserError(message + _SKIP_HINT) from cause
         self.first = self.first or message

@@ -1,4 +1,4 @@
-"""Our columns, and what a file calls them."""
+"""The columns of pairs, and what files call them."""
 
 import re
 from collections import Counter
@@ -13,8 +13,8 @@ from tempembed.system.wording import quoted
 
 QUERY, DOCUMENT, HARD_NEGATIVES, LABEL = "query", "document", "hard_negatives", "label"
 SCORE = "score"
-"""How well a document fits its query, of rows that are judged; not a column of pairs."""
-TEXT = pa.large_string()  # 64-bit offsets: a column may pass 2 GiB
+"""How well a document fits its query, in rows that are judged; not a column of pairs."""
+TEXT = pa.large_string()  # 64-bit offsets: a column may exceed 2 GiB
 SCHEMA = pa.schema({QUERY: TEXT, DOCUMENT: TEXT, HARD_NEGATIVES: pa.list_(TEXT), LABEL: TEXT})
 
 MESSAGES = "messages"
@@ -25,7 +25,7 @@ _LISTS_OF_DOCUMENTS = {
     "positive_messages": ("negative_messages",),  # ms-swift
     "positive_ctxs": ("hard_negative_ctxs", "negative_ctxs"),  # DPR
 }
-"""Column of right documents to columns of wrong ones, of which the first is read."""
+"""For each column of right documents, the columns of wrong ones; the first that is present is read."""
 _QUERIES = (QUERY, "anchor", "question", MESSAGES)
 _JUDGED = (("sentence1", "sentence2"), ("question1", "question2"), ("text1", "text2"))
 _SCORES = (LABEL, "labels", "score", "scores", "similarity", "similarity_score", "is_duplicate")
@@ -33,7 +33,7 @@ _SCORES = (LABEL, "labels", "score", "scores", "similarity", "similarity_score",
 
 @dataclass(frozen=True, kw_only=True)
 class Columns:
-    """What the file calls our columns."""
+    """The names that a file has for the columns of pairs."""
 
     query: str
     document: str
@@ -43,19 +43,19 @@ class Columns:
     """Columns of one hard negative each."""
     label: str | None
     score: str | None = None
-    """Of rows that are judged: how well the document fits the query."""
+    """A column that says how well the document fits the query."""
     listed: bool = False
     """Whether the document column holds lists of documents."""
 
     @property
     def names(self) -> list[str]:
-        """All of them, as the file has them."""
+        """All names."""
         optional = [self.hard_negatives, *self.negatives, self.label, self.score]
         return list(dict.fromkeys([self.query, self.document, *(name for name in optional if name)]))
 
     @property
     def lists(self) -> list[str]:
-        """Those that hold lists, which CSV has as JSON in a cell."""
+        """Names of columns that hold lists, which CSV has as JSON in a cell."""
         listed = [self.document] if self.listed else []
         messages = [name for name in (self.query, self.document) if name == MESSAGES]
         return list(
@@ -64,12 +64,12 @@ class Columns:
 
 
 def find_columns(names: Sequence[str], text_names: Sequence[str], *, scored: bool = False) -> Columns:
-    """Find our columns among `names`.
+    """Find the columns of pairs among `names`.
 
     Args:
-        names: of the file's columns.
-        text_names: those that hold text, for a suggestion.
-        scored: whether a column of scores beside query and document is to be read.
+        names: names of the file's columns.
+        text_names: the names of those that hold text, for a suggestion.
+        scored: whether to read a column of scores beside query and document.
     """
     if repeated := [name for name, count in Counter(names).items() if count > 1]:
         raise BadRow("wrong columns", "each column once", f"{quoted(repeated)} more than once", "rename one")
@@ -102,7 +102,7 @@ def find_columns(names: Sequence[str], text_names: Sequence[str], *, scored: boo
 
 
 def _format(names: Sequence[str]) -> Columns | None:
-    """The columns of a format that other libraries train on; None: of none of them."""
+    """The columns of a format that other libraries train on; None if it is none of these."""
     query = next((name for name in _QUERIES if name in names), None)
     documents = one_spelling(names, *_LISTS_OF_DOCUMENTS)
     negative, score, listed = None, None, documents is not None
@@ -145,7 +145,7 @@ _MEANS = {
 
 
 def _advice(missing: Sequence[str], spare: Sequence[str]) -> str:
-    """What to rename, by what the names mean: no identity, prompt, score or number is a query or a document."""
+    """Advice what to rename, by what names mean: an identity, prompt, score or number is no query and no document."""
     spare = [name for name in spare if not _NO_TEXT.search(name)]
     chosen: dict[str, str] = {}
     for wanted in missing:
@@ -163,7 +163,7 @@ def _advice(missing: Sequence[str], spare: Sequence[str]) -> str:
 
 
 def one_spelling(names: Sequence[str], *spellings: str) -> str | None:
-    """The spelling that is among `names`, None if none is; `BadRow` if several are."""
+    """The spelling that is present, or None; `BadRow` if several are."""
     present = [name for name in spellings if name in names]
     if len(present) > 1:
         found = " and ".join(map(repr, present))
@@ -174,7 +174,7 @@ def one_spelling(names: Sequence[str], *spellings: str) -> str | None:
 def file_columns(
     names: Sequence[str], text_names: Sequence[str], name: str, *, scored: bool = False, hint: str = ""
 ) -> Columns:
-    """`find_columns` of a file that states them once, where no row can be skipped to mend them."""
+    """`find_columns` for a file with one header, where no skipped row can help."""
     try:
         return find_columns(names, text_names, scored=scored)
     except BadRow as bad:
@@ -182,7 +182,7 @@ def file_columns(
 
 
 def arrow_columns(schema: pa.Schema, name: str, *, scored: bool = False) -> Columns:
-    """Columns of an Arrow schema, their types checked: a type is wrong for all rows or for none."""
+    """The columns of an Arrow schema, with their types checked: a type is wrong for all rows or for none."""
     texts = [column.name for column in schema if is_text(column.type)]
     columns = file_columns(schema.names, texts, name, scored=scored)
     for column in columns.names:
@@ -209,7 +209,7 @@ _NO_LABEL = (pa.types.is_nested, pa.types.is_binary, pa.types.is_large_binary)
 
 
 def is_text(type_: pa.DataType) -> bool:
-    """Whether Arrow type `type_` is text in one of its forms."""
+    """Whether a type of Arrow is text in one of its forms."""
     if pa.types.is_dictionary(type_):
         type_ = type_.value_type
     text = pa.types.is_string(type_) or pa.types.is_large_string(type_) or pa.types.is_string_view(type_)
@@ -217,7 +217,7 @@ def is_text(type_: pa.DataType) -> bool:
 
 
 def is_list_of_text(type_: pa.DataType) -> bool:
-    """Whether it is lists of texts in one of their forms, or nulls only."""
+    """Whether a type of Arrow is lists of texts in one of their forms, or nulls only."""
     return pa.types.is_null(type_) or (_is_list(type_) and is_text(type_.value_type))
 
 

@@ -1,4 +1,4 @@
-"""Tables whose cells are separated: CSV by its rules for quotes, TSV as people write it."""
+"""CSV by its rules for quotes, and TSV as people write it."""
 
 import csv
 import itertools
@@ -12,7 +12,7 @@ _NAMES = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 
 
 def separated_records(path: Path, delimiter: str, *, kept: bool) -> Generator[tuple[int, list[str]]]:
-    """The records of a table that are not blank, the header first, each with its first line.
+    """The records that are not blank, the header first, each with the number of its first line.
 
     In a .tsv a quote mostly is a character like any other. If every line has as many tabs as the header, each is a
     record, and only cells that CSV must have quoted lose their quotes. Else CSV's rules hold, if by them every
@@ -31,7 +31,7 @@ def separated_records(path: Path, delimiter: str, *, kept: bool) -> Generator[tu
 
 
 def other_separator(header: list[str], delimiter: str) -> str:
-    """What to add to a message where the header is one cell: another separator that it seems to have.
+    """Addition to a message about a header of one cell: another separator that it seems to have.
 
     >>> other_separator(["query;document"], ",")
     '; the columns seem to be separated by semicolons, not by commas: save the file with commas'

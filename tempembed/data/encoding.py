@@ -1,11 +1,11 @@
-"""Which bytes are UTF-8 text, and what the others seem to be."""
+"""Whether bytes are UTF-8, and what they seem to be otherwise."""
 
 from tempembed.data.bad_rows import BadRow
 
 BOM = b"\xef\xbb\xbf"
-"""UTF-8's byte order mark, which may come before the first line."""
+"""UTF-8's byte order mark, which may precede the first line."""
 START_BYTES = 4096
-"""That show how a file is encoded."""
+"""Bytes from which the encoding of a file is judged."""
 
 
 def is_utf16(start: bytes) -> bool:
@@ -43,5 +43,5 @@ def checked_utf8(text: str, column: str | None = None, item: str = "") -> str:
 
 
 def latin1_hint(byte: int) -> str:
-    """What the byte is in Latin-1, the encoding that UTF-8 is most often mistaken for; none of its control characters."""
+    """What the byte would be in Latin-1, the encoding most often confused with UTF-8; its control characters excepted."""
     return f" (in Latin-1 this byte is {chr(byte)!r})" if byte >= 0xA0 else " (it may be Windows-1252)"

@@ -1,4 +1,4 @@
-"""Where pairs come from: a file, a folder of files, a saved dataset, or one of the hub."""
+"""Sources of pairs: a file, a folder of files, a saved dataset, or one of the hub."""
 
 import itertools
 import json
@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from tempembed.data.arrow import resolved, validated
 from tempembed.data.bad_rows import BadRow, Faults
-from tempembed.data.bounds import open_parquet, parquet_batches, resolved, validated
 from tempembed.data.columns import Columns, arrow_columns, file_columns, find_columns
+from tempembed.data.parquet import open_parquet, parquet_batches
 from tempembed.data.records import SUFFIXES, Record, first_bytes, kind_of, open_table
 from tempembed.data.rows import CHUNK_ROWS, Collector
 from tempembed.data.splits import TEST, TRAIN, VALIDATION, Split, parts_for, split_of
@@ -29,12 +30,12 @@ _HUB_NAME = re.compile(r"(?P<name>\w[\w.-]*(/\w[\w.-]*)?)(:(?P<config>[^:/]*)(:(
 
 @dataclass(frozen=True, kw_only=True)
 class Reading:
-    """How a source is read."""
+    """How to read a source."""
 
     faults: Faults
     split: Split
     scored: bool
-    """Whether a column of scores beside query and document is read."""
+    """Whether to read a column of scores beside query and document."""
     say: Callable[[str], None]
 
 
@@ -65,7 +66,7 @@ def read_source(source: str, reading: Reading) -> dict[str, pa.Table]:
 
 
 def _data_files(folder: Path, reading: Reading) -> list[Path]:
-    """The data files of a folder that are for this reading, by name; hidden files are not data."""
+    """The data files of a folder that belong to this split, by name; hidden files are not data."""
     entries = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
     files = [(entry.name, entry) for entry in entries if _is_data(entry)]
     if not files:  # a folder for each split, as on the hub
@@ -106,7 +107,7 @@ def _read_file(path: Path, reading: Reading) -> pa.Table:
 
 
 def _read_rows(path: Path, collector: Collector, reading: Reading) -> None:
-    """Rows of CSV, whose header states the columns, or of JSON, each line of which states its own."""
+    """Read rows of CSV, which has one header, or of JSON, where each line names its columns."""
     with open_table(path, kept=True) as table:
         rows, names = table.rows(()), None
         if table.names is not None:
@@ -145,7 +146,7 @@ def _is_numeric(cell: str | None) -> bool:
 
 
 def _with_lists(values: dict[str, Any], columns: Columns) -> dict[str, Any]:
-    """The cells of a row of CSV, those of lists read as JSON."""
+    """The cells of a row of CSV, with lists read as JSON."""
     for column in columns.lists:
         cell = values[column]
         try:
@@ -167,7 +168,7 @@ def _read_dataset(dataset: "Dataset", source: str, reading: Reading) -> pa.Table
 
 
 def _saved_split(folder: Path, reading: Reading) -> Path:
-    """The split of a folder of `DatasetDict.save_to_disk` that is for this reading."""
+    """The split that is wanted of a folder of `DatasetDict.save_to_disk`."""
     splits = [entry for entry in sorted(folder.iterdir()) if entry.is_dir()]
     if not any(split_of(split.name) for split in splits) or not splits:
         raise UserError(
@@ -184,7 +185,7 @@ def _saved_split(folder: Path, reading: Reading) -> Path:
 
 
 def _load_saved(folder: Path) -> "Dataset":
-    """A folder of `Dataset.save_to_disk`."""
+    """Load a folder of `Dataset.save_to_disk`."""
     import datasets
 
     require_inside(folder, folder.rglob("*"))
@@ -203,7 +204,7 @@ def _load_saved(folder: Path) -> "Dataset":
 
 
 def _load_hub(name: str, config: str | None, split: str | None, reading: Reading) -> "Dataset":
-    """A split of a data set of the hub: the one that is named, else the one for this reading."""
+    """Load a split of a data set of the hub: the one that is named, else the one that is wanted."""
     import datasets
 
     wanted = [split] if split else [TRAIN] if reading.split == "train" else [TEST, VALIDATION, TRAIN]

@@ -1,4 +1,4 @@
-"""The embedded corpus: the Python code that is installed, as pairs of description and source. No download."""
+"""The embedded corpus: installed Python code as pairs of a description and a source. No download."""
 
 import ast
 import gc
@@ -82,7 +82,7 @@ def extract_pairs(source: str, module: str) -> list[tuple[str, str, str]]:
 
 
 def _functions(tree: ast.Module) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
-    """All of a file; statements hold them, so expressions, nine tenths of the nodes, are not visited."""
+    """All functions of a file; only statements are visited, since expressions are nine tenths of the nodes."""
     left: list[ast.AST] = [tree]
     while left:
         node = left.pop()
@@ -163,9 +163,9 @@ def _extract_files(files: Sequence[tuple[Path, str]]) -> tuple[list[tuple[str, s
 
 
 def packages() -> list[list[str]]:
-    """What is installed where this interpreter looks for packages: name, version, and a sum of its Python files' sums.
+    """Name, version and checksum of each installed package; the checksum is one of its Python files' checksums.
 
-    A version may be built twice, with unlike content: pip's RECORD has a sum for each file.
+    One version may be built twice with different content; pip's RECORD has a checksum for each file.
     """
     # of the folders that are read, not of sys.path: Ray puts packages of its own on that of a job
     paths = [str(path) for path in _default_roots()]
@@ -194,7 +194,7 @@ def installed_code(
     roots: Sequence[Path] | None = None,
     versions: list[list[str]] | None = None,
 ) -> InstalledCode:
-    """The corpus of this environment, built by two processes or more and cached by the packages' versions.
+    """The corpus of this environment, built by several processes and cached by the packages' content.
 
     Args:
         cache_dir: default `installed-code` in the cache of `tempembed.settings.places.cache_dir`.

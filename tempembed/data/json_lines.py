@@ -1,4 +1,4 @@
-"""Objects in lines of JSON."""
+"""JSON Lines: one object a line."""
 
 import json
 from collections import Counter
@@ -14,7 +14,7 @@ from tempembed.system.wording import quoted, shown
 
 
 def json_records(path: Path, *, kept: bool) -> Iterator[tuple[int, dict[str, Any] | BadRow]]:
-    """The object of each line that is not blank, or why it is none, with the number of the line.
+    """The object of each line that is not blank, or what is wrong with it, with the number of the line.
 
     Raises:
         UserError: a JSON array.

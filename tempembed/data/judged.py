@@ -1,4 +1,4 @@
-"""Rows of two texts and how well they fit each other: which of them are pairs."""
+"""Rows of two texts with a label or a score: which of them are pairs."""
 
 from collections.abc import Callable
 
@@ -14,7 +14,7 @@ from tempembed.system.errors import UserError
 def judged_pairs(
     table: pa.Table, source: str, min_score: float | None, faults: Faults, say: Callable[[str], None]
 ) -> pa.Table:
-    """The rows that are pairs, in the columns of `SCHEMA` and what else the table has; those without a score all are.
+    """The rows that are pairs, with the same columns but the score; rows without a score all are.
 
     Labels 0 and 1: rows with 1 are pairs, and the documents of rows with 0 are hard negatives of the pairs that have
     the same query. Other scores: rows from `min_score` on are pairs.

@@ -19,16 +19,16 @@ _NUM_SHOWN = 3
 def check_overlap(
     train: pa.Table, test: pa.Table, *, what: str, allow: bool, say: Callable[[str], None]
 ) -> None:
-    """Raise if test pairs share a text with training, in any role; say so if that is allowed.
+    """Refuse test pairs that share a text with training in any role, or report them if that is allowed.
 
-    Takes 8 bytes per text. Texts are compared as by `holdout`; those without a letter or a number, as they are.
+    Takes 8 bytes a text. Texts are compared as in `holdout`; texts without a letter or digit are compared as they are.
 
     Args:
-        train: query, document and perhaps hard_negatives.
-        test: the same.
-        what: the test data, for the message.
-        allow: whether an overlap is only said.
-        say: takes the line.
+        train: a table with query, document and perhaps hard_negatives.
+        test: a table with the same columns.
+        what: what the test data is called in the message.
+        allow: whether an overlap is only reported.
+        say: receives the message.
     """
     keys = {role: (_keys(texts), owners) for role, texts, owners in _texts(test)}
     wanted = np.unique(np.concatenate([role_keys for role_keys, _ in keys.values()]))

@@ -20,7 +20,7 @@ from tempembed.system.errors import UserError
 from tempembed.system.wording import counts, quoted, shown
 
 SOURCE = "source"
-"""Which file of a folder a pair is from."""
+"""Column with the file that a pair is from."""
 _DUPLICATE = "duplicate pair"
 
 
@@ -135,7 +135,7 @@ def read_pairs(
 
 
 def _say_notes(table: pa.Table, source: str, faults: Faults, say: Callable[[str], None]) -> None:
-    """What is no fault, and a user should know."""
+    """Tell the user what is no fault, but worth knowing."""
     if faults.unread:
         say(f"{source}: columns that are not read: {quoted(faults.unread)}")
     if faults.right_negatives:
@@ -167,7 +167,7 @@ def _require_pairs(table: pa.Table, source: str, faults: Faults) -> None:
 
 
 def require_rows(pairs: Pairs, minimum: int, what: str) -> None:
-    """Raise if there are fewer pairs than `what` needs, for one "one batch (--batch-size 512)"."""
+    """Raise UserError if there are fewer pairs than `what` needs, for example "one batch (--batch-size 512)"."""
     if len(pairs) >= minimum:
         return
     skipped = (
@@ -197,7 +197,7 @@ def _join(tables: Mapping[str, pa.Table]) -> pa.Table:
 
 
 def _without_empty_columns(table: pa.Table) -> pa.Table:
-    """Columns that say nothing are left out, so that a column of nulls equals no column."""
+    """The table without columns of nulls, so that such a column equals none."""
     if not pc.sum(pc.list_value_length(table[HARD_NEGATIVES])).as_py():
         table = table.drop_columns(HARD_NEGATIVES)
     return table.drop_columns(LABEL) if table[LABEL].null_count else table
@@ -215,7 +215,7 @@ def _all_same_pair(table: pa.Table) -> bool:
 
 
 def _first_of_each_pair(table: pa.Table) -> np.ndarray:
-    """False for later copies of a pair. Hashes find candidates in 8 bytes a row; texts decide."""
+    """For each row, False if it is a later copy of a pair. Hashes of 8 bytes find candidates; texts decide."""
     hashes = np.fromiter(map(hash, _each_pair(table)), np.int64, count=len(table))
     _, group, size = np.unique(hashes, return_inverse=True, return_counts=True)
     candidates = np.flatnonzero(size[group] > 1)
@@ -228,7 +228,7 @@ def _first_of_each_pair(table: pa.Table) -> np.ndarray:
 
 
 def _digest(column: pa.ChunkedArray) -> bytes:
-    """Lengths and contents as two streams, so that neither chunks nor the width of Arrow's offsets show."""
+    """A digest of lengths and contents as two streams, so that chunks and the width of Arrow's offsets do not matter."""
     lengths, content = hashlib.sha256(), hashlib.sha256()
     if not is_text(column.type):
         for chunk in column.chunks:

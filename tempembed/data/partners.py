@@ -1,4 +1,4 @@
-"""What the data pairs a text with, over all of its rows: the answers of a query, the queries of a document."""
+"""All texts that the data pairs a text with: the answers of a query, the queries of a document."""
 
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -8,9 +8,9 @@ import numpy as np
 
 @dataclass(frozen=True, kw_only=True)
 class Partners:
-    """Texts with several partners; those of text i are `partners[offsets[i]:offsets[i + 1]]`. All are ids of texts.
+    """Texts with several partners, by their ids; those of text i are `partners[offsets[i]:offsets[i + 1]]`.
 
-    A text with one partner is not here: the row that names it names its partner as well.
+    A text with one partner is left out: its own row names the partner.
     """
 
     texts: np.ndarray
@@ -25,7 +25,7 @@ class Partners:
 
     @staticmethod
     def of(texts: np.ndarray, partners: np.ndarray) -> "Partners":
-        """From the ids of pairs, int64 [rows] each; about 60 bytes a row while it works."""
+        """Build it from the ids of pairs, int64 [rows] each; needs about 60 bytes a row meanwhile."""
         order = np.lexsort((partners, texts))
         texts, partners = texts[order], partners[order]
         is_new = np.append(True, (texts[1:] != texts[:-1]) | (partners[1:] != partners[:-1]))[: len(texts)]
@@ -40,7 +40,7 @@ class Partners:
         )
 
     def lookup(self, texts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(place in `texts`, id of a partner) of every partner that is known here, int64 [F] each."""
+        """(place in `texts`, id of a partner) for every known partner, int64 [F] each."""
         if not len(self):
             return np.empty(0, np.int64), np.empty(0, np.int64)
         at = np.minimum(np.searchsorted(self.texts, texts), len(self) - 1)

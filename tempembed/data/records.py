@@ -1,6 +1,6 @@
-"""The rows of one file, whatever its format: the one reader of pairs, of tasks and of texts.
+"""One reader for the rows of a file, whatever its format: of pairs, of tasks and of texts.
 
-Every cell of CSV and TSV is text. Values of JSON and Parquet come as they are; `values` says what they are taken for.
+Every cell of CSV and TSV is text. Values of JSON and Parquet keep their types; `values` converts them.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -13,28 +13,30 @@ from typing import Any
 import pyarrow as pa
 
 from tempembed.data.bad_rows import BadRow
-from tempembed.data.bounds import is_packed, open_bytes, open_parquet, parquet_batches
+from tempembed.data.bounds import is_packed, open_bytes
 from tempembed.data.delimited import other_separator, separated_records
 from tempembed.data.encoding import START_BYTES, is_utf16
 from tempembed.data.json_lines import byte_lines, json_records
+from tempembed.data.parquet import open_parquet, parquet_batches
 from tempembed.data.values import python_rows
 from tempembed.system.errors import UserError
 from tempembed.system.wording import first_line, shown
 
 SUFFIXES = (".parquet", ".jsonl", ".ndjson", ".json", ".csv", ".tsv")
-"""Of files of rows; each may be packed too, as .jsonl.gz."""
+"""Suffixes of files with rows; each file may be packed too, as .jsonl.gz."""
 JSON = (".jsonl", ".ndjson", ".json")
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
 TEXT = "text"
-"""The column of a .txt file: its lines."""
+"""The only column of a .txt file: its lines."""
 BATCH_ROWS = 4096
 
 Record = tuple[int, int, dict[str, Any] | BadRow]
-"""Row (from 1; header and blank lines not counted), line (0: the file has no lines), and values or what is wrong."""
+"""Number of the row (from 1; header and blank lines not counted), number of the line (0 where the file has no lines),
+and the values, or what is wrong with them."""
 
 
 def kind_of(path: Path) -> str:
-    """The suffix that says the format, in small letters and without .gz.
+    """The suffix that names the format, in lower case and without .gz.
 
     >>> kind_of(Path("pairs.JSONL.gz"))
     '.jsonl'
@@ -47,25 +49,25 @@ class Table:
     """An open file of rows."""
 
     names: list[str] | None
-    """Of its columns; None: each line of JSON names its own."""
+    """Names of the columns; None where each line of JSON has its own."""
     rows: Callable[[Sequence[str]], Iterator[Record]]
-    """All rows, once; Parquet reads no other columns than those that are named."""
+    """All rows, once; of Parquet only the columns that are named are read."""
     types: pa.Schema | None = None
-    """Of the columns of Parquet."""
+    """Types of the columns; Parquet only."""
     hint: str = ""
-    """For messages: another separator that the columns seem to have."""
+    """Addition to messages: another separator that the columns seem to have."""
 
 
 @contextmanager
 def open_table(path: Path, *, kept: bool) -> Iterator[Table]:
-    """A file by the format that its name says.
+    """Open a file in the format that its name says.
 
     Args:
         path: ends in one of `SUFFIXES` or in .txt, perhaps with .gz.
         kept: whether the caller keeps all rows, or one at a time.
 
     Raises:
-        UserError: no plain file, not UTF-8 but UTF-16, damaged, too large.
+        UserError: no plain file, UTF-16, damaged, or too large.
     """
     kind = kind_of(path)
     if kind == ".parquet":
@@ -97,7 +99,7 @@ def check_utf8_file(path: Path) -> None:
 
 
 def first_bytes(path: Path) -> bytes:
-    """The bytes that show how a file is encoded, unpacked."""
+    """The first bytes, unpacked, which show how a file is encoded."""
     with open_bytes(path, kept=False) as file:
         return file.read(START_BYTES)
 

@@ -1,7 +1,7 @@
-"""Rows of any file in our columns.
+"""Rows of any file, checked and turned into the columns of pairs.
 
-A row is fine, or a `BadRow` says why not; `_clean_rows` is the only place that decides. Arrow batches take a
-short cut (`_clean_batch`), which gives up on a batch that is not perfect and leaves it to `_clean_rows`.
+A row is good, or a `BadRow` says why not; only `_clean_rows` decides. Batches of Arrow take a short cut (`_clean_batch`),
+which leaves every batch that is not perfect to `_clean_rows`.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -29,11 +29,11 @@ from tempembed.system.wording import shown
 CHUNK_ROWS = 65_536  # rows held as Python objects at a time
 _PLACES = pa.schema({"row": pa.int64(), "line": pa.int64()})  # where a row came from; line 0: not a text file
 ROW = pa.schema([*SCHEMA, pa.field(SCORE, pa.float64())])
-"""What is kept of a row: our columns, and how well the document fits where that is judged."""
+"""What is kept of a row: the columns of pairs, and the score where rows are judged."""
 
 
 class Collector:
-    """The good rows of one file, turned into Arrow chunk by chunk to bound what Python objects take."""
+    """Collects the good rows of one file, turned into Arrow chunk by chunk to bound the memory of Python objects."""
 
     def __init__(self, *, name: str, faults: Faults) -> None:
         self.num_rows = 0  # rows seen, good or bad
@@ -44,7 +44,7 @@ class Collector:
         self._places: list[tuple[int, int]] = []
 
     def add(self, values: Mapping[str, Any], columns: Columns, row: int, line: int = 0) -> None:
-        """Take one row, or raise `BadRow`."""
+        """Add one row, or raise `BadRow`."""
         rows, right_negatives = _clean_rows(values, columns)
         self._rows += rows
         self._places += [(row, line)] * len(rows)
@@ -59,7 +59,7 @@ class Collector:
         self._faults.add(bad, self._name, row, line)
 
     def add_batches(self, batches: Iterable[pa.Table], columns: Columns) -> None:
-        """Take batches of a file, their rows in order; bad ones go to the faults."""
+        """Add batches of a file in order; bad rows go to the faults."""
         for batch in batches:
             first = self.num_rows + 1
             clean = _clean_batch(batch, columns)
@@ -75,7 +75,7 @@ class Collector:
             self._flush()
 
     def table(self) -> pa.Table:
-        """The rows so far, in the columns of `SCHEMA` and with their score; either all have a label or none has."""
+        """The rows so far, in the columns of `ROW`; either all have a label or none has."""
         self._flush()
         table = pa.concat_tables([pa.schema([*ROW, *_PLACES]).empty_table(), *self._tables])
         unlabelled = table[LABEL].null_count
@@ -109,9 +109,9 @@ class _CleanRow(NamedTuple):  # a tuple, not a dataclass: made once per row of J
 
 
 def _clean_rows(values: Mapping[str, Any], columns: Columns) -> tuple[list[_CleanRow], int]:
-    """(the row in our columns, once for each of its documents; how many negatives were one of these), or `BadRow`.
+    """(the cleaned row, once for each of its documents; how many of its negatives were right answers), or `BadRow`.
 
-    Only lists of documents are searched for negatives: a row of one document is kept as it is written.
+    A row of one document keeps its negatives as they are; only lists of documents are compared with them.
     """
     query = _text(values.get(columns.query), columns.query)
     documents = _row_documents(values, columns)
@@ -142,7 +142,7 @@ def _row_documents(values: Mapping[str, Any], columns: Columns) -> list[str]:
 
 
 def _texts(value: list[Any], column: str) -> list[str]:
-    """Each item of a list; of messages, each conversation."""
+    """The text of each item of a list; of messages, of each conversation."""
     if (
         MESSAGES in column and value and isinstance(value[0], Mapping)
     ):  # one conversation, not in a list of its own
@@ -191,7 +191,7 @@ def _is_absent(value: Any) -> bool:
 
 
 def _clean_batch(batch: pa.Table, columns: Columns) -> pa.Table | None:
-    """The batch in our columns, or None if any of its rows needs `_clean_rows`."""
+    """The batch in the columns of `ROW`, or None if any row needs `_clean_rows`."""
     if not _is_plain(batch.schema, columns):
         return None
     query, document = (_text_array(batch[name]) for name in (columns.query, columns.document))
@@ -206,7 +206,7 @@ def _clean_batch(batch: pa.Table, columns: Columns) -> pa.Table | None:
 
 
 def _is_plain(schema: pa.Schema, columns: Columns) -> bool:
-    """Whether all is text, lists of text and whole numbers, which Arrow turns into text as we do."""
+    """Whether all columns are text, lists of text, or whole numbers, which Arrow converts as we do."""
     texts = [schema.field(name).type for name in (columns.query, columns.document, *columns.negatives)]
     labels = [schema.field(columns.label).type] if columns.label else []
     lists = [schema.field(columns.hard_negatives).type] if columns.hard_negatives else []
@@ -220,7 +220,7 @@ def _is_plain(schema: pa.Schema, columns: Columns) -> bool:
 
 
 def _text_array(column: pa.ChunkedArray) -> pa.Array | None:
-    """The column as one array of text, or None if it is not UTF-8 (writers do not check)."""
+    """The column as one array of text, or None if it is not UTF-8, which writers do not check."""
     try:
         column = column.cast(TEXT)
         column.validate(full=True)
@@ -230,7 +230,7 @@ def _text_array(column: pa.ChunkedArray) -> pa.Array | None:
 
 
 def _blank(texts: pa.Array) -> np.ndarray:
-    """Whether each is null, empty or white space, by the same rule as `str.strip`."""
+    """For each text, whether it is null, empty or white space, as `str.strip` sees it."""
     return pc.equal(pc.utf8_trim_whitespace(texts), "").fill_null(True).to_numpy(zero_copy_only=False)
 
 

@@ -1,4 +1,4 @@
-"""Hold out test pairs that share no text with a training pair."""
+"""A hold-out: test pairs that share no text with a training pair."""
 
 import hashlib
 import re
@@ -16,7 +16,7 @@ _NOISE = re.compile(r"[\W_]+")
 
 
 def normalise(text: str) -> str:
-    """The form in which texts are compared: case-folded words; white space and punctuation do not count.
+    """The form in which texts are compared: case-folded words, without white space and punctuation.
 
     >>> normalise("Return  the Sum. ") == normalise("return the sum")
     True
@@ -40,9 +40,9 @@ def holdout(
 
     Args:
         table: the pairs.
-        num_test: rows to hold out, at least.
-        seed: of the choice.
-        say: takes how many hard negatives were left out.
+        num_test: the least number of rows to hold out.
+        seed: decides which components are chosen.
+        say: receives how many hard negatives were left out.
 
     Raises:
         UserError: the table has not enough independent rows.
@@ -97,7 +97,7 @@ def _components(keys: np.ndarray) -> np.ndarray:
 def _without_shared(
     train: pa.Table, test: pa.Table, keys: tuple[np.ndarray, np.ndarray], say: Callable[[str], None]
 ) -> tuple[pa.Table, pa.Table]:
-    """Without the hard negatives of a side that are a query or document of the other; of those of both, without training's."""
+    """Both sides without hard negatives that are a query or document of the other; shared ones stay in the test."""
     of_train, of_test = (
         _keys(part[HARD_NEGATIVES].combine_chunks().flatten().to_pylist()) for part in (train, test)
     )

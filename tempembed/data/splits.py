@@ -1,4 +1,4 @@
-"""Which files of a folder are for training and which for testing, by the names that `datasets` knows."""
+"""Which files of a folder are for training and which for a test, by the names that `datasets` knows."""
 
 import re
 from collections.abc import Callable, Iterable, Sequence
@@ -8,7 +8,7 @@ from tempembed.system.errors import UserError
 from tempembed.system.wording import quoted
 
 Split = Literal["train", "test"]
-"""What data is read for."""
+"""What data is read for: training or a test."""
 
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
 _KEYWORDS = {
@@ -23,7 +23,7 @@ Part = TypeVar("Part")
 
 
 def split_of(name: str) -> str | None:
-    """The split that a file or a folder is named after: the first such word in its name; None: after none.
+    """The split that a file or folder is named after, by the first such word in its name, or None.
 
     >>> split_of("train-00000-of-00002.parquet"), split_of("my_dev.jsonl"), split_of("latest.jsonl")
     ('train', 'validation', None)
@@ -38,12 +38,12 @@ def parts_for(
     place: str,
     say: Callable[[str], None],
 ) -> list[Part]:
-    """The parts of a folder, by their names, that are read for training or for a test; all, if no name says a split.
+    """The parts of a folder to read for training or for a test, by their names; all if no name says a split.
 
     Training takes what is named train, else what has no such name. A test takes test, else validation, else all.
 
     Raises:
-        UserError: training, and all there is is for tests.
+        UserError: training is wanted, and all parts are for tests.
     """
     splits = [split_of(name) for name, _ in parts]
     if not any(splits):

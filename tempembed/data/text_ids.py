@@ -1,4 +1,4 @@
-"""When two texts are the same, and 64-bit ids of them: what tells a false negative from a negative."""
+"""64-bit ids of texts, by which false negatives are found."""
 
 import hashlib
 from collections.abc import Iterable
@@ -7,7 +7,7 @@ import numpy as np
 
 
 def same_text(text: str) -> str:
-    """A form that is equal for texts which differ in white space only.
+    """A form that is equal for texts that differ in white space only.
 
     >>> same_text(" return   x ") == same_text("return x")
     True

@@ -1,4 +1,4 @@
-"""Texts to search in: one file, read in chunks, never held whole."""
+"""Texts to search in: one file, read in chunks and never held in whole."""
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
@@ -33,10 +33,10 @@ class Texts:
     """16 hex digits of the file's bytes."""
 
     def chunks(self) -> Iterator[list[str]]:
-        """All texts in order, 4,096 or 4 million characters at a time.
+        """All texts in order, in chunks of 4,096 texts or 4 million characters.
 
         Raises:
-            UserError: a row without text, by file and row; no column of texts; no texts at all.
+            UserError: a row without text (names file and row), no column of texts, or no texts at all.
         """
         chunk: list[str] = []
         characters = num = 0
@@ -54,14 +54,14 @@ class Texts:
 
 
 def open_texts(source: str, say: Callable[[str], None] = lambda _: None) -> Texts:
-    """A file whose name says what it is: .txt (a text a line), JSON Lines, CSV or Parquet (a column text or document).
+    """Open a file of texts: .txt (a text a line), or JSON Lines, CSV or Parquet with a column text or document.
 
     Args:
         source: the file; or installed-code, the test documents of the embedded corpus.
         say: takes lines of progress.
 
     Raises:
-        UserError: no such file, or of another kind.
+        UserError: there is no such file, or it is of another kind.
     """
     if source == INSTALLED_CODE:
         from tempembed.data.installed_code import installed_code
@@ -99,7 +99,7 @@ def _texts(path: Path) -> Iterator[str]:
 
 
 def _column(names: Sequence[str]) -> str:
-    """The one of the names that holds the texts, or BadRow."""
+    """The column that holds the texts, or `BadRow`."""
     found = one_spelling(names, *COLUMNS)
     if found is None:
         raise BadRow(

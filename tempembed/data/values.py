@@ -1,4 +1,4 @@
-"""What a value of a row is taken for: a text, an identity or a label, a number, or texts in lists and objects."""
+"""Values of a row as texts, identities, labels and numbers."""
 
 import datetime
 import decimal
@@ -14,13 +14,13 @@ from tempembed.data.encoding import checked_utf8
 from tempembed.system.wording import shown
 
 MOST = 1e15
-"""Whole numbers up to here are the same as floats."""
+"""Whole numbers up to here are exact as floats."""
 
 
 def checked_text(value: Any, column: str, item: str = "") -> str:
-    """The value, if it is text that is not blank and can be written as UTF-8; otherwise `BadRow`.
+    """Return the value if it is text that is not blank and is valid UTF-8; otherwise raise `BadRow`.
 
-    `item` says which part of the cell it is, for the message.
+    `item` names the part of the cell for the message.
     """
     if value is None:
         raise BadRow("missing text", f"text{item}", "nothing (null)", "fill it in", column=column)
@@ -32,7 +32,7 @@ def checked_text(value: Any, column: str, item: str = "") -> str:
 
 
 def document_text(value: Any, column: str, item: str = "") -> str:
-    """A text, or the text of an object with `text` and perhaps `title`, joined as mteb joins them."""
+    """A text, or title and text of an object, joined as mteb joins them."""
     if isinstance(value, Mapping) and "text" in value:
         text, title = value["text"], value.get("title")
         if text is None or isinstance(text, str):
@@ -41,7 +41,7 @@ def document_text(value: Any, column: str, item: str = "") -> str:
 
 
 def joined(title: str, text: str) -> str:
-    """One text of a title and a body, by mteb's rule.
+    """Join a title and a body by mteb's rule.
 
     >>> joined("Sums", "How to add. "), joined("", " How to add.")
     ('Sums How to add.', 'How to add.')
@@ -50,7 +50,7 @@ def joined(title: str, text: str) -> str:
 
 
 def conversation_text(value: Any, column: str, item: str = "", *, assistant: bool = False) -> str:
-    """The text of ms-swift's messages: the user's, behind the system's if there is one; or the assistant's."""
+    """The text of ms-swift's messages: the system's, if any, followed by the user's; or the assistant's."""
     parts: dict[str, list[str]] = {"system": [], "user": [], "assistant": []}
     for message in value if isinstance(value, list) else ():
         role = message.get("role") if isinstance(message, Mapping) else None
@@ -67,7 +67,7 @@ def conversation_text(value: Any, column: str, item: str = "", *, assistant: boo
 
 
 def as_text(value: Any, column: str) -> str | None:
-    """An identity or a label as text, by one rule for all formats; None if there is none.
+    """An identity or a label as text, by one rule for all formats; None if it is missing.
 
     Text stays as it is. A number, true or false and a date are written as Arrow and mteb write them: 1.0 as 1.
     """
@@ -87,7 +87,7 @@ def as_text(value: Any, column: str) -> str | None:
 
 
 def as_number(value: Any, column: str, expected: str = "a number") -> float:
-    """A number, or text that is one; otherwise `BadRow`."""
+    """The value as a number, also if it is written as text; otherwise raise `BadRow`."""
     number = math.nan
     if isinstance(value, str | int | float | decimal.Decimal):
         with suppress(ValueError, OverflowError):

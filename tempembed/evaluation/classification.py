@@ -31,6 +31,7 @@ class Classification(Task):
 
     kind: ClassVar[str] = "classification"
     metric: ClassVar[str] = "accuracy"
+    fits_models: ClassVar[bool] = True
 
     def measure(
         self,
@@ -46,6 +47,10 @@ class Classification(Task):
     def measure_raw(self, documents: Documents) -> Statistic:
         """Regressions on the vectors as the model gives them."""
         return self._scored(documents.embeddings_MD)
+
+    def document_labels(self) -> Sequence[str | None]:
+        """Those of all documents."""
+        return self.labels
 
     def _scored(self, vectors_MK: Float[Tensor, "M K"]) -> Mean:
         from sklearn.exceptions import ConvergenceWarning  # as in clustering.py

@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from random import Random
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 import numpy as np
 import torch
@@ -16,7 +17,15 @@ from tempembed.evaluation.statistics import Mean, Statistic
 from tempembed.evaluation.task import Measured, Task
 from tempembed.system.errors import UserError
 
+if TYPE_CHECKING:
+    from tempembed.evaluation.corpus import Corpus
+
 SEED = 42
+"""mteb 2's."""
+SAMPLE_SIZE = 2048
+"""Documents of a sample of our own corpora."""
+NUM_SAMPLES = 3
+"""Samples of our own corpora; mteb takes 10."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +45,24 @@ class Clustering(Task):
 
     kind: ClassVar[str] = "clustering"
     metric: ClassVar[str] = "v_measure"
+    metric_title: ClassVar[str] = "V-measure"
+    fits_models: ClassVar[bool] = True
+    in_runs: ClassVar[bool] = True
+
+    @classmethod
+    def of_corpus(cls, corpus: "Corpus") -> Self | None:
+        """Three samples, with replacement, of 2,048 documents that have a label; no more labels than a sample has documents."""
+        labelled = [i for i, label in enumerate(corpus.labels) if label is not None]
+        num_labels, size = len({corpus.labels[i] for i in labelled}), min(SAMPLE_SIZE, len(labelled))
+        if not 1 < num_labels <= size:
+            return None
+        rng = Random(SEED)
+        samples = [rng.choices(labelled, k=size) for _ in range(NUM_SAMPLES)]
+        return cls(
+            name=cls.kind, queries=(), documents=corpus.documents, samples=samples,
+            labels=[[str(corpus.labels[i]) for i in sample] for sample in samples],
+            num_clusters=[num_labels] * NUM_SAMPLES,
+        )  # fmt: skip
 
     def measure(
         self,
@@ -50,6 +77,11 @@ class Clustering(Task):
     def measure_raw(self, documents: Documents) -> Statistic:
         """k-means of the vectors as the model gives them."""
         return self._scored(documents.embeddings_MD)
+
+    def document_labels(self) -> Sequence[str | None]:
+        """Those of the first sample."""
+        names = dict(zip(self.samples[0], self.labels[0], strict=True))
+        return [names.get(row) for row in range(len(self.documents))]
 
     def _scored(self, vectors_MK: Float[Tensor, "M K"]) -> Mean:
         from sklearn.cluster import (

@@ -37,7 +37,7 @@ from tempembed.system.errors import UserError
 
 LOCAL = "local"
 """Where the data of our tasks is, in their metadata."""
-CLUSTERING_BATCH = 500  # of mteb's older protocol (paper.md 4.8)
+CLUSTERING_BATCH = 500  # of mteb's older protocol (docs/design/paper.md 4.8)
 
 
 def named_tasks(names: Sequence[str]) -> list[AbsTask]:

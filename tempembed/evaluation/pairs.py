@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from random import Random
+from typing import TYPE_CHECKING, ClassVar, Self
 
 import torch
 from jaxtyping import Float
@@ -13,6 +14,11 @@ from tempembed.codecs.spec import Spec
 from tempembed.evaluation.statistics import AveragePrecision, Spearman
 from tempembed.evaluation.task import Measured, Task
 from tempembed.system.errors import UserError
+
+if TYPE_CHECKING:
+    from tempembed.evaluation.corpus import Corpus
+
+SEED = 42
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +85,25 @@ class PairClassification(_Pairs):
 
     kind: ClassVar[str] = "pair_classification"
     metric: ClassVar[str] = "cosine_ap"
+    metric_title: ClassVar[str] = "average precision"
+
+    @classmethod
+    def of_corpus(cls, corpus: "Corpus") -> Self | None:
+        """Does the document answer the query? One right document and one of the same label for each query."""
+        rng = Random(SEED)
+        left, right, positive = [], [], []
+        for row in corpus.with_hard_negatives():
+            wrong = rng.choice(corpus.hard_negatives(row))
+            for document, is_right in ((corpus.relevant[row][0], True), (wrong, False)):
+                left.append(row)
+                right.append(document)
+                positive.append(is_right)
+        if not left:
+            return None
+        return cls(
+            name=cls.kind, queries=corpus.queries, documents=corpus.documents, left=left, right=right,
+            positive=positive,
+        )  # fmt: skip
 
     def measure(
         self,

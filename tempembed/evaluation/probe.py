@@ -6,6 +6,7 @@ from random import Random
 import numpy as np
 
 from tempembed.codecs.lab import Documents
+from tempembed.codecs.sets import probe_specs
 from tempembed.codecs.spec import Spec
 from tempembed.encoders.encoder import Encoder
 from tempembed.evaluation.corpus import Corpus
@@ -15,13 +16,6 @@ from tempembed.inputs.tokens import Tokens
 from tempembed.system.errors import UserError
 
 NUM_QUERIES, NUM_DOCUMENTS = 500, 3_000
-
-
-def probe_specs(full: int, budget: int) -> list[Spec]:
-    """Codecs of the budget that learn next to nothing; none where the budget is below a bit for each of 8 coordinates."""
-    ways = (("int8", budget), ("int4", 2 * budget), ("binary", 8 * budget))
-    found = [Spec(width=min(width, full), numbers=numbers) for numbers, width in ways]  # type: ignore[arg-type]
-    return [spec for spec in found if spec.bytes_per_vector <= budget]
 
 
 class Probe:

@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from random import Random
+from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
 import torch
@@ -15,7 +16,15 @@ from tempembed.evaluation.statistics import Mean
 from tempembed.evaluation.task import Measured, Task
 from tempembed.system.errors import UserError
 
+if TYPE_CHECKING:
+    from tempembed.evaluation.corpus import Corpus
+
 CUTOFF = 1000
+NUM_QUERIES = 1000
+"""Queries of our own corpora."""
+NUM_CANDIDATES = 32
+"""Candidates of a query of our own corpora."""
+SEED = 42
 PAIRS = 2**14  # (query, candidate) pairs at a time: 128 MB at 1024 coordinates
 
 
@@ -30,6 +39,25 @@ class Reranking(Task):
 
     kind: ClassVar[str] = "reranking"
     metric: ClassVar[str] = "map_at_1000"
+    metric_title: ClassVar[str] = "MAP"
+
+    @classmethod
+    def of_corpus(cls, corpus: "Corpus") -> Self | None:
+        """The right documents among 32 candidates; the wrong ones have the label of a right one (hard negatives)."""
+        rows = corpus.with_hard_negatives()[:NUM_QUERIES]
+        if not rows:
+            return None
+        rng = Random(SEED)
+        candidates = []
+        for row in rows:
+            right, wrong = corpus.relevant[row], corpus.hard_negatives(row)
+            num = min(max(1, NUM_CANDIDATES - len(right)), len(wrong))
+            candidates.append(sorted([*right, *rng.sample(wrong, num)]))
+        return cls(
+            name=cls.kind, queries=[corpus.queries[row] for row in rows], documents=corpus.documents,
+            candidates=candidates, relevant=[corpus.relevant[row] for row in rows],
+            num_own_texts=sum(bool(corpus.own_texts and corpus.own_texts[row]) for row in rows),
+        )  # fmt: skip
 
     def measure(
         self,

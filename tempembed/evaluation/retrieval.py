@@ -3,13 +3,13 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar, Self
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from tempembed.codecs.basis import unit
+from tempembed.codecs.basis import normalized
 from tempembed.codecs.codec import check_finite
 from tempembed.codecs.lab import Documents, Fitted
 from tempembed.codecs.spec import Spec
@@ -18,6 +18,9 @@ from tempembed.evaluation.task import Measured, Task
 from tempembed.index.hamming import hamming_top_k
 from tempembed.index.top_k import Reranker, decoded_top_k, nested_similarity, top_k
 from tempembed.system.errors import UserError
+
+if TYPE_CHECKING:
+    from tempembed.evaluation.corpus import Corpus
 
 CUTOFF = 10
 BLOCK_ELEMENTS = 2**24
@@ -35,6 +38,18 @@ class Retrieval(Task):
 
     kind: ClassVar[str] = "retrieval"
     metric: ClassVar[str] = "ndcg_at_10"
+    metric_title: ClassVar[str] = "nDCG@10"
+    items: ClassVar[str] = "queries"
+    in_runs: ClassVar[bool] = True
+
+    @classmethod
+    def of_corpus(cls, corpus: "Corpus") -> Self:
+        """Search in all documents."""
+        return cls(
+            name=cls.kind, queries=corpus.queries, documents=corpus.documents,
+            relevant=[dict.fromkeys(r, 1.0) for r in corpus.relevant],
+            excluded=corpus.own_texts, num_own_texts=sum(map(bool, corpus.own_texts)),
+        )  # fmt: skip
 
     def measure(
         self,
@@ -60,6 +75,14 @@ class Retrieval(Task):
             if not isinstance(fitted, UserError):
                 for spec, ids in _rankings(same, fitted, queries_QD, race):
                     yield spec, scored(ids)
+
+    def positives(self) -> Mapping[int, int]:
+        """As in Task; a document that answers several queries must not be a negative of one of them."""
+        pairs: dict[int, int] = {}
+        for query, relevant in enumerate(self.relevant):
+            if relevant:
+                pairs.setdefault(next(iter(relevant)), query)
+        return pairs
 
 
 class Race:
@@ -122,7 +145,7 @@ def _float_rankings(
     specs: Sequence[Spec], queries_QD: Tensor, searched: Documents, kept: int
 ) -> Iterator[tuple[Spec, Tensor | UserError]]:
     """Cosine of float32 prefixes: all widths of a basis cost one full-width product."""
-    unit_queries = unit(queries_QD)
+    unit_queries = normalized(queries_QD)
     ordered = sorted(specs, key=lambda s: (s.method, s.seed, s.width))
     for _, group in groupby(ordered, lambda s: (s.method, s.seed)):
         able = []

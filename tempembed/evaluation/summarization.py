@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from tempembed.codecs.basis import unit
+from tempembed.codecs.basis import normalized
 from tempembed.codecs.lab import Documents
 from tempembed.codecs.spec import Spec
 from tempembed.evaluation.compressed import compressed
@@ -47,7 +47,7 @@ class Summarization(Task):
             if isinstance(vectors, UserError):
                 yield spec, vectors
                 continue
-            units = unit(vectors)
+            units = normalized(vectors)
             found = []
             for machine, human, ratings in zip(self.machine, self.human, self.ratings, strict=True):
                 if len(set(ratings)) > 1:

@@ -3,9 +3,9 @@
 import hashlib
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar, Self
 
 from jaxtyping import Float
 from torch import Tensor
@@ -14,6 +14,9 @@ from tempembed.codecs.lab import Documents
 from tempembed.codecs.spec import Spec
 from tempembed.evaluation.statistics import Statistic
 from tempembed.system.errors import UserError
+
+if TYPE_CHECKING:
+    from tempembed.evaluation.corpus import Corpus
 
 Measured = Iterator[tuple[Spec, Statistic | UserError]]
 """A statistic for each codec, or why these documents cannot have it."""
@@ -37,7 +40,22 @@ class Task(ABC):
     """Put before each document; None: what the model puts before documents."""
 
     kind: ClassVar[str]
+    """What it is called in reports."""
     metric: ClassVar[str]
+    """Its main score, as mteb names it."""
+    metric_title: ClassVar[str] = ""
+    """Its main score, as readers know it; default: `metric`."""
+    items: ClassVar[str] = "samples"
+    """What a score is the mean of."""
+    fits_models: ClassVar[bool] = False
+    """Fits a model for each codec: seconds each, on one core. It is measured beside the others, and runs measure few codecs."""
+    in_runs: ClassVar[bool] = False
+    """Measured at the end of every run; `tempembed evaluate` measures all kinds."""
+
+    @classmethod
+    def of_corpus(cls, corpus: "Corpus") -> Self | None:
+        """The task of this kind on the test part of pairs; None where the data cannot have it."""
+        return None
 
     @abstractmethod
     def measure(
@@ -52,6 +70,14 @@ class Task(ABC):
         """The score of the vectors as the model gives them, which is mteb's; None where their lengths do not matter."""
         return None
 
+    def positives(self) -> Mapping[int, int]:
+        """A document to a query that it answers, each document once: for the alignment, and the influence of negatives."""
+        return {}
+
+    def document_labels(self) -> Sequence[str | None]:
+        """The label of each document, for a map of them; empty where they have none."""
+        return ()
+
     @property
     def fingerprint(self) -> str:
         """16 hex digits of texts and answers: scores of equal fingerprints may be compared in pairs."""
@@ -60,3 +86,24 @@ class Task(ABC):
             if field.name not in ("num_own_texts", "query_prompt", "document_prompt"):
                 digest.update(json.dumps(getattr(self, field.name), default=str).encode())
         return digest.hexdigest()[:16]
+
+
+KINDS: dict[str, type[Task]] = {}
+"""The kinds of tasks by name: those of `tempembed.evaluation.kinds`, and what others have registered."""
+
+
+def register(kind: type[Task]) -> None:
+    """Let corpora, reports and goals know a kind of task.
+
+    Raises:
+        ValueError: another kind has the name.
+    """
+    if KINDS.setdefault(kind.kind, kind) is not kind:
+        raise ValueError(f"task kind {kind.kind!r}: expected a new name, {KINDS[kind.kind].__name__} has it")
+
+
+def metric_title(metric: str) -> str:
+    """A metric as readers know it."""
+    return next(
+        (kind.metric_title for kind in KINDS.values() if kind.metric == metric and kind.metric_title), metric
+    )

@@ -2,28 +2,28 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-from safetensors.torch import save_file
 from torch import Tensor
 
 from tempembed.codecs.codec import Codec
-from tempembed.codecs.spec import ALIAS_BUDGETS, clustering_specs, parse_spec, sweep_specs
+from tempembed.codecs.sets import ALIAS_BUDGETS, fitting_specs, sweep_specs
+from tempembed.codecs.spec import parse_spec
 from tempembed.encoders.load import load_encoder
 from tempembed.encoders.role import RoleName
 from tempembed.evaluation.corpus import Corpus
-from tempembed.evaluation.evaluate import Evaluation, evaluate
+from tempembed.evaluation.evaluate import evaluate
+from tempembed.evaluation.kinds import KINDS
+from tempembed.evaluation.report import Report
+from tempembed.evaluation.report_files import REPORT, write_report
 from tempembed.inputs.tokens import Tokens
-from tempembed.system.atomic import write_json
-from tempembed.system.checksums import sha256
 from tempembed.system.names import check_name
 
-REPORT = "evaluation.json"
-KINDS = ("retrieval", "clustering")
-"""What a run measures of its model; `tempembed evaluate` measures all."""
+
+def kinds_of_runs() -> list[str]:
+    """What a run measures of its model; `tempembed evaluate` measures all kinds."""
+    return [name for name, kind in KINDS.items() if kind.in_runs]
 
 
 def evaluate_trained(
@@ -34,7 +34,7 @@ def evaluate_trained(
     budgets: Sequence[int] = ALIAS_BUDGETS,
     cost: Mapping[str, float] | None = None,
     temperatures: Mapping[str, float] | None = None,
-) -> dict[str, Any]:
+) -> Report:
     """The report of the model in `output` on `Prepared.evaluation()`; written there as well.
 
     Args:
@@ -54,20 +54,22 @@ def evaluate_trained(
             query_tokens if texts is corpus.queries else document_tokens
         )  # of their roles already
 
-    tasks = corpus.tasks(KINDS)
+    tasks = corpus.tasks(kinds_of_runs())
     evaluation = evaluate(
         tasks,
         embed,
         model=str(output),
         specs=lambda full: sweep_specs(full, budgets),
-        by_kind={"clustering": clustering_specs},
+        by_kind={name: fitting_specs for name, kind in KINDS.items() if kind.fits_models},
         labels=corpus.labels,
         say=say,
     )
-    evaluation.report["temperatures"] = dict(temperatures or {})
-    evaluation.report["cost"] = {**(cost or {}), "evaluation_seconds": time.monotonic() - began}
-    write_report(evaluation, output / REPORT)
-    return evaluation.report
+    report = replace(
+        evaluation.report,
+        temperatures=dict(temperatures or {}),
+        cost={**(cost or {}), "evaluation_seconds": time.monotonic() - began},
+    )
+    return write_report(replace(evaluation, report=report), output / REPORT)
 
 
 def save_codecs(output: Path, test: tuple[Corpus, Tokens, Tokens], specs: Mapping[str, str]) -> None:
@@ -77,27 +79,3 @@ def save_codecs(output: Path, test: tuple[Corpus, Tokens, Tokens], specs: Mappin
     for name, text in specs.items():
         check_name(name, "alias")
         Codec.fit(parse_spec(text, encoder.width), documents).save(output / "codecs" / name)
-
-
-def report_files(path: Path) -> list[Path]:
-    """All that `write_report` writes."""
-    return [path, path.with_suffix(".parquet"), path.with_suffix(".replicates.safetensors")]
-
-
-def write_report(evaluation: Evaluation, path: Path) -> None:
-    """The report as JSON; beside it its scores as Parquet and its replicates. The JSON appears last and whole, with their sum."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    report = evaluation.report
-    rows = [{"model": report["model"], **row} for row in report["scores"]]
-    _, table, replicates = report_files(path)
-    partial = {file: file.with_name(f".{file.name}.part") for file in (table, replicates, path)}
-    try:
-        pq.write_table(pa.Table.from_pylist(rows), partial[table])
-        save_file(evaluation.replicates, partial[replicates])
-        report["replicates"] = sha256(partial[replicates])
-        write_json(partial[path], report)
-        for file, written in partial.items():
-            written.replace(file)
-    finally:
-        for written in partial.values():
-            written.unlink(missing_ok=True)

@@ -3,14 +3,15 @@
 import datetime
 import importlib.metadata
 from collections.abc import Sequence
-from typing import Any
 
-from tempembed.codecs.spec import BUDGETS, Spec
+from tempembed.codecs.sets import BUDGETS
+from tempembed.codecs.spec import Spec
 from tempembed.encoders.encoder import Encoder
 from tempembed.encoders.role import ROLES
+from tempembed.evaluation.kinds import KINDS
+from tempembed.evaluation.report import Report, ScoreRow
+from tempembed.evaluation.task import metric_title
 from tempembed.export.provenance import Provenance
-
-Row = dict[str, Any]
 
 FRONT = """---
 library_name: sentence-transformers
@@ -23,9 +24,6 @@ tags:
 - tempembed
 ---
 """
-METRICS = {
-    "ndcg_at_10": "nDCG@10", "v_measure": "V-measure", "map_at_1000": "MAP", "cosine_ap": "average precision",
-}  # fmt: skip
 HEAD = ("budget", "codec", "bytes", "score", "95 % interval", "kept", "95 % interval")
 GEOMETRY = (
     ("participation_ratio", "participation ratio {:.1f}"), ("twonn", "intrinsic dimension {:.1f} (TwoNN)"),
@@ -37,7 +35,7 @@ def model_card(
     provenance: Provenance,
     spec: Spec,
     encoder: Encoder,
-    report: dict[str, Any] | None,
+    report: Report | None,
     code: str,
     fitted_on: str,
 ) -> str:
@@ -106,13 +104,13 @@ def _facts(provenance: Provenance, encoder: Encoder) -> list[tuple[str, str]]:
     return [fact for fact in facts if fact[1]]
 
 
-def _measured(report: dict[str, Any], spec: Spec) -> str:
-    tasks = list(dict.fromkeys(row["task"] for row in report["scores"]))
+def _measured(report: Report, spec: Spec) -> str:
+    tasks = list(dict.fromkeys(row.task for row in report.scores))
     tasks.sort(key=lambda task: task != "retrieval")
     parts = []
     for task in tasks:
-        rows = [row for row in report["scores"] if row["task"] == task]
-        parts += [_heading(rows[0], report), _table(HEAD, _lines(rows, spec, report["width"]))]
+        rows = report.of_task(task)
+        parts += [_heading(rows[0], report), _table(HEAD, _lines(rows, spec, report.width))]
     parts.append(
         "Bytes count all that is stored for a document. Intervals are 95 %, by a paired bootstrap over queries or samples. "
         '"kept" is the share of the model\'s own score at full width in float32. The best codec of a budget was chosen '
@@ -123,20 +121,18 @@ def _measured(report: dict[str, Any], spec: Spec) -> str:
     return "\n\n".join(parts)
 
 
-def _heading(row: Row, report: dict[str, Any]) -> str:
-    data = report.get("data", {})
-    fingerprint = data.get("tasks", {}).get(row["task"], {}).get("fingerprint")
-    texts = f"{row['num_items']:,} {'queries' if row['kind'] == 'retrieval' else 'samples'}"
-    if "num_documents" in data:
-        texts += f", {data['num_documents']:,} documents"
-    return f"**{row['task']}**, {METRICS.get(row['metric'], row['metric'])}: {texts}" + (
-        f"; data fingerprint `{fingerprint}`" if fingerprint else ""
-    )
+def _heading(row: ScoreRow, report: Report) -> str:
+    items = KINDS[row.kind].items if row.kind in KINDS else "samples"
+    texts = f"{row.num_items:,} {items}"
+    if report.data.num_documents:
+        texts += f", {report.data.num_documents:,} documents"
+    fingerprint = report.data.tasks[row.task].fingerprint
+    return f"**{row.task}**, {metric_title(row.metric)}: {texts}; data fingerprint `{fingerprint}`"
 
 
-def _lines(rows: Sequence[Row], spec: Spec, full: int) -> list[tuple[str, ...]]:
+def _lines(rows: Sequence[ScoreRow], spec: Spec, full: int) -> list[tuple[str, ...]]:
     """The whole, this folder's codec, and the best codec of each budget."""
-    by_spec = {row["spec"]: row for row in rows}
+    by_spec = {row.spec: row for row in rows}
     lines = []
     if whole := by_spec.get(str(Spec(width=full))):
         lines.append(_line("full", whole))
@@ -146,29 +142,29 @@ def _lines(rows: Sequence[Row], spec: Spec, full: int) -> list[tuple[str, ...]]:
     else:
         lines.append(("**this**", f"`{spec}`", f"{spec.bytes_per_vector:,}", "not measured", "", "", ""))
     for budget in BUDGETS:
-        able = [row for row in rows if row["bytes_per_vector"] <= budget]
+        able = [row for row in rows if row.bytes_per_vector <= budget]
         if able:
-            best = max(able, key=lambda row: (row["score"], -row["bytes_per_vector"]))
+            best = max(able, key=lambda row: (row.score, -row.bytes_per_vector))
             lines.append(_line(f"{budget}", best))
     return lines
 
 
-def _line(budget: str, row: Row) -> tuple[str, ...]:
+def _line(budget: str, row: ScoreRow) -> tuple[str, ...]:
     kept, interval = "", ""
-    if row.get("retention") is not None:
-        kept = f"{row['retention']:.3f}"
-        interval = f"{row['retention_ci_low']:.3f} - {row['retention_ci_high']:.3f}"
+    if row.retention is not None:
+        kept = f"{row.retention:.3f}"
+        interval = f"{row.retention_ci_low:.3f} - {row.retention_ci_high:.3f}"
     return (
-        budget, f"`{row['spec']}`", f"{row['bytes_per_vector']:,}", f"{row['score']:.4f}",
-        f"{row['ci_low']:.4f} - {row['ci_high']:.4f}", kept, interval,
+        budget, f"`{row.spec}`", f"{row.bytes_per_vector:,}", f"{row.score:.4f}",
+        f"{row.ci_low:.4f} - {row.ci_high:.4f}", kept, interval,
     )  # fmt: skip
 
 
-def _geometry(report: dict[str, Any]) -> str:
-    found = report.get("geometry") or {}
+def _geometry(report: Report) -> str:
+    found = report.geometry
     parts = [text.format(found[name]) for name, text in GEOMETRY if found.get(name) is not None]
     if "pca95" in found:
-        parts.insert(0, f"95 % of the variance in {found['pca95']} of {report['width']} dimensions (random vectors: {found['pca95_random']})")  # fmt: skip
+        parts.insert(0, f"95 % of the variance in {found['pca95']} of {report.width} dimensions (random vectors: {found['pca95_random']})")  # fmt: skip
     return f"Geometry of {found['n']:,} documents: {', '.join(parts)}." if parts else ""
 
 

@@ -1,5 +1,7 @@
 """The example of an exported model: plain sentence-transformers where that is enough, else with tempembed's codec."""
 
+import torch
+
 from tempembed.codecs.spec import Spec
 
 HEAD = '''"""{title}
@@ -53,9 +55,9 @@ for query, row in zip(queries, scores, strict=True):
 """
 
 
-def is_plain(spec: Spec) -> bool:
-    """Whether sentence-transformers' own options give the codec's codes."""
-    return spec.method == "prefix" and spec.numbers in ("float32", "float16", "binary")
+def needs_codec(spec: Spec) -> bool:
+    """Whether sentence-transformers' own options cannot give the codec's codes."""
+    return spec.method != "prefix" or spec.codec.precision is None
 
 
 def example_code(spec: Spec, full: int) -> str:
@@ -68,21 +70,21 @@ def example_code(spec: Spec, full: int) -> str:
     title = f"Search at {spec.search_bytes} bytes a document: {spec.search}."
     cut = {"truncate": f", truncate_dim={spec.width}" if spec.width < full else "", "width": spec.width}
     sentence_transformers = "from sentence_transformers import SentenceTransformer"
-    if not is_plain(spec):
+    if needs_codec(spec):
         head = HEAD.format(
             title=title, needs="Needs sentence-transformers, and tempembed for the codec.",
             imports=f"{sentence_transformers}\n\nfrom tempembed.codecs.codec import Codec",
         )  # fmt: skip
         body = CODEC.format(full=full)
-    elif spec.numbers == "binary":
+    elif spec.codec.precision == "ubinary":
         needs = "Needs sentence-transformers only; the scores are those of tempembed's codec."
         head = HEAD.format(title=title, needs=needs, imports=f"import numpy as np\n{sentence_transformers}")
         body = BINARY.format(**cut)
     else:
         needs = "Needs sentence-transformers only; the scores are those of tempembed's codec."
         head = HEAD.format(title=title, needs=needs, imports=sentence_transformers)
-        body = FLOAT.format(**cut, astype='.astype("float16")' if spec.numbers == "float16" else "")
-    if spec.rerank == "bits" and is_plain(spec):
+        body = FLOAT.format(**cut, astype='.astype("float16")' if spec.codec.dtype is torch.float16 else "")
+    if spec.rerank == "bits" and not needs_codec(spec):
         body += RERANK_BITS.format(depth=spec.depth)
     elif spec.rerank:
         body += f"# tempembed search orders the best {spec.depth} of these anew ({spec.rerank})\n"

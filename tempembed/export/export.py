@@ -4,7 +4,6 @@ import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 from uuid import uuid4
 
 from torch import Tensor
@@ -13,17 +12,16 @@ from tempembed.codecs.codec import Codec
 from tempembed.codecs.spec import Spec, parse_spec
 from tempembed.encoders.encoder import Encoder
 from tempembed.encoders.load import load_encoder
+from tempembed.evaluation.report import Report, read_report
+from tempembed.evaluation.report_files import REPORT
 from tempembed.export.card import model_card
 from tempembed.export.example import example_code
-from tempembed.export.exported import CODEC, check_width
 from tempembed.export.provenance import Provenance
+from tempembed.index.exported import CODEC, check_width
 from tempembed.system.errors import UserError
-from tempembed.system.untrusted import check_place, read_json
+from tempembed.system.untrusted import check_place
 
-REPORT = "evaluation.json"
 CARD, EXAMPLE = "README.md", "example.py"
-LEARNING = ("variance", "pca", "whiten", "int8", "int4", "median", "itq", "pq")
-"""Methods and numbers that are fitted on documents; the others are the same for all."""
 
 Say = Callable[[str], None]
 
@@ -35,8 +33,8 @@ class Source:
     model: Path
     """A folder that sentence-transformers loads."""
     provenance: Provenance
-    report: dict[str, Any] | None = None
-    """What was measured of it (evaluation.trained.write_report)."""
+    report: Report | None = None
+    """What was measured of it (`tempembed.evaluation.report_files.write_report`)."""
     codec: Path | None = None
     """The codec, fitted on its embeddings; None: it is fitted here."""
 
@@ -45,7 +43,7 @@ class Source:
         """A model with evaluation.json and, maybe, codec/ beside its files."""
         codec = folder / CODEC
         return Source(
-            model=folder, provenance=provenance, report=read_report(folder / REPORT),
+            model=folder, provenance=provenance, report=report_beside(folder),
             codec=codec if codec.is_dir() else None,
         )  # fmt: skip
 
@@ -59,19 +57,13 @@ class FitOn:
     """How the card calls them."""
 
 
-def read_report(path: Path) -> dict[str, Any] | None:
-    """A report of `tempembed evaluate`, or None where there is none.
+def report_beside(model: Path) -> Report | None:
+    """The report of a run's folder, or None where there is none.
 
     Raises:
         UserError: a file that is something else.
     """
-    if not path.exists():
-        return None
-    report = read_json(path)
-    kinds = {"model": str, "width": int, "scores": list, "data": dict}
-    if not isinstance(report, dict) or not all(isinstance(report.get(k), kind) for k, kind in kinds.items()):
-        raise UserError(f"{path}: expected a report of tempembed evaluate, got something else; remove it")
-    return report
+    return read_report(model / REPORT) if (model / REPORT).exists() else None
 
 
 def export(
@@ -129,11 +121,6 @@ def check_target(output: Path) -> None:
         )
 
 
-def learns(spec: Spec) -> bool:
-    """Whether the codec is fitted on documents."""
-    return spec.method in LEARNING or spec.numbers in LEARNING
-
-
 def _codec(
     source: Source, spec: Spec, encoder: Encoder, documents: Callable[[], FitOn] | None, say: Say
 ) -> tuple[Codec, str]:
@@ -145,8 +132,8 @@ def _codec(
             raise UserError(
                 f"codec {source.codec}: expected {spec}, got {codec.spec}; take the codec of this model"
             )
-        return codec, FitOn(texts=()).what if learns(spec) else ""
-    if not learns(spec):
+        return codec, FitOn(texts=()).what if spec.learns else ""
+    if not spec.learns:
         return Codec.fit(spec, _documents(encoder, ["any text"])), ""
     if documents is None:
         raise UserError(f"codec {spec}: expected documents to fit it on, got none; name them with --data")

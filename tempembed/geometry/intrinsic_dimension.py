@@ -13,7 +13,7 @@ from tempembed.geometry.spectrum import pca_count, spectrum
 def pca95(embeddings_MD: Float[Tensor, "M D"]) -> int:
     """Principal components that carry 95 % of the variance.
 
-    Biased low where M is not far above D: always print M, and the baseline beside it (paper.md 1.3, Figure 4).
+    Biased low where M is not far above D: always print M, and the baseline beside it (docs/design/paper.md 1.3, Figure 4).
     """
     return pca_count(spectrum(Moments.of(embeddings_MD)))
 
@@ -26,5 +26,5 @@ def random_spectrum(num: int, width: int, seed: int = 0) -> Float[Tensor, " D"]:
 
 
 def pca95_random(num: int, width: int) -> int:
-    """`pca95` of random vectors: 896 for 5,000 x 1024 (paper.md section 2)."""
+    """`pca95` of random vectors: 896 for 5,000 x 1024 (docs/design/paper.md section 2)."""
     return pca_count(random_spectrum(num, width))

@@ -23,7 +23,7 @@ from tempembed.geometry.spectrum import (
     uncentred_spectrum,
 )
 
-GEOMETRY_ROWS = 5_000  # the paper's n, see paper.md section 2
+GEOMETRY_ROWS = 5_000  # the paper's n, see docs/design/paper.md section 2
 NEIGHBOURS = 20
 TEMPERATURES = (0.03, 0.06, 0.1, 0.2, 0.4)
 BATCH = 1024  # queries and documents of the influence of negatives

@@ -1,4 +1,4 @@
-"""Dimensions by eigenvalues (paper.md 4.9): each is a function of a spectrum, in descending order."""
+"""Dimensions by eigenvalues (docs/design/paper.md 4.9): each is a function of a spectrum, in descending order."""
 
 import torch
 from jaxtyping import Float

@@ -16,9 +16,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from tempembed.codecs.bits import SignBits
-from tempembed.codecs.integers import Integers
+from tempembed.codecs.integers import Int8
 from tempembed.data.texts import CHUNK_TEXTS, Texts
-from tempembed.export.exported import Exported
+from tempembed.index.exported import Exported
 from tempembed.system.atomic import write_json
 from tempembed.system.errors import UserError
 from tempembed.system.untrusted import check_place, read_json, read_tensors, require_file, require_inside
@@ -41,7 +41,7 @@ class Index:
     codes_MB: Tensor
     rerank_MR: Tensor | None
     """Beside the codes: float16 norms, int8 codes or float32 vectors."""
-    ranges: Integers | None
+    ranges: Int8 | None
     """What int8 copies are dequantised by."""
     texts: np.ndarray
     offsets: np.ndarray
@@ -146,7 +146,7 @@ def _raw(values: Tensor) -> memoryview:
 def _to_int8(folder: Path, num: int, width: int) -> None:
     """The float32 copies to int8 by the range of each dimension over all documents, through the disk."""
     floats = _map(folder / RERANK, (num, width), np.float32)
-    integers = Integers(width, 8)
+    integers = Int8(width)
     integers.fit(floats)
     with (folder / f"{RERANK}.int8").open("wb") as file:
         for part in floats.split(CHUNK_TEXTS):
@@ -229,15 +229,15 @@ def open_index(folder: Path, exported: Exported) -> Index:
     if why := mismatch(folder, exported):
         raise UserError(f"index {folder}: expected one of this model and codec; {why}; build it again")
     spec, num = exported.codec.spec, read_json(folder / DESCRIPTION)["num_texts"]
-    kind: Any = {"float32": np.float32, "float16": np.float16}.get(spec.numbers, np.uint8)
-    codes = _map(folder / CODES, (num, spec.search_bytes // np.dtype(kind).itemsize), kind)
+    kind = torch.empty(0, dtype=spec.codec.dtype).numpy().dtype
+    codes = _map(folder / CODES, (num, spec.search_bytes // kind.itemsize), kind)
     rerank, ranges = None, None
     if spec.rerank_bytes:
         dtypes: dict[str | None, Any] = {"unbiased": np.float16, "int8": np.uint8, "float": np.float32}
         width = 1 if spec.rerank == "unbiased" else spec.width
         rerank = _map(folder / RERANK, (num, width), dtypes[spec.rerank])
     if spec.rerank == "int8":
-        ranges = Integers(spec.width, 8)
+        ranges = Int8(spec.width)
         ranges.state = read_tensors(folder / RANGES)
         found = {name: (tensor.dtype, tuple(tensor.shape)) for name, tensor in ranges.state.items()}
         if found != {name: (torch.float32, shape) for name, shape in ranges.shapes.items()}:

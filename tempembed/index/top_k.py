@@ -7,7 +7,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from tempembed.codecs.bits import SignBits
-from tempembed.codecs.integers import Integers
+from tempembed.codecs.integers import Int8
 from tempembed.codecs.spec import Rerank
 
 RERANK_FLOATS = 2**24
@@ -31,7 +31,7 @@ def nested_similarity(
         yield width, products_QM
 
 
-def top_k(scores_QM: Float[Tensor, "Q M"], k: int) -> Int[Tensor, "Q K"]:
+def top_k(scores_QM: Float[Tensor, "Q M"], k: int) -> Int[Tensor, "Q k"]:
     """The k best documents of each row, best first; of equal scores the higher number first, as trec_eval has it.
 
     (trec_eval sorts equal scores by descending document id.) k is cut to the number of documents.
@@ -57,7 +57,7 @@ def decoded_top_k(
     codes_MB: Tensor,
     decode: Callable[[Tensor], Float[Tensor, "M K"]],
     k: int,
-) -> tuple[Float[Tensor, "Q K"], Int[Tensor, "Q K"]]:
+) -> tuple[Float[Tensor, "Q k"], Int[Tensor, "Q k"]]:
     """Inner products and numbers of the k best documents of each query, best first, as `top_k` orders them.
 
     Documents are decoded a block at a time, so memory does not depend on M: 128 MB and 12 k bytes a query.
@@ -85,9 +85,9 @@ def decoded_top_k(
 class Reranker:
     """Orders the candidates of a Hamming search anew, each by one inner product.
 
-    `bits`: float query x ±1 document, nothing more is stored (the paper, Table 2; paper.md 1.4). `unbiased`: the same
+    `bits`: float query x ±1 document, nothing more is stored (the paper, Table 2; docs/design/paper.md 1.4). `unbiased`: the same
     divided by the document's L1 norm, an unbiased estimate of the float product for random directions (RaBitQ, Gao &
-    Long 2024; paper.md section 5), at 2 bytes a document for the norm in float16. `int8`: float query x int8 document.
+    Long 2024; docs/design/paper.md section 5), at 2 bytes a document for the norm in float16. `int8`: float query x int8 document.
     `float`: both float32, the most that the candidates allow.
     """
 
@@ -101,7 +101,7 @@ class Reranker:
             norms = bits.project(documents_MK).abs().sum(1).half().float()
             self._inverse = norms.clamp_min(torch.finfo(torch.float16).tiny).reciprocal()
         if how == "int8":
-            self._integers = Integers(documents_MK.shape[1], 8)
+            self._integers = Int8(documents_MK.shape[1])
             self._integers.fit(documents_MK)
             self._documents = self._integers.encode(documents_MK)
 

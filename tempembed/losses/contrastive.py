@@ -8,8 +8,9 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from tempembed.losses.blocks import Problem, constant
 from tempembed.losses.masks import FalseNegatives
-from tempembed.losses.nested import Problem, constant, nested_tiled
+from tempembed.losses.nested import nested_tiled
 from tempembed.losses.reference import nested_infonce
 from tempembed.losses.unit import unit
 from tempembed.objectives.term import INFONCE, Direction, Hardness, Terms

@@ -18,8 +18,8 @@ import triton.language as tl
 from jaxtyping import Float
 from torch import Tensor
 
+from tempembed.losses.blocks import HIDDEN, Problem, Run, constant
 from tempembed.losses.hardness import combine
-from tempembed.losses.nested import HIDDEN, Problem, Run, constant
 
 SUM_COLUMNS, TILE_ROWS, TILE_COLUMNS = 1024, 16, 128
 _HIDDEN = tl.constexpr(HIDDEN)

@@ -29,7 +29,7 @@ def combine(
     """Put positive and negatives together, in log space.
 
     With `p = e^positive`, `M` negatives `n_j` and `R = M · sum n_j^(1+beta) / sum n_j^beta`:
-    `Ng = max( (R - tau_plus·M·p) / (1 - tau_plus), M·e^(-1/tau) )` (paper.md 4.2). A row without negatives has
+    `Ng = max( (R - tau_plus·M·p) / (1 - tau_plus), M·e^(-1/tau) )` (docs/design/paper.md 4.2). A row without negatives has
     loss and slopes 0.
 
     Args:

@@ -13,7 +13,7 @@ class Temperatures(nn.Module):
 
     A learned one is kept as log(1/tau), one parameter per term, between 1/`MOST` and 1/`LEAST`. Give it no weight
     decay: that would pull tau to 1. It stands outside of what DDP wraps, so its gradient is averaged over ranks by
-    `average_gradients`, once a step; with the losses of local rows that mean is exact (gradients.md).
+    `average_gradients`, once a step; with the losses of local rows that mean is exact (docs/design/gradients.md).
     """
 
     def __init__(self, terms: Terms) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jaxtyping import Float
+from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
@@ -11,7 +12,7 @@ from torch import Tensor
 from tempembed.reports.figures import COLOURS, svg
 
 
-def tsne_picture(points_M2: Float[Tensor, "M 2"], labels: Sequence[str]) -> str:
+def tsne_picture(points_M2: Float[Tensor, "M 2"], labels: Sequence[str]) -> Markup:
     """Documents on a map, coloured by label, the most frequent first."""
     names = sorted(set(labels), key=lambda name: (-list(labels).count(name), name))
     colours = (*COLOURS, "#e377c2")
@@ -31,7 +32,7 @@ def tsne_picture(points_M2: Float[Tensor, "M 2"], labels: Sequence[str]) -> str:
     return svg(draw, 9, 6)
 
 
-def spectrum_picture(geometries: Mapping[str, dict[str, Any]]) -> str:
+def spectrum_picture(geometries: Mapping[str, dict[str, Any]]) -> Markup:
     """Share of the variance by rank, and what the first components carry; by name of the model. Random vectors dashed."""
 
     def draw(figure: Figure) -> None:
@@ -73,7 +74,7 @@ def _steps(pairs: Sequence[Sequence[float]]) -> tuple[list[float], list[float]]:
     return [rank for rank, _ in pairs], [share for _, share in pairs]
 
 
-def influence_picture(influence: Mapping[str, Any]) -> str:
+def influence_picture(influence: Mapping[str, Any]) -> Markup:
     """Figure 1: mean share of the gradient by a negative's rank, for random vectors and for the model."""
     ranks = influence["ranks"]
 

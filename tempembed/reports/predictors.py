@@ -1,12 +1,12 @@
 """Which geometry measure predicts what compression keeps: rank correlations over models."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from scipy.stats import spearmanr
 
-from tempembed.reports.table import find, full_width
+from tempembed.evaluation.report import Report
 
 RESAMPLES = 2000
 LEAST_MODELS = 5
@@ -16,40 +16,64 @@ TARGETS = {
 """What is predicted: codec, and the full width divided by."""
 
 
-def predictors(reports: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Spearman's correlation of each geometry measure with the retention of nDCG@10, strongest mean first.
+@dataclass(frozen=True, kw_only=True)
+class Correlation:
+    """Spearman's rank correlation over models."""
 
-    One row a measure: `{"measure", "mean", target: {"rho", "ci"}}`. Intervals: 95 % percentiles over 2,000 resamples of
-    the models; with few models they are wide, and models of one sweep are no random sample of all models.
-    Empty with fewer than 5 models.
+    rho: float
+    ci: tuple[float, float]
+    """95 % percentiles over 2,000 resamples of the models."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Predictor:
+    """A measure of the geometry against what compression keeps."""
+
+    measure: str
+    correlations: Mapping[str, Correlation]
+    """By name from TARGETS, those that every model has."""
+
+    @property
+    def strength(self) -> float:
+        """Mean absolute correlation."""
+        return float(np.mean([abs(c.rho) for c in self.correlations.values()])) if self.correlations else 0.0
+
+
+def predictors(reports: Sequence[Report]) -> list[Predictor]:
+    """Correlation of each geometry measure with the retention of nDCG@10, strongest first; empty with fewer than 5 models.
+
+    With few models the intervals are wide, and models of one sweep are no random sample of all models.
     """
-    reports = [report for report in reports if report.get("geometry") and report.get("scores")]
+    reports = [report for report in reports if report.geometry and report.scores]
     if len(reports) < LEAST_MODELS:
         return []
     names = [
         name
-        for name, value in reports[0]["geometry"].items()
+        for name, value in reports[0].geometry.items()
         if isinstance(value, int | float) and name not in ("n", "pca95_random")
     ]
-    retention = {}
-    for target, (codec, part) in TARGETS.items():
-        rows = [find(report, "ndcg_at_10", codec, full_width(report) // part) for report in reports]
-        if all(row is not None and row["retention"] is not None for row in rows):
-            retention[target] = np.array([row["retention"] for row in rows if row])
+    kept = {target: values for target in TARGETS if (values := _retention(reports, target)) is not None}
     picks = np.random.default_rng(0).integers(len(reports), size=(RESAMPLES, len(reports)))
     found = []
     for name in names:
-        values = np.array([report["geometry"].get(name, np.nan) for report in reports], dtype=float)
-        if not np.isfinite(values).all() or len(set(values)) == 1:
-            continue
-        row: dict[str, Any] = {"measure": name}
-        for target, kept in retention.items():
-            resampled = [_spearman(values[pick], kept[pick]) for pick in picks]
-            low, high = np.nanquantile(resampled, (0.025, 0.975))
-            row[target] = {"rho": _spearman(values, kept), "ci": (float(low), float(high))}
-        row["mean"] = float(np.mean([abs(row[target]["rho"]) for target in retention])) if retention else 0.0
-        found.append(row)
-    return sorted(found, key=lambda row: -row["mean"])
+        values = np.array([report.geometry.get(name, np.nan) for report in reports], dtype=float)
+        if np.isfinite(values).all() and len(set(values)) > 1:
+            correlations = {target: _correlation(values, each, picks) for target, each in kept.items()}
+            found.append(Predictor(measure=name, correlations=correlations))
+    return sorted(found, key=lambda row: -row.strength)
+
+
+def _retention(reports: Sequence[Report], target: str) -> np.ndarray | None:
+    """What each model keeps; None where one was not measured."""
+    codec, part = TARGETS[target]
+    rows = [report.find("ndcg_at_10", codec, report.width // part) for report in reports]
+    values = [row.retention for row in rows if row and row.retention is not None]
+    return np.array(values) if len(values) == len(reports) else None
+
+
+def _correlation(x: np.ndarray, y: np.ndarray, picks: np.ndarray) -> Correlation:
+    low, high = np.nanquantile([_spearman(x[pick], y[pick]) for pick in picks], (0.025, 0.975))
+    return Correlation(rho=_spearman(x, y), ci=(float(low), float(high)))
 
 
 def _spearman(x: np.ndarray, y: np.ndarray) -> float:

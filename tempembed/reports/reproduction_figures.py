@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -37,12 +38,12 @@ class Drawing:
     draw: Callable[[Figure], None]
     size: tuple[float, float] = (9.0, 3.8)
 
-    def svg(self) -> str:
+    def svg(self) -> Markup:
         """As an SVG element; a line of text where nothing of it was measured."""
         try:
             return svg(self.draw, *self.size)
         except NotMeasured as missing:
-            return f"<p class=note>Not measured: {missing}.</p>"
+            return Markup("<p class=note>Not measured: {}.</p>").format(str(missing))
 
     def write(self, folder: Path) -> list[Path]:
         """As SVG and PNG files; none where nothing of it was measured."""
@@ -160,7 +161,7 @@ def _dimension(figure: Figure, results: Results) -> None:
     axes = figure.subplots()
     _with_prefixes(axes, results, DIMENSION)
     line = results.role("single")[0]
-    geometry = line.trials[0].record["geometry"]
+    geometry = line.runs[0].report.geometry
     baseline = geometry["pca95_random"]
     axes.axhline(baseline, linestyle="--", color="#888888")
     axes.annotate(
@@ -215,7 +216,7 @@ def _negatives(figure: Figure, results: Results) -> None:
     if not lines:
         raise NotMeasured("InfoNCE at a temperature")
     line = lines[len(lines) // 2]
-    geometry = line.trials[0].record["geometry"]
+    geometry = line.runs[0].report.geometry
     if "influence" not in geometry:
         raise NotMeasured("the influence of negatives")
     found = geometry["influence"]

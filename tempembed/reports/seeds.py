@@ -1,37 +1,44 @@
 """Trials that differ in their seed alone, as one."""
 
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import groupby
 from statistics import fmean
-from typing import Any
+
+from tempembed.evaluation.report import ScoreRow
+from tempembed.tuning.trial import Trial
 
 
-def over_seeds(results: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """One result for each objective: means over its seeds, in intervals that cover those of all seeds."""
-    groups: dict[str, list[dict[str, Any]]] = {}
-    for result in results:
-        groups.setdefault(result["objective"], []).append(result)
+def over_seeds(trials: Sequence[Trial]) -> list[Trial]:
+    """One trial for each objective: means over its seeds, in intervals that cover those of all seeds."""
+    groups: dict[str, list[Trial]] = {}
+    for trial in trials:
+        groups.setdefault(trial.objective, []).append(trial)
     return [_merged(group) if len(group) > 1 else group[0] for group in groups.values()]
 
 
-def _merged(group: list[dict[str, Any]]) -> dict[str, Any]:
-    def key(row: dict[str, Any]) -> tuple[Any, ...]:
-        return row["metric"], row["codec"], row["dim"]
+def _merged(group: Sequence[Trial]) -> Trial:
+    def key(row: ScoreRow) -> tuple[str, str, int]:
+        return row.metric, row.codec, row.dim
 
-    rows = sorted((row for result in group for row in result["scores"]), key=key)
-    pca95 = round(fmean(result["geometry"]["pca95"] for result in group))
-    return {
-        **group[0],
-        "scores": [_merged_row(list(same)) for _, same in groupby(rows, key)],
-        "geometry": {**group[0]["geometry"], "pca95": pca95},
-    }
+    first = group[0].measured
+    rows = sorted((row for trial in group for row in trial.measured.scores), key=key)
+    pca95 = round(fmean(trial.measured.geometry["pca95"] for trial in group))
+    report = replace(
+        first,
+        scores=tuple(_merged_row(list(same)) for _, same in groupby(rows, key)),
+        geometry={**first.geometry, "pca95": pca95},
+    )
+    return replace(group[0], report=report)
 
 
-def _merged_row(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    merged = dict(rows[0])
-    for name, combine in (
-        ("score", fmean), ("ci_low", min), ("ci_high", max),
-        ("retention", fmean), ("retention_ci_low", min), ("retention_ci_high", max),
-    ):  # fmt: skip
-        values = [row[name] for row in rows if row.get(name) is not None]
-        merged[name] = combine(values) if values else None
-    return merged
+def _merged_row(rows: Sequence[ScoreRow]) -> ScoreRow:
+    def kept(join: Callable[[list[float]], float], name: str) -> float | None:
+        values = [value for row in rows if (value := getattr(row, name)) is not None]
+        return join(values) if values else None
+
+    return replace(
+        rows[0], score=fmean(row.score for row in rows), ci_low=min(row.ci_low for row in rows),
+        ci_high=max(row.ci_high for row in rows), retention=kept(fmean, "retention"),
+        retention_ci_low=kept(min, "retention_ci_low"), retention_ci_high=kept(max, "retention_ci_high"),
+    )  # fmt: skip

@@ -1,4 +1,4 @@
-"""The paper's claims (paper.md 1.7), each a paired comparison of trials.
+"""The paper's claims (docs/design/paper.md 1.7), each a paired comparison of trials.
 
 A difference is that of the same seed (same data in the same order, same first weights) on the same resample of the queries.
 """

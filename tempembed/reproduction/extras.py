@@ -1,4 +1,4 @@
-"""What the paper's reviewers missed (paper.md 1.8): comparisons with baselines, the spread over seeds, cost."""
+"""What the paper's reviewers missed (docs/design/paper.md 1.8): comparisons with baselines, the spread over seeds, cost."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -79,7 +79,7 @@ def clustering_claims(results: Results) -> list[Finding]:
     return found
 
 
-def measured(quantity: Quantity, lines: Sequence[Line]) -> dict[str, Sample]:
+def samples_of(quantity: Quantity, lines: Sequence[Line]) -> dict[str, Sample]:
     """A quantity by label, of the lines that have it."""
     found = {}
     for line in lines:
@@ -107,7 +107,7 @@ def spreads(results: Results) -> list[Spread]:
     """Of each quantity that objectives are compared in; empty with one seed."""
     found = []
     for quantity in COMPARED:
-        samples = {k: v for k, v in measured(quantity, results.lines).items() if len(v.seeds) > 1}
+        samples = {k: v for k, v in samples_of(quantity, results.lines).items() if len(v.seeds) > 1}
         if not samples:
             continue
         ranges = {k: (v.values_S.max() - v.values_S.min()).item() for k, v in samples.items()}
@@ -121,8 +121,8 @@ COSTS = ("train_seconds", "pairs_per_second", "peak_bytes", "evaluation_seconds"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Cost:
-    """Of a run, mean over the seeds; what was not recorded is None."""
+class RunCost:
+    """What a run takes, mean over the seeds; what was not recorded is None."""
 
     label: str
     encoder: str
@@ -131,12 +131,12 @@ class Cost:
     """In the order of COSTS."""
 
 
-def costs(results: Results) -> list[Cost]:
-    """Of every objective."""
+def costs(results: Results) -> list[RunCost]:
+    """The cost of every objective."""
     return [
-        Cost(
-            label=line.entry.label, encoder=line.entry.encoder, num_terms=len(line.trials[0].record["terms"]),
-            values=tuple(_mean([t.record.get("cost", {}).get(name) for t in line.trials]) for name in COSTS),
+        RunCost(
+            label=line.entry.label, encoder=line.entry.encoder, num_terms=len(line.runs[0].trial.terms),
+            values=tuple(_mean([run.cost.get(name) for run in line.runs]) for name in COSTS),
         )
         for line in results.lines
     ]  # fmt: skip

@@ -17,7 +17,7 @@ class Finding:
     """One row of the claims table."""
 
     key: str
-    """The number of the claim in paper.md 1.7, with a letter for its part."""
+    """The number of the claim in docs/design/paper.md 1.7, with a letter for its part."""
     claim: str
     compared: str
     """What the effect is: of which models, in which measure."""

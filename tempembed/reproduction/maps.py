@@ -32,7 +32,7 @@ def document_maps(
     rows = frequent_rows(labels)
     found = {}
     for line in map_lines(results) if rows else ():
-        points_M2 = tsne(embed(line.trials[0].folder)[rows])
+        points_M2 = tsne(embed(line.runs[0].folder)[rows])
         if points_M2 is not None:
             found[line.entry.label] = points_M2, [str(labels[row]) for row in rows]
     return found

@@ -9,7 +9,7 @@ from tempembed.reproduction.results import RETRIEVAL, Line, NotMeasured, Results
 from tempembed.reproduction.sample import difference
 
 PAPER: dict[tuple[str, float | None], str] = {("5c", 0.04): "95.3 % without, 96.1 % with MRL [R]"}
-"""Number 11 of paper.md section 2, with its tag."""
+"""Number 11 of docs/design/paper.md section 2, with its tag."""
 
 
 def prefix_claims(results: Results) -> Iterator[Test]:

@@ -131,7 +131,7 @@ BETA = 1.0
 
 
 def extras() -> tuple[Entry, ...]:
-    """What the paper's reviewers missed (paper.md 1.8), each with its natural baseline."""
+    """What the paper's reviewers missed (docs/design/paper.md 1.8), each with its natural baseline."""
     taus = (0.03, 0.06, 0.1)
     mean = sum(taus) / len(taus)
     scaled = tuple(f"W@{tau:g}*{tau / mean:.4g}" for tau in taus)

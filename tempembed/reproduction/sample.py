@@ -37,7 +37,7 @@ class Sample:
         return student(self.values_S)
 
 
-def combine(function: Callable[..., Tensor], *samples: Sample) -> Sample:
+def paired(function: Callable[..., Tensor], *samples: Sample) -> Sample:
     """A function of several samples, seed by seed and replicate by replicate: that is what pairs them.
 
     Seeds that one of them lacks are left out.
@@ -55,17 +55,17 @@ def combine(function: Callable[..., Tensor], *samples: Sample) -> Sample:
 
 def difference(a: Sample, b: Sample) -> Sample:
     """The first without the second."""
-    return combine(torch.sub, a, b)
+    return paired(torch.sub, a, b)
 
 
 def share(part: Sample, whole: Sample) -> Sample:
     """What the part is of the whole."""
-    return combine(ratio, part, whole)
+    return paired(ratio, part, whole)
 
 
 def average(*samples: Sample) -> Sample:
     """Their mean."""
-    return combine(lambda *parts: torch.stack(parts).mean(0), *samples)
+    return paired(lambda *parts: torch.stack(parts).mean(0), *samples)
 
 
 def hierarchical(replicates_SR: Float[Tensor, "S R"]) -> Float[Tensor, " R"]:

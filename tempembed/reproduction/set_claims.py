@@ -7,7 +7,7 @@ from tempembed.reproduction.finding import Finding, Test, all_of, concluded, jud
 from tempembed.reproduction.presets import BEST_SINGLE
 from tempembed.reproduction.quantities import BINARY, RERANKED, TRUNCATED, Form, Quantity, kept, score
 from tempembed.reproduction.results import CLUSTERING, RETRIEVAL, Results
-from tempembed.reproduction.sample import combine, difference, share
+from tempembed.reproduction.sample import difference, paired, share
 
 CLOSE = 0.01
 """A score that is at most 1 % below another is close to it."""
@@ -15,7 +15,7 @@ ABOUT_99 = 0.985
 """What rounds to 99 %."""
 MATCHES = 'models of several τ "slightly below best" [S]'
 ABOUT = "about 99 % [R]"
-"""Numbers 17 and 16 of paper.md section 2, with their tags."""
+"""Numbers 17 and 16 of docs/design/paper.md section 2, with their tags."""
 
 
 def set_claims(results: Results) -> Iterator[Test]:
@@ -42,7 +42,7 @@ def _close(results: Results, key: str, claim: str, label: str) -> Finding:
     a, b = line.score(RETRIEVAL), best.score(RETRIEVAL)
     return concluded(
         key, claim, f"nDCG@10: {label} against {best.entry.label}, relative; close is above {-CLOSE:.0%}",
-        combine(lambda r: r - 1, share(a, b)), sign=1, margin=-CLOSE, unit="relative",
+        paired(lambda r: r - 1, share(a, b)), sign=1, margin=-CLOSE, unit="relative",
         detail=f"{a.mean:.4f} against {b.mean:.4f}", paper=MATCHES,
     )  # fmt: skip
 
@@ -66,7 +66,7 @@ def _far_above(results: Results, key: str, claim: str, label: str) -> Finding:
         key, claim,
         f"V-measure: {label} minus the middle between {best.entry.label} and {top.entry.label}, the best in clustering "
         "(large: at least half of the way, our reading)",
-        combine(lambda x, y, z: x - (y + z) / 2, a, b, c), sign=1,
+        paired(lambda x, y, z: x - (y + z) / 2, a, b, c), sign=1,
         detail=f"{a.mean:.4f} between {b.mean:.4f} and {c.mean:.4f}{way}",
     )  # fmt: skip
 

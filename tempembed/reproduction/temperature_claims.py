@@ -18,14 +18,14 @@ from tempembed.reproduction.quantities import (
     score,
 )
 from tempembed.reproduction.results import CLUSTERING, RETRIEVAL, Line, NotMeasured, Results
-from tempembed.reproduction.sample import Sample, average, combine, difference
+from tempembed.reproduction.sample import Sample, average, difference, paired
 
 PAPER = {
     "3a": "93 % at τ = 0.04, 99 % at 0.4 [R]; at most 97.5 % with a high dimension, up to 99 % with a low one [H]",
     "3b": "at most 97.5 % with a high dimension, up to 99 % with a low one [H]",
     "3c": "87 %, τ not stated [S]",
 }
-"""Numbers 7, 8 and 10 of paper.md section 2, with their tags."""
+"""Numbers 7, 8 and 10 of docs/design/paper.md section 2, with their tags."""
 
 
 def sweep(results: Results) -> list[Line]:
@@ -82,7 +82,7 @@ def _levels_off(results: Results, claim: str) -> Finding:
 
     def per_doubling(low: Line, high: Line) -> Sample:
         octaves = math.log2(high.tau / low.tau)
-        return combine(lambda a, b: (a - b) / octaves, quantity.of(high), quantity.of(low))
+        return paired(lambda a, b: (a - b) / octaves, quantity.of(high), quantity.of(low))
 
     first, last = per_doubling(*lines[:2]), per_doubling(*lines[-2:])
     steps = [f"{a.tau:g} to {b.tau:g}" for a, b in (lines[:2], lines[-2:])]

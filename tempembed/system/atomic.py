@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all."""
+"""Files that are written in whole or not at all."""
 
 import json
 import os
@@ -7,7 +7,7 @@ from typing import Any
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write it beside, flush it to the disk, and rename it into place; into a pipe or a device, as it is."""
+    """Write JSON into a file beside `path`, flush it to the disk, and rename it into place; write into a pipe or device directly."""
     if path.exists() and not path.is_file() and not path.is_dir():
         path.write_text(json.dumps(value, indent=1))
         return

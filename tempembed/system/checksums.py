@@ -1,4 +1,4 @@
-"""Whether files still are what was written: their sha256 beside them."""
+"""Checksums in a folder's manifest: whether its files are still what was written."""
 
 import hashlib
 import json
@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 MANIFEST = "manifest.json"
-"""Of a folder: `{"sha256": checksums(...)}`, and what else there is to say."""
+"""The file with a folder's sums, `{"sha256": checksums(...)}`, and whatever else describes the folder."""
 
 
 def is_intact(folder: Path) -> bool:
-    """Whether the folder has a manifest, and exactly the files that it has sums of, as they were written."""
+    """Whether the folder has a manifest, exactly the files that it lists, and each as it was written."""
     try:
         sums = json.loads((folder / MANIFEST).read_text())["sha256"]
         check(folder, sums.keys() | {path.name for path in folder.iterdir()} - {MANIFEST}, sums)
@@ -30,8 +30,8 @@ def check(folder: Path, names: Iterable[str], sums: Mapping[str, Any]) -> None:
 
     Raises:
         OSError: a file that cannot be read.
-        KeyError: a file without a sum.
-        ValueError: one with another sum; says which.
+        KeyError: a file that is not listed.
+        ValueError: a file with another sum; the message names it.
     """
     for name in names:
         if (found := sha256(folder / name)) != sums[name]:
@@ -39,6 +39,6 @@ def check(folder: Path, names: Iterable[str], sums: Mapping[str, Any]) -> None:
 
 
 def sha256(path: Path) -> str:
-    """Of a file, in hex."""
+    """The sha256 of a file, in hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

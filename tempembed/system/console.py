@@ -1,4 +1,4 @@
-"""What a command says to a person."""
+"""How commands talk to the person who started them: progress, errors, interrupts."""
 
 import io
 import os
@@ -14,7 +14,7 @@ from tempembed.system.errors import UserError
 
 
 def say(line: str) -> None:
-    """A line of progress, on standard error; if nobody reads it any more, the work goes on."""
+    """Print a line of progress on standard error; a closed pipe is ignored, so that the work goes on."""
     try:
         print(line, file=sys.stderr, flush=True)
     except OSError:
@@ -22,7 +22,7 @@ def say(line: str) -> None:
 
 
 def progress_line(metrics: dict[str, Any]) -> str:
-    """One line a person can follow."""
+    """The progress of a run as one line."""
     return (
         f"step {metrics['step']}/{metrics['num_steps']}  loss {metrics['train/loss']:.4f}  "
         f"{metrics['train/pairs_per_second']:,.0f} pairs/s  {metrics['train/seconds_left']:.0f} s left"
@@ -31,10 +31,10 @@ def progress_line(metrics: dict[str, Any]) -> str:
 
 @contextmanager
 def first_signal(line: str, then: Callable[[], None] | None = None) -> Iterator[Callable[[], int | None]]:
-    """Within it, the first Ctrl-C or SIGTERM only says `line` and does `then`; a second one ends the process.
+    """Let the first Ctrl-C or SIGTERM print `line` and call `then`; a second one ends the process.
 
     Yields:
-        A function: the number of the signal that came, or None.
+        A function that returns the number of the signal that arrived, or None.
     """
     came: list[int] = []
 
@@ -55,15 +55,15 @@ def first_signal(line: str, then: Callable[[], None] | None = None) -> Iterator[
 
 
 def run(function: Callable[[], None]) -> None:
-    """Call it; a user's error ends it with 2, Ctrl-C with 130, both without a traceback."""
+    """Call a command's function; exit with 2 after a user's error and with 130 after Ctrl-C, without a traceback."""
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # of a terminal that has ASCII only
+        sys.stdout.reconfigure(errors="backslashreplace")  # the terminal may have ASCII only
     try:
         try:
             function()
         finally:
             sys.stdout.flush()
-    except BrokenPipeError:  # of `| head`
+    except BrokenPipeError:  # as with `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(128 + signal.SIGPIPE)
     except UserError as error:
@@ -80,7 +80,7 @@ def run(function: Callable[[], None]) -> None:
 
 
 def _answer(error: Exception) -> str | None:
-    """What to say of an error that the machine is the cause of, not our code."""
+    """The message for an error that the machine caused, not our code; None for others."""
     if is_full(error):
         return f"the disk is full ({_last_line(error)}); make room, and give the same command again"
     if isinstance(error, OSError) and error.filename is not None:
@@ -98,7 +98,7 @@ def _last_line(error: Exception) -> str:
 
 
 def _is_out_of_memory(error: Exception) -> bool:
-    """Of Python, numpy, a GPU, or torch on the CPU, which has no class for it."""
+    """Whether memory ran out, in Python, numpy, on a GPU, or in torch on the CPU, which has no class for it."""
     return (
         isinstance(error, MemoryError)
         or type(error).__name__ == "OutOfMemoryError"

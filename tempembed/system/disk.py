@@ -1,4 +1,4 @@
-"""A full disk, as an error that says what to do."""
+"""Full disks: recognise one behind any error, and report it with the sizes and what to do."""
 
 import errno
 import os
@@ -16,17 +16,17 @@ WORDS = re.compile(
     rf"No space left|os error 28|quota exceeded|os error {errno.EDQUOT}|Not enough free space|\d+ requested and \d+ written"
     "|database or disk is full"
 )
-"""What libraries say that keep no number: safetensors and tokenizers, numpy, SQLite."""
+"""Messages of libraries that drop the error number: safetensors and tokenizers, numpy, SQLite."""
 ROOM = 4 * 2**20
-"""Bytes: a disk without room for so many is full for whoever keeps state, logs or checkpoints on it."""
+"""Bytes; a disk with less free space counts as full."""
 
 
 class DiskFullError(InfrastructureError):
-    """There is no room on the disk; what was there before is untouched."""
+    """The disk is full; what was there before is untouched."""
 
 
 def is_full(error: BaseException) -> bool:
-    """Whether it came, at whatever distance, of a full disk, or of a quota that is used up."""
+    """Whether a full disk, or a used-up quota, is anywhere in the exception chain."""
     seen: set[int] = set()
     while id(error) not in seen:
         seen.add(id(error))
@@ -40,15 +40,15 @@ def is_full(error: BaseException) -> bool:
 
 @contextmanager
 def room_for(what: str, folder: Path, need: int | None = None) -> Iterator[None]:
-    """Within it, a full disk is a DiskFullError.
+    """Turn a full disk into a DiskFullError.
 
     Args:
-        what: is written.
-        folder: where.
-        need: bytes of it, if that is known.
+        what: what is being written, for the message.
+        folder: where it is written.
+        need: its bytes, if known.
 
     Raises:
-        DiskFullError: with the sum.
+        DiskFullError: with the bytes that are needed and those that are free.
     """
     try:
         yield
@@ -63,7 +63,10 @@ def room_for(what: str, folder: Path, need: int | None = None) -> Iterator[None]
 
 
 def has_room(folder: Path, num_bytes: int = ROOM) -> bool:
-    """Whether so much can be written there now, by trying: a quota and used-up inodes count. Without the right to try: yes."""
+    """Whether so many bytes can be written there, found by writing them: quotas and used-up inodes count.
+
+    True without the permission to try.
+    """
     try:
         with tempfile.TemporaryFile(dir=_there(folder)) as file:
             file.write(os.urandom(num_bytes))  # some file systems store zeros in no room
@@ -75,9 +78,9 @@ def has_room(folder: Path, num_bytes: int = ROOM) -> bool:
 
 
 def full_disk(error: BaseException, places: Iterable[Path]) -> DiskFullError | None:
-    """What to say of a run that ended badly for no reason that it names (half of a file, a process that is gone) if one of the
+    """The error to report in place of one that hides its cause (a truncated file, a process that is gone), if a disk is full.
 
-    places where it and its libraries write is full; None if none is, or if the error says itself what is wrong.
+    None if none of the places is full, or if the error names its cause itself.
     """
     if is_full(error) or (isinstance(error, UserError) and not isinstance(error, InfrastructureError)):
         return None
@@ -94,10 +97,10 @@ def full_disk(error: BaseException, places: Iterable[Path]) -> DiskFullError | N
 
 @contextmanager
 def blamed_on_disk(*places: Path) -> Iterator[None]:
-    """Within it, an error that does not name its cause is a DiskFullError if one of the places has no room.
+    """Turn an error that does not name its cause into a DiskFullError, if one of the places is full.
 
     Raises:
-        DiskFullError: as `full_disk` says.
+        DiskFullError: see `full_disk`.
     """
     try:
         yield
@@ -112,5 +115,5 @@ def _there(folder: Path) -> Path:
 
 
 def _free(folder: Path) -> float:
-    """Megabytes."""
+    """Free space, in megabytes."""
     return shutil.disk_usage(_there(folder)).free / 1e6

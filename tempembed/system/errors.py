@@ -1,12 +1,13 @@
 """The one error that a user can cause, and so the one that the command line prints without a traceback."""
 
 LONGEST = 4000
+"""Characters of a message."""
 
 
 class UserError(ValueError):
     """Bad input or settings. The message says what was expected, what was found, and what to do.
 
-    A message that quotes too much of the input loses its middle.
+    The middle of a message that is too long is cut out.
     """
 
     def __init__(self, message: str) -> None:
@@ -18,4 +19,4 @@ class SilentRankError(RuntimeError):
 
 
 class InfrastructureError(UserError):
-    """A process, a machine, the network or the room on a disk is gone, through no fault of the run's: the same again may do."""
+    """Infrastructure failed: a process, a machine, the network or disk space is gone. Retrying may succeed."""

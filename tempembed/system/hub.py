@@ -1,4 +1,4 @@
-"""Whether Hugging Face's hub can be asked at all: its client retries for minutes, file by file, where it cannot."""
+"""Whether Hugging Face's hub can be reached; its client retries for minutes, file by file, where it cannot."""
 
 import os
 import socket
@@ -7,11 +7,12 @@ from functools import cache
 from urllib.parse import urlsplit
 
 SECONDS = 5.0
+"""Time-out."""
 
 
 @cache
 def is_reachable() -> bool:
-    """Whether something answers at the hub's address; true behind a proxy, which is asked instead, and false offline."""
+    """Whether the hub's address answers; true behind a proxy, which is not probed, and false in offline mode."""
     from huggingface_hub import constants
 
     if constants.is_offline_mode():

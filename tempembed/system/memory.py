@@ -1,4 +1,4 @@
-"""What a step takes of memory, and the C library's allocator, told to keep what a step frees for the next one."""
+"""Memory of this process, and an allocator that keeps what one step frees for the next."""
 
 import ctypes
 import os
@@ -12,7 +12,7 @@ _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4  # malloc.h of glibc
 
 
 def keep_freed_memory() -> bool:
-    """Serve large blocks from the heap, and do not give its end back; whether the allocator could be told.
+    """Make glibc serve large blocks from the heap and never shrink it; returns whether that worked.
 
     glibc maps every block above 32 MB anew, and each of its pages costs a fault when it is first written: for the
     33 MB gradient of a 8192 x 1024 table that was 27 ms of a step of 46. Peak memory stays the same.
@@ -30,7 +30,7 @@ def keep_freed_memory() -> bool:
 
 
 def peak_growth(run: Callable[[], object], device: torch.device) -> int:
-    """Bytes by which memory grows at its peak while `run` runs: of the GPU, or of this process (Linux; else 0)."""
+    """Bytes by which memory grows at its peak during `run`: the GPU's, or this process's (0 where there is no Linux)."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
         before = torch.cuda.memory_allocated(device)
@@ -47,7 +47,7 @@ def peak_growth(run: Callable[[], object], device: torch.device) -> int:
 
 
 def forget_peak() -> bool:
-    """Make what this process holds now its peak; false where the system does not let it (not Linux)."""
+    """Reset the peak of this process to what it holds now; false where the system cannot (not Linux)."""
     try:
         Path("/proc/self/clear_refs").write_text("5")
     except OSError:
@@ -56,13 +56,13 @@ def forget_peak() -> bool:
 
 
 def peak_bytes() -> int:
-    """The most that this process held (Linux; else 0). ru_maxrss would count what its parent held."""
+    """Peak bytes of this process (0 where there is no Linux). ru_maxrss would count what its parent held."""
     status = Path("/proc/self/status")
     lines = status.read_text().splitlines() if status.exists() else []
     return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM")), 0)
 
 
 def resident_bytes() -> int:
-    """What this process holds now (Linux; else 0)."""
+    """Bytes that this process holds now (0 where there is no Linux)."""
     statm = Path("/proc/self/statm")
     return int(statm.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") if statm.exists() else 0

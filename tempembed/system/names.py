@@ -8,14 +8,14 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 
 def check_name(name: str, what: str) -> str:
-    """The name, if it can stand as one part of a path: it does not begin with a dot and holds no separator or quote.
+    """Return the name if it can be one part of a path: no dot at its start, no separator, no quote.
 
     Args:
-        name: of a run, a trial, a sweep, an alias, a registered model.
-        what: how the error calls it.
+        name: the name of a run, a trial, a sweep, an alias or a registered model.
+        what: what it names, for the message.
 
     Raises:
-        UserError: it cannot.
+        UserError: it cannot be.
 
     >>> check_name("tempaggmrl-seed0", "trial")
     'tempaggmrl-seed0'
@@ -29,7 +29,7 @@ def check_name(name: str, what: str) -> str:
 
 
 def file_name(text: str) -> str:
-    """Any text as a name, what does not fit replaced by dashes; `unnamed` where nothing is left.
+    """Make a name of any text: dashes for what does not fit, `unnamed` where nothing is left.
 
     >>> file_name("../all MiniLM/L6"), file_name("..")
     ('all-MiniLM-L6', 'unnamed')

@@ -12,7 +12,7 @@ _QUERY = re.compile(r"(?i)(?P<key>[?&](?:password|passwd|token|secret|api_?key|a
 
 
 def redact(text: str) -> str:
-    """The text with user and password of every address in it as `***`, and secrets of its query too.
+    """Replace the user and password of every address in a text by `***`, and the secrets of its query too.
 
     >>> redact("MLflow at https://me:pass@host:5000/x: no answer")
     'MLflow at https://***@host:5000/x: no answer'
@@ -23,7 +23,7 @@ def redact(text: str) -> str:
 
 
 def redact_flag(flag: str, uri: str) -> tuple[str, ...]:
-    """The flag with its address for a command line, or nothing if the address holds a secret: others can read it there.
+    """The flag and its address as arguments; nothing if the address holds a secret, since others can read a command line.
 
     >>> redact_flag("--mlflow-uri", "http://host:5000"), redact_flag("--mlflow-uri", "http://me:pass@host:5000")
     (('--mlflow-uri', 'http://host:5000'), ())
@@ -32,10 +32,10 @@ def redact_flag(flag: str, uri: str) -> tuple[str, ...]:
 
 
 def refuse_secret(flag: str, uri: str | None) -> None:
-    """For addresses on the command line of a job, which Ray's job list shows.
+    """Refuse an address that holds a secret: Ray's job list shows a job's command line.
 
     Raises:
-        UserError: it holds a password.
+        UserError: the address holds a password.
     """
     if uri and not redact_flag(flag, uri):
         raise UserError(

@@ -1,4 +1,4 @@
-"""What somebody else may have written: paths before they are used, files before they are read."""
+"""Checks of what somebody else may have written: paths before they are used, files before they are read."""
 
 import json
 import os
@@ -14,15 +14,15 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 ADDRESS = re.compile(rb"[A-Za-z][A-Za-z0-9+.-]+:")
-"""How an address begins that was taken for a path: `s3:/bucket/one`."""
+"""The start of an address that was given as a path: `s3:/bucket/one`."""
 COPIES = "runtime_resources"
-"""Ray's folder for its copies of a job's `--working-dir`, one for each content, removed when no job needs them."""
+"""Ray's folder for its copies of a job's `--working-dir`; they are removed when no job needs them."""
 JSON_BYTES = 64 * 2**20
-"""A report has a few; JSON takes up to twenty times its size in memory."""
+"""The largest JSON file that is read. A report has a few MB; in memory JSON takes up to twenty times its size."""
 
 
 def check_place(path: Path, what: str) -> None:
-    """Raise UserError unless the file system can have a file there that stays: lengths and characters, not whether it has."""
+    """Raise UserError unless a file can be created there and stay: length, characters, addresses, Ray's own copies."""
     parts = [os.fsencode(part) for part in path.parts]
     if any(b"\0" in part for part in parts):
         raise UserError(f"{what} {str(path)[:60]!r}: expected a path without NUL characters; choose another")
@@ -52,20 +52,20 @@ def check_place(path: Path, what: str) -> None:
 
 
 def is_file(path: Path) -> bool:
-    """Whether a file is there; false for a path that no file system has, where `Path.is_file` would raise."""
+    """Whether a file is there; false for an impossible path, where `Path.is_file` would raise."""
     return os.path.isfile(path)
 
 
 def is_folder(path: Path) -> bool:
-    """Whether a folder is there; as `is_file`."""
+    """Whether a folder is there; false for an impossible path."""
     return os.path.isdir(path)
 
 
 def require_file(path: Path) -> Path:
-    """The path, if a plain file is there: to open a pipe or a device may wait for ever.
+    """Return the path if a plain file is there; opening a pipe or a device may block for ever.
 
     Raises:
-        UserError: nothing there, or something else.
+        UserError: there is nothing, or something else.
     """
     try:
         mode = path.stat().st_mode
@@ -81,7 +81,7 @@ def require_file(path: Path) -> Path:
 
 
 def require_inside(folder: Path, paths: Iterable[Path]) -> None:
-    """Raise UserError if one of the paths leads out of the folder: what is handed over brings its files along."""
+    """Raise UserError if one of the paths is a link out of the folder."""
     home = folder.resolve()
     for path in paths:
         try:
@@ -95,7 +95,7 @@ def require_inside(folder: Path, paths: Iterable[Path]) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """A JSON value of at most 64 MiB.
+    """Read a JSON file of at most 64 MiB.
 
     Raises:
         UserError: not a plain file, too large, not UTF-8, not JSON, too deep, or a name twice in an object.
@@ -121,7 +121,7 @@ def _unique(members: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def read_tensors(path: Path) -> "dict[str, Tensor]":
-    """The tensors of a safetensors file.
+    """Read the tensors of a safetensors file.
 
     Raises:
         UserError: not a plain file, or damaged.

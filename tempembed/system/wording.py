@@ -1,4 +1,4 @@
-"""How messages show values, names and counts."""
+"""Values, names and counts as messages show them."""
 
 import itertools
 from collections.abc import Iterable, Mapping
@@ -6,7 +6,7 @@ from typing import Any
 
 
 def shown(value: Any) -> str:
-    """A short form of a value and of its type, for a message."""
+    """A value, shortened, with its type."""
     try:
         text = repr(value[:80] if isinstance(value, str) else value)
     except RecursionError:  # lists in lists, just shallow enough to be read
@@ -25,10 +25,10 @@ def quoted(names: Iterable[str]) -> str:
 
 
 def counts(reasons: Mapping[str, int]) -> str:
-    """Numbers of rows by reason, as "2 x duplicate pair"."""
+    """Counts by reason, as "2 x duplicate pair"."""
     return ", ".join(f"{count} x {reason}" for reason, count in reasons.items())
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of the message of an error, not too long."""
+    """The first line of an error's message, at most 200 characters."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

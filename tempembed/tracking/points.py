@@ -1,13 +1,14 @@
 """A measured model as metric points. Pure: the shape of what MLflow's compare view draws."""
 
-from typing import Any
+from collections.abc import Mapping
 
-from tempembed.codecs.spec import BUDGETS
+from tempembed.codecs.sets import BUDGETS
+from tempembed.evaluation.report import Report
 from tempembed.objectives.term import Terms
 from tempembed.tuning.goals import best_row
 
 
-def evaluation_points(report: dict[str, Any]) -> list[tuple[str, float, int]]:
+def evaluation_points(report: Report) -> list[tuple[str, float, int]]:
     """(key, value, step) of a report.
 
     Curves over the width have the width as their step, ascending, so that the compare view draws retention curves over
@@ -15,7 +16,7 @@ def evaluation_points(report: dict[str, Any]) -> list[tuple[str, float, int]]:
     `retention_at_N_bytes` and `score_at_N_bytes` (the best codec within N bytes) have names that MLflow's search box takes:
     `metrics.intrinsic_dimension < 600 and metrics.retention_at_128_bytes > 0.95`.
     """
-    geometry = report["geometry"]
+    geometry = report.geometry
     points = []
     for name, value in geometry.items():
         if isinstance(value, int | float):
@@ -23,23 +24,23 @@ def evaluation_points(report: dict[str, Any]) -> list[tuple[str, float, int]]:
             points.append((f"{group}/{name}", float(value), 0))
     for rank, share in geometry.get("spectrum", ()):
         points.append(("geometry/spectrum", share, rank))
-    for row in sorted(report["scores"], key=lambda row: row["dim"]):
-        points.append((f"eval/{row['metric']}/{row['codec']}", row["score"], row["dim"]))
-        if row["retention"] is not None:
-            points.append((f"retention/{row['metric']}/{row['codec']}", row["retention"], row["dim"]))
-            summary = f"retention_at_{row['bytes_per_vector']}_bytes/{row['metric']}/{row['codec']}"
-            points.append((summary, row["retention"], 0))
+    for row in sorted(report.scores, key=lambda row: row.dim):
+        points.append((f"eval/{row.metric}/{row.codec}", row.score, row.dim))
+        if row.retention is not None:
+            points.append((f"retention/{row.metric}/{row.codec}", row.retention, row.dim))
+            summary = f"retention_at_{row.bytes_per_vector}_bytes/{row.metric}/{row.codec}"
+            points.append((summary, row.retention, 0))
     if "pca95" in geometry:
         points.append(("intrinsic_dimension", float(geometry["pca95"]), 0))
     for budget in BUDGETS:
-        row = best_row(report, f"bytes-{budget}")
-        if row and row["retention"] is not None:
-            points.append((f"retention_at_{budget}_bytes", row["retention"], 0))
-            points.append((f"score_at_{budget}_bytes", row["score"], 0))
+        best = best_row(report, f"bytes-{budget}")
+        if best and best.retention is not None:
+            points.append((f"retention_at_{budget}_bytes", best.retention, 0))
+            points.append((f"score_at_{budget}_bytes", best.score, 0))
     return points
 
 
-def cost_points(cost: dict[str, float]) -> list[tuple[str, float, int]]:
+def cost_points(cost: Mapping[str, float]) -> list[tuple[str, float, int]]:
     """Pairs a second, seconds of each part, and bytes at the peak."""
     return [(f"cost/{name}", float(value), 0) for name, value in cost.items()]
 

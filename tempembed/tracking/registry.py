@@ -13,8 +13,8 @@ import mlflow
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
-from tempembed.evaluation.compare import Measured, load_report
-from tempembed.evaluation.trained import REPORT
+from tempembed.evaluation.report import Evaluation
+from tempembed.evaluation.report_files import REPORT, load_evaluation, replicates_file
 from tempembed.system.errors import UserError
 from tempembed.system.names import check_name
 from tempembed.system.redact import redact
@@ -117,12 +117,12 @@ class Registry:
         wanted = f"alias {alias}" if alias else f"version {number}"
         raise UserError(f"registered model {name}: expected {wanted}, it has {there or 'no version'}")
 
-    def measured(self, version: Version) -> Measured:
+    def measured(self, version: Version) -> Evaluation:
         """The report of a version, and its replicates."""
         with tempfile.TemporaryDirectory() as folder, self._reached():
-            for file in (REPORT, str(Path(REPORT).with_suffix(".replicates.safetensors"))):
+            for file in (REPORT, str(replicates_file(Path(REPORT)))):
                 self._client.download_artifacts(version.run_id, file, folder)
-            return load_report(Path(folder) / REPORT)
+            return load_evaluation(Path(folder) / REPORT)
 
     def register(self, run_id: str, model: Path, name: str, tags: dict[str, str]) -> str:
         """The model in MLflow's sentence-transformers flavour, which `mlflow models serve` serves, as the run's version.

@@ -3,12 +3,11 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from tempembed.evaluation.compare import load_report
-from tempembed.evaluation.trained import REPORT
+from tempembed.evaluation.report_files import REPORT, load_evaluation
 from tempembed.tracking.registry import Registry, registered_name
 from tempembed.tuning.promotion import Decision, Standing, decide, standing
+from tempembed.tuning.trial import Trial
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,8 +17,8 @@ class Candidate:
     name: str
     folder: Path
     run_id: str
-    result: dict[str, Any]
-    """As in trials.json."""
+    trial: Trial
+    """Finished."""
 
 
 def promote(
@@ -43,7 +42,7 @@ def promote(
     Returns:
         The registered model, and the decisions in the order of the aliases.
     """
-    fingerprint = candidates[0].result["data"]["tasks"]["retrieval"]["fingerprint"]
+    fingerprint = candidates[0].trial.measured.data.tasks["retrieval"].fingerprint
     name = registered_name(data, fingerprint)
     reached = {candidate.name: _reached(candidate, aliases) for candidate in candidates}
     best = {alias: found for alias in aliases if (found := _best(candidates, reached, alias))}
@@ -56,7 +55,7 @@ def promote(
             taken.setdefault(candidate.name, {})[alias] = new
     for candidate in candidates:
         if won := taken.get(candidate.name):
-            save_codecs(candidate.folder, {alias: new.row["spec"] for alias, new in won.items()})
+            save_codecs(candidate.folder, {alias: new.row.spec for alias, new in won.items()})
             tags = _tags(candidate, reached[candidate.name], data, fingerprint, training_fingerprint)
             number = registry.register(candidate.run_id, candidate.folder, name, tags)
             for alias in won:
@@ -66,8 +65,8 @@ def promote(
 
 def _reached(candidate: Candidate, aliases: Sequence[str]) -> dict[str, Standing]:
     """What a trial reaches, by alias; its report is read once for all of them."""
-    report, replicates = load_report(candidate.folder / REPORT)
-    found = {alias: standing(candidate.name, report, replicates, alias) for alias in aliases}
+    evaluation = load_evaluation(candidate.folder / REPORT)
+    found = {alias: standing(candidate.name, evaluation, alias) for alias in aliases}
     return {alias: new for alias, new in found.items() if new}
 
 
@@ -75,13 +74,13 @@ def _best(
     candidates: Sequence[Candidate], reached: Mapping[str, Mapping[str, Standing]], alias: str
 ) -> tuple[Candidate, Standing] | None:
     found = [(c, reached[c.name][alias]) for c in candidates if alias in reached[c.name]]
-    return max(found, key=lambda pair: pair[1].row["score"], default=None)
+    return max(found, key=lambda pair: pair[1].row.score, default=None)
 
 
 def _holder(registry: Registry, name: str, alias: str) -> Standing | None:
     for version in registry.versions(name):
         if alias in version.aliases:
-            return standing(version.label, *registry.measured(version), alias)
+            return standing(version.label, registry.measured(version), alias)
     return None
 
 
@@ -93,18 +92,18 @@ def _tags(
     training_fingerprint: str,
 ) -> dict[str, str]:
     """Scores, intervals and codecs by alias, and where the version comes from."""
-    result = candidate.result
+    trial = candidate.trial
     tags = {
-        "objective": result["objective"], "seed": str(result["seed"]), "trial": candidate.name, "data": data,
+        "objective": trial.objective, "seed": str(trial.seed), "trial": candidate.name, "data": data,
         "data_fingerprint": fingerprint, "training_fingerprint": training_fingerprint,
-        "terms": " ".join(f"{t['dim']}@{t['course'] or format(t['temperature'], 'g')}*{t['weight']:g}" for t in result["terms"]),
-        "encoder": result["encoder"], "intrinsic_dimension": str(result["geometry"].get("pca95")),
+        "terms": " ".join(f"{term.dim}@{term.schedule}*{term.weight:g}" for term in trial.terms),
+        "encoder": trial.encoder, "intrinsic_dimension": str(trial.measured.geometry.get("pca95")),
     }  # fmt: skip
     for alias, new in reached.items():
         row = new.row
         tags |= {
-            f"{alias}.codec": row["spec"], f"{alias}.score": f"{row['score']:.4f}",
-            f"{alias}.interval": f"{row['ci_low']:.4f} to {row['ci_high']:.4f}",
-            f"{alias}.retention": f"{row['retention']:.4f}",
+            f"{alias}.codec": row.spec, f"{alias}.score": f"{row.score:.4f}",
+            f"{alias}.interval": f"{row.ci_low:.4f} to {row.ci_high:.4f}",
+            f"{alias}.retention": f"{row.retention:.4f}",
         }  # fmt: skip
     return tags

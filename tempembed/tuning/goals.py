@@ -2,12 +2,16 @@
 
 import re
 from collections.abc import Sequence
-from typing import Any
 
+from tempembed.evaluation.kinds import KINDS
+from tempembed.evaluation.report import Report, ScoreRow
+from tempembed.evaluation.retrieval import Retrieval
 from tempembed.system.errors import UserError
 
-FULL = {"retrieval": "ndcg_at_10", "clustering": "v_measure"}
-"""Goals at full width and precision, and their metrics."""
+
+def full_goals() -> dict[str, str]:
+    """Goals at full width and precision, which are kinds of tasks that every run measures, and their metrics."""
+    return {name: kind.metric for name, kind in KINDS.items() if kind.in_runs}
 
 
 def budget_of(goal: str) -> int | None:
@@ -18,29 +22,30 @@ def budget_of(goal: str) -> int | None:
 
 def check_goals(goals: Sequence[str]) -> None:
     """Raise UserError unless they are known and each stands once."""
-    known = [goal for goal in goals if goal in FULL or (budget_of(goal) or 0) > 0]
+    known = [goal for goal in goals if goal in full_goals() or (budget_of(goal) or 0) > 0]
     if not goals or known != list(goals) or len(set(goals)) < len(goals):
         raise UserError(
-            f"--goals: expected some of {' '.join(FULL)} bytes-N, each once, got {' '.join(goals) or 'none'}"
+            f"--goals: expected some of {' '.join(full_goals())} bytes-N, each once, got {' '.join(goals) or 'none'}"
         )
 
 
-def best_row(report: dict[str, Any], goal: str) -> dict[str, Any] | None:
+def best_row(report: Report, goal: str) -> ScoreRow | None:
     """The score that a goal means: full float32, or the best retrieval of any codec within the bytes; None: not measured.
 
     Args:
-        report: as `evaluate` makes it.
+        report: what was measured.
         goal: retrieval, clustering or bytes-N.
     """
-    rows = [row for row in report["scores"] if row["metric"] == FULL.get(goal, "ndcg_at_10")]
-    if budget := budget_of(goal):
-        rows = [row for row in rows if row["bytes_per_vector"] <= budget]
-    else:
-        rows = [row for row in rows if row["codec"] == "float32" and row["dim"] == report["width"]]
-    return max(rows, key=lambda row: (row["score"], -row["bytes_per_vector"]), default=None)
+    metric, budget = full_goals().get(goal, Retrieval.metric), budget_of(goal)
+    rows = [
+        row
+        for row in report.scores
+        if row.metric == metric and (row.bytes_per_vector <= budget if budget else report.is_full(row))
+    ]
+    return max(rows, key=lambda row: (row.score, -row.bytes_per_vector), default=None)
 
 
-def goal_values(report: dict[str, Any], goals: Sequence[str]) -> list[float]:
+def goal_values(report: Report, goals: Sequence[str]) -> list[float]:
     """One score for each goal.
 
     Raises:
@@ -50,4 +55,4 @@ def goal_values(report: dict[str, Any], goals: Sequence[str]) -> list[float]:
     if missing := [goal for goal, row in zip(goals, rows, strict=True) if row is None]:
         hint = "clustering needs labels in the test data" if "clustering" in missing else "raise the budget"
         raise UserError(f"--goals: expected a score for each, got none for {' '.join(missing)}; {hint}")
-    return [row["score"] for row in rows if row]
+    return [row.score for row in rows if row]

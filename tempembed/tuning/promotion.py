@@ -1,12 +1,11 @@
 """Which model holds an alias: a newcomer takes it only if the paired interval says that it is better."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from jaxtyping import Float
 from torch import Tensor
 
+from tempembed.evaluation.report import Evaluation, ScoreRow
 from tempembed.evaluation.statistics import interval
 from tempembed.tuning.goals import best_row
 
@@ -19,7 +18,7 @@ class Standing:
     """What it is called in sentences."""
     fingerprint: str
     """Of the test."""
-    row: dict[str, Any]
+    row: ScoreRow
     """Its best score, with the codec."""
     replicates_R: Float[Tensor, " R"]
     """Of that score, on the resamples that all models on this test share."""
@@ -43,19 +42,13 @@ def goal_of(alias: str) -> str:
     return "retrieval" if alias == "full" else alias
 
 
-def standing(
-    model: str, report: dict[str, Any], replicates: Mapping[str, Tensor], alias: str
-) -> Standing | None:
-    """Of a measured model, or None where it has no score for the alias."""
-    row = best_row(report, goal_of(alias))
+def standing(model: str, evaluation: Evaluation, alias: str) -> Standing | None:
+    """What a measured model reaches at an alias; None where it has no score for it."""
+    row = best_row(evaluation.report, goal_of(alias))
     if row is None:
         return None
-    return Standing(
-        model=model,
-        fingerprint=report["data"]["tasks"][row["task"]]["fingerprint"],
-        row=row,
-        replicates_R=replicates[f"{row['task']}|{row['spec']}"],
-    )
+    fingerprint = evaluation.report.data.tasks[row.task].fingerprint
+    return Standing(model=model, fingerprint=fingerprint, row=row, replicates_R=evaluation.of(row))
 
 
 def decide(alias: str, newcomer: Standing, incumbent: Standing | None) -> Decision:
@@ -68,20 +61,20 @@ def decide(alias: str, newcomer: Standing, incumbent: Standing | None) -> Decisi
     if incumbent is None:
         return Decision(
             alias=alias, promote=True,
-            why=f"{newcomer.model} takes {alias}: nobody held it; {new['metric']} {new['score']:.4f} by {new['spec']}",
+            why=f"{newcomer.model} takes {alias}: nobody held it; {new.metric} {new.score:.4f} by {new.spec}",
         )  # fmt: skip
     if newcomer.fingerprint != incumbent.fingerprint:
         raise ValueError(
             f"expected scores on one test, got {newcomer.fingerprint} and {incumbent.fingerprint}"
         )
     old = incumbent.row
-    difference = new["score"] - old["score"]
+    difference = new.score - old.score
     low, high = interval(newcomer.replicates_R - incumbent.replicates_R)
     better = low > 0
     verdict = "is better" if better else "is worse" if high < 0 else "cannot be told from it"
     return Decision(
         alias=alias, promote=better, difference=difference, ci=(low, high),
-        why=f"{newcomer.model} {'takes' if better else 'does not take'} {alias} from {incumbent.model}: {new['spec']} "
-        f"{new['score']:.4f} against {old['spec']} {old['score']:.4f}, difference {difference:+.4f} "
+        why=f"{newcomer.model} {'takes' if better else 'does not take'} {alias} from {incumbent.model}: {new.spec} "
+        f"{new.score:.4f} against {old.spec} {old.score:.4f}, difference {difference:+.4f} "
         f"(95 % {low:+.4f} to {high:+.4f}), {verdict}",
     )  # fmt: skip

@@ -1,8 +1,9 @@
-"""What early stopping saved, from the records of a sweep's trials."""
+"""What early stopping saved."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+
+from tempembed.tuning.trial import Trial
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,23 +30,23 @@ class Savings:
         )
 
 
-def savings(records: Sequence[dict[str, Any]], num_steps: int) -> Savings | None:
+def savings(trials: Sequence[Trial], num_steps: int) -> Savings | None:
     """What early stopping saved; None if it stopped none.
 
     Args:
-        records: of the trials: status, seconds, and of stopped ones stopped_at.
+        trials: of one sweep.
         num_steps: of a trial that runs to its end.
     """
-    finished = [r for r in records if r["status"] == "FINISHED"]
-    stopped = [r for r in records if r["status"] == "STOPPED"]
+    finished = [trial for trial in trials if trial.is_finished]
+    stopped = [trial for trial in trials if trial.status == "STOPPED"]
     if not (finished and stopped):
         return None
-    whole = sum(r["seconds"] for r in finished) / len(finished)
+    whole = sum(trial.seconds or 0 for trial in finished) / len(finished)
     return Savings(
         trials=len(finished) + len(stopped),
         stopped=len(stopped),
         steps=num_steps * (len(finished) + len(stopped)),
-        steps_saved=sum(num_steps - r["stopped_at"] for r in stopped),
-        seconds=sum(r["seconds"] for r in finished + stopped),
-        seconds_saved=sum(max(0.0, whole - r["seconds"]) for r in stopped),
+        steps_saved=sum(num_steps - (trial.stopped_at or 0) for trial in stopped),
+        seconds=sum(trial.seconds or 0 for trial in finished + stopped),
+        seconds_saved=sum(max(0.0, whole - (trial.seconds or 0)) for trial in stopped),
     )

@@ -7,11 +7,12 @@ import torch
 from safetensors.torch import load_file, save_file
 from sklearn.decomposition import PCA
 
-from tempembed.codecs.basis import unit
+from tempembed.codecs.basis import normalized
 from tempembed.codecs.codec import Codec
 from tempembed.codecs.integers import Integers
 from tempembed.codecs.lab import Documents
-from tempembed.codecs.spec import lab_specs, parse_spec
+from tempembed.codecs.sets import lab_specs
+from tempembed.codecs.spec import parse_spec
 from tempembed.system.errors import UserError
 
 WIDTH = 60  # no multiple of 8
@@ -70,8 +71,10 @@ def test_median_bits_are_balanced(documents):
 
 def test_pca_is_scikit_learns(documents):
     codec = fit("pca:24", documents)
-    want = unit(
-        torch.from_numpy(PCA(24, svd_solver="full").fit_transform(unit(documents).double().numpy())).float()
+    want = normalized(
+        torch.from_numpy(
+            PCA(24, svd_solver="full").fit_transform(normalized(documents).double().numpy())
+        ).float()
     )
     got = codec.reconstruct(documents)
     assert torch.allclose(
@@ -79,16 +82,16 @@ def test_pca_is_scikit_learns(documents):
     )
     # whitened coordinates have equal variance before they are normalised
     basis = fit("whiten:12", documents).basis
-    assert torch.allclose(basis.apply(unit(documents)).var(0)[:12], torch.ones(12), atol=0.02)
+    assert torch.allclose(basis.apply(normalized(documents)).var(0)[:12], torch.ones(12), atol=0.02)
 
 
 def test_variance_takes_the_largest(documents):
     order = fit("variance:5", documents).basis.order_K[:5]
-    assert set(order.tolist()) == set(unit(documents).var(0).topk(5).indices.tolist())
+    assert set(order.tolist()) == set(normalized(documents).var(0).topk(5).indices.tolist())
 
 
 def test_integers_err_by_half_a_step(documents):
-    cut = unit(documents)
+    cut = normalized(documents)
     codec = fit("int8", documents)
     step = codec.numbers.state["step"]
     assert ((codec.reconstruct(documents) - cut).abs() <= step / 2 + 1e-6).all()

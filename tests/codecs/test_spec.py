@@ -2,7 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tempembed.codecs.spec import BUDGETS, budget_specs, lab_specs, paper_specs, parse_spec
+from tempembed.codecs.sets import BUDGETS, budget_specs, lab_specs, paper_specs
+from tempembed.codecs.spec import parse_spec
 from tempembed.system.errors import UserError
 
 

@@ -12,8 +12,8 @@ from tempembed.evaluation.mteb_results import StoredEncoder
 from tempembed.evaluation.mteb_tasks import corpus_tasks
 from tempembed.evaluation.store import EmbeddingStore
 from tempembed.export.export import Source, export
-from tempembed.export.exported import load_exported
 from tempembed.export.provenance import Provenance
+from tempembed.index.exported import load_exported
 from tempembed.settings.flat import changed as with_settings
 from tempembed.settings.train import TrainSettings
 from tempembed.stages.contrastive import train_pairs as train

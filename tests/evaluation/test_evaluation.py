@@ -8,16 +8,17 @@ import torch
 
 from tempembed.codecs.codec import Codec
 from tempembed.codecs.lab import Documents
-from tempembed.codecs.spec import Spec, lab_specs, parse_spec
+from tempembed.codecs.sets import lab_specs
+from tempembed.codecs.spec import Spec, parse_spec
 from tempembed.data.pairs import Pairs
-from tempembed.evaluation.compare import load_report
 from tempembed.evaluation.corpus import Corpus, corpus_from_pairs
 from tempembed.evaluation.evaluate import evaluate
+from tempembed.evaluation.report_files import load_evaluation, report_files, write_report
 from tempembed.evaluation.reranking import Reranking
 from tempembed.evaluation.retrieval import Retrieval
 from tempembed.evaluation.task import Task
-from tempembed.evaluation.trained import report_files, write_report
 from tempembed.system.errors import UserError
+from tests.rows import score_row
 
 M, D = 300, 64
 
@@ -193,20 +194,20 @@ def run(embed=None, specs=None, **more):
 def test_report_is_tidy():
     found, calls = run()
     report = found.report
-    assert set(report) >= {"model", "geometry", "scores", "means", "data", "width"}
+    assert set(report.to_json()) >= {"model", "geometry", "scores", "means", "data", "width"}
     assert len(calls) == 3  # documents and queries of all, queries of reranking
-    rows = {(row["task"], row["spec"]): row for row in report["scores"]}
+    rows = {(row.task, row.spec): row for row in report.scores}
     for row in rows.values():
-        assert row["ci_low"] <= row["score"] <= row["ci_high"]
-        assert row["retention_ci_low"] <= row["retention"] <= row["retention_ci_high"]
+        assert row.ci_low <= row.score <= row.ci_high
+        assert row.retention_ci_low <= row.retention <= row.retention_ci_high
     full = rows["retrieval", "prefix:64+float32"]
-    assert (full["retention"], full["retention_ci_low"], full["bytes_per_vector"]) == (1.0, 1.0, 256)
-    assert rows["retrieval", "random:16+float32"]["num_draws"] == 2
-    assert rows["retrieval", "random:16+float32"]["std_over_draws"] > 0
-    assert rows["retrieval", "prefix:32+binary"]["codec"] == "binary"
-    assert rows["retrieval", "prefix:64+binary+rerank:bits:100"]["codec"] == "binary_rerank"
+    assert (full.retention, full.retention_ci_low, full.bytes_per_vector) == (1.0, 1.0, 256)
+    assert rows["retrieval", "random:16+float32"].num_draws == 2
+    assert rows["retrieval", "random:16+float32"].std_over_draws > 0
+    assert rows["retrieval", "prefix:32+binary"].codec == "binary"
+    assert rows["retrieval", "prefix:64+binary+rerank:bits:100"].codec == "binary_rerank"
     assert ("clustering", "prefix:64+binary+rerank:bits:100") not in rows
-    assert {row["kind"] for row in report["means"]} == {
+    assert {row.kind for row in report.means} == {
         "retrieval",
         "clustering",
         "reranking",
@@ -219,21 +220,21 @@ def test_replicates_of_another_report_are_refused(tmp_path):
     first, second = tmp_path / "first.json", tmp_path / "second.json"
     write_report(run()[0], first)
     write_report(run(embed=lambda texts, role, prompt: torch.eye(len(texts), D))[0], second)
-    load_report(first)
+    load_evaluation(first)
     shutil.copy(report_files(second)[2], report_files(first)[2])
     with pytest.raises(UserError, match=r"expected the replicates that were written with first\.json"):
-        load_report(first)
+        load_evaluation(first)
 
 
 def test_the_same_run_gives_the_same_numbers():
     first, second = run()[0], run()[0]
-    assert first.report["scores"] == second.report["scores"]
+    assert first.report.scores == second.report.scores
     assert all(torch.equal(first.replicates[key], second.replicates[key]) for key in first.replicates)
 
 
 def test_a_codec_that_cannot_be_is_left_out_with_its_reason():
     found, _ = run(specs=lambda full: [parse_spec(t, full) for t in ("pq:8", "int8")])
-    assert not found.report["skipped"]
+    assert not found.report.skipped
     made = corpus()
     small = Corpus(queries=made.queries, documents=made.documents[:80], relevant=[[i] for i in range(80)])
     vectors = torch.randn(80, D, generator=torch.Generator().manual_seed(0))
@@ -243,8 +244,8 @@ def test_a_codec_that_cannot_be_is_left_out_with_its_reason():
         model="m",
         specs=lambda full: [parse_spec(t, full) for t in ("pq:8", "int8")],
     )
-    assert [row["spec"] for row in found.report["scores"]] == ["prefix:64+float32", "prefix:64+int8"]
-    assert "256 documents" in found.report["skipped"][0]["why"]
+    assert [row.spec for row in found.report.scores] == ["prefix:64+float32", "prefix:64+int8"]
+    assert "256 documents" in found.report.skipped[0].why
 
 
 def test_nan_is_refused():
@@ -261,9 +262,9 @@ def test_a_model_that_finds_nothing_has_a_score_and_no_retention():
     task = Retrieval(name="r", queries=["q"], documents=["d"] * D, relevant=[{0: 1.0}])
     vectors = {1: 1 - documents[:1], D: documents}  # the right document comes last
     report = evaluate([task], lambda texts, role, prompt: vectors[len(texts)], model="m").report
-    assert {row["score"] for row in report["scores"] if row["codec"] == "float32"} == {0.0}
-    assert all(row["retention"] is None for row in report["scores"])
-    assert report["means"] == []
+    assert {row.score for row in report.scores if row.codec == "float32"} == {0.0}
+    assert all(row.retention is None for row in report.scores)
+    assert report.means == ()
 
 
 def test_a_document_is_no_negative_of_its_own_queries():
@@ -276,36 +277,36 @@ def test_a_document_is_no_negative_of_its_own_queries():
         task = Retrieval(name="r", queries=["q"] * len(queries), documents=["d"] * 40, relevant=relevant)
         return evaluate(
             [task], lambda texts, role, prompt: documents if len(texts) == 40 else queries, model="m", specs=lambda full: []
-        ).report["geometry"]  # fmt: skip
+        ).report.geometry  # fmt: skip
 
     assert measured(relevant, queries) == measured([{3: 1.0}, {5: 1.0}], queries[[0, 3]])
     assert "alignment" not in measured([{}], queries[:1])
 
 
 def test_means_over_tasks_have_both_conventions():
-    from tempembed.evaluation.evaluate import means_over_tasks
+    from tempembed.evaluation.means import means_over_tasks
 
     scores = [
-        dict(task=task, kind="k", spec=spec, codec=codec, dim=4, bytes_per_vector=1, score=score, retention=kept)
+        score_row(task=task, kind="k", spec=spec, codec=codec, dim=4, bytes_per_vector=1, score=score, retention=kept)
         for task, spec, codec, score, kept in (
             ("a", "full", "float32", 0.8, 1.0), ("b", "full", "float32", 0.2, 1.0),
             ("a", "half", "x", 0.4, 0.5), ("b", "half", "x", 0.18, 0.9), ("a", "odd", "y", 0.1, 0.1),
         )
     ]  # fmt: skip
-    replicates = {f"{row['task']}|{row['spec']}": torch.full((10,), row["score"]) for row in scores}
-    found = {row["spec"]: row for row in means_over_tasks(scores, replicates)}
+    replicates = {row.key: torch.full((10,), row.score) for row in scores}
+    found = {row.spec: row for row in means_over_tasks(scores, replicates)}
     assert set(found) == {"full", "half"}  # odd lacks task b
-    assert found["half"]["retention_of_means"] == pytest.approx(0.58)
-    assert found["half"]["mean_of_retentions"] == pytest.approx(0.7)
-    assert found["half"]["retention_of_means_ci"] == pytest.approx((0.58, 0.58))
-    assert found["half"]["mean_of_retentions_ci"] == pytest.approx((0.7, 0.7))
+    assert found["half"].retention_of_means == pytest.approx(0.58)
+    assert found["half"].mean_of_retentions == pytest.approx(0.7)
+    assert found["half"].retention_of_means_ci == pytest.approx((0.58, 0.58))
+    assert found["half"].mean_of_retentions_ci == pytest.approx((0.7, 0.7))
 
 
 def test_parts_of_a_task_share_its_weight():
-    from tempembed.evaluation.evaluate import means_over_tasks
+    from tempembed.evaluation.means import means_over_tasks
 
     scores = [
-        dict(
+        score_row(
             task=task,
             kind="k",
             spec="full",
@@ -317,10 +318,10 @@ def test_parts_of_a_task_share_its_weight():
         )
         for task, score in (("a", 0.9), ("b/x", 0.2), ("b/y", 0.4))
     ]
-    replicates = {f"{row['task']}|full": torch.full((10,), row["score"]) for row in scores}
+    replicates = {f"{row.task}|full": torch.full((10,), row.score) for row in scores}
     parts = {"a": "a", "b/x": "b", "b/y": "b"}
-    assert means_over_tasks(scores, replicates, parts)[0]["score"] == pytest.approx(0.6)
-    assert means_over_tasks(scores, replicates)[0]["score"] == pytest.approx(0.5)
+    assert means_over_tasks(scores, replicates, parts)[0].score == pytest.approx(0.6)
+    assert means_over_tasks(scores, replicates)[0].score == pytest.approx(0.5)
 
 
 def test_corpus_from_pairs():

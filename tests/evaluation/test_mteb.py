@@ -119,14 +119,14 @@ def measured(folder, tmp_path_factory):
 
 def test_our_numbers_are_mtebs(measured):
     report, scores, *_ = measured
-    full = {row["task"]: row for row in report["scores"] if row["codec"] == "float32"}
-    assert {row["kind"] for row in full.values()} == {
+    full = {row.task: row for row in report.scores if row.codec == "float32"}
+    assert {row.kind for row in full.values()} == {
         "retrieval", "reranking", "clustering", "sts", "pair_classification", "classification"
     }  # fmt: skip
     assert set(full) == set(scores) == {"search", "order", "groups", "sets", "similar", "pairs", "classes"}
     for name, score in scores.items():
         row = full[name]  # where lengths matter mteb takes the vectors as the model gives them
-        ours = row["score"] if row["raw_score"] is None else row["raw_score"]
+        ours = row.score if row.raw_score is None else row.raw_score
         assert ours == pytest.approx(score, abs=1e-4), name
         assert 0.05 < score < 0.999, name  # neither trivial nor perfect
 
@@ -174,17 +174,17 @@ def test_prompts_of_the_model_are_mtebs(measured, folder):
     assert (ours.query_prompt, ours.document_prompt) == ("Q: ", "D: ")
     encoder = Counting()
     store = EmbeddingStore(measured[4] / "prompts", encoder)
-    row = evaluate([ours], store.embed, model="m", specs=lambda full: []).report["scores"][0]
+    row = evaluate([ours], store.embed, model="m", specs=lambda full: []).report.scores[0]
     before = len(encoder.seen)
     found = mteb_scores([task], store, name="p", prompts=prompts, output=measured[4] / "p")
     assert len(encoder.seen) == before
-    assert row["score"] == pytest.approx(found["search"], abs=1e-4)
+    assert row.score == pytest.approx(found["search"], abs=1e-4)
 
 
 def as_mteb(ours, store):
     """Our scores at full precision; where lengths matter, of the vectors as the model gives them."""
-    rows = evaluate(ours, store.embed, model="m", specs=lambda full: [], raw=True).report["scores"]
-    return {row["task"]: row["score"] if row["raw_score"] is None else row["raw_score"] for row in rows}
+    rows = evaluate(ours, store.embed, model="m", specs=lambda full: [], raw=True).report.scores
+    return {row.task: row.score if row.raw_score is None else row.raw_score for row in rows}
 
 
 def test_levels_fractions_and_identical_ids_as_mteb_has_them(tmp_path):
@@ -226,12 +226,10 @@ def test_a_query_without_a_right_document_counts_as_mteb_counts_it(tmp_path):
     }  # fmt: skip
     task = _local(AbsTaskRetrieval, "judged", "Retrieval", "ndcg_at_10", {"default": {"test": data}})
     store = EmbeddingStore(tmp_path, Counting())
-    row = evaluate(to_ours(task, NO_PROMPTS), store.embed, model="m", specs=lambda full: []).report["scores"][
-        0
-    ]
+    row = evaluate(to_ours(task, NO_PROMPTS), store.embed, model="m", specs=lambda full: []).report.scores[0]
     want = mteb_scores([task], store, name="j", prompts=NO_PROMPTS, output=tmp_path / "mteb")
-    assert row["score"] == pytest.approx(want["judged"], abs=1e-4)
-    assert row["num_items"] == 3
+    assert row.score == pytest.approx(want["judged"], abs=1e-4)
+    assert row.num_items == 3
 
 
 def test_summaries_as_mteb_rates_them(tmp_path):
@@ -247,11 +245,9 @@ def test_summaries_as_mteb_rates_them(tmp_path):
     scale = {"min_score": 0, "max_score": 5}
     task = _local(AbsTaskSummarization, "summaries", "Summarization", "cosine_spearman", data, **scale)
     store = EmbeddingStore(tmp_path, Counting())
-    row = evaluate(to_ours(task, NO_PROMPTS), store.embed, model="m", specs=lambda full: []).report["scores"][
-        0
-    ]
+    row = evaluate(to_ours(task, NO_PROMPTS), store.embed, model="m", specs=lambda full: []).report.scores[0]
     want = mteb_scores([task], store, name="s", prompts=NO_PROMPTS, output=tmp_path / "mteb")
-    assert row["score"] == pytest.approx(want["summaries"], abs=1e-4)
+    assert row.score == pytest.approx(want["summaries"], abs=1e-4)
 
 
 def test_the_corpus_as_mtebs_tasks(tmp_path):
@@ -279,10 +275,8 @@ def test_what_clustering_keeps_is_measured_against_unit_vectors(measured):
 
     tasks = [task for task in ours if task.kind in ("clustering", "classification")]
     assert {task.kind for task in tasks} == {"clustering", "classification"}
-    before = evaluate(tasks, embed, model="m", raw=True, specs=lambda full: [Spec(width=12)]).report["scores"]
-    after = evaluate(tasks, stretched, model="m", raw=True, specs=lambda full: [Spec(width=12)]).report[
-        "scores"
-    ]
+    before = evaluate(tasks, embed, model="m", raw=True, specs=lambda full: [Spec(width=12)]).report.scores
+    after = evaluate(tasks, stretched, model="m", raw=True, specs=lambda full: [Spec(width=12)]).report.scores
     for row, other in zip(before, after, strict=True):
-        assert row["score"] == pytest.approx(other["score"], abs=0.02), row["task"]
-    assert any(row["raw_score"] != other["raw_score"] for row, other in zip(before, after, strict=True))
+        assert row.score == pytest.approx(other.score, abs=0.02), row.task
+    assert any(row.raw_score != other.raw_score for row, other in zip(before, after, strict=True))

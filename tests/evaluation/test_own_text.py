@@ -67,7 +67,7 @@ def both_orders(num=40, labels=False):
 
 def full_scores(tasks, embed, **more):
     report = evaluate(tasks, embed, model="m", specs=lambda full: [], **more).report
-    return {row["task"]: row["score"] for row in report["scores"]}
+    return {row.task: row.score for row in report.scores}
 
 
 def ndcg_by_hand(corpus, embed):
@@ -101,7 +101,10 @@ def test_a_search_in_both_orders_leaves_the_query_out(store):
     score = full_scores(corpus.tasks(), store.embed)["retrieval"]
     assert score == pytest.approx(ndcg_by_hand(corpus, store.embed), abs=1e-6)
     with_itself = Retrieval(
-        name="r", queries=corpus.queries, documents=corpus.documents, relevant=corpus.retrieval().relevant
+        name="r",
+        queries=corpus.queries,
+        documents=corpus.documents,
+        relevant=Retrieval.of_corpus(corpus).relevant,
     )
     assert score > full_scores([with_itself], store.embed)["r"] + 0.03
 
@@ -119,9 +122,9 @@ def test_a_perfect_model_has_a_perfect_score():
     report = evaluate(
         corpus.tasks(), embed, model="m", specs=lambda full: [parse_spec(text, full) for text in specs]
     ).report
-    assert len(report["scores"]) == 1 + len(specs)
-    for row in report["scores"]:
-        assert row["score"] > 0.95, row["spec"]
+    assert len(report.scores) == 1 + len(specs)
+    for row in report.scores:
+        assert row.score > 0.95, row.spec
 
 
 def test_it_is_said_once_and_counted(store):
@@ -130,8 +133,8 @@ def test_it_is_said_once_and_counted(store):
     lines = [line for line in said if "left out of its own ranking" in line]
     assert len(lines) == 1
     assert "80 of retrieval" in lines[0]
-    assert report["data"]["tasks"]["retrieval"]["num_own_texts"] == 80
-    assert report["data"]["tasks"]["clustering"]["num_own_texts"] == 0
+    assert report.data.tasks["retrieval"].num_own_texts == 80
+    assert report.data.tasks["clustering"].num_own_texts == 0
 
 
 def test_a_test_without_shared_texts_is_measured_and_named_as_before(store):
@@ -140,7 +143,7 @@ def test_a_test_without_shared_texts_is_measured_and_named_as_before(store):
         documents=[f"d {i} topic{i % 6}" for i in range(80)], relevant=[[i] for i in range(40)],
     )  # fmt: skip
     said = []
-    task = corpus.retrieval()
+    task = Retrieval.of_corpus(corpus)
     assert not task.excluded
     assert task.fingerprint == Retrieval(
         name="retrieval", queries=corpus.queries, documents=corpus.documents, relevant=task.relevant

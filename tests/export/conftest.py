@@ -14,7 +14,7 @@ from tempembed.encoders.static import static_encoder
 from tempembed.encoders.tokenizer import train_tokenizer
 from tempembed.evaluation.corpus import corpus_from_pairs
 from tempembed.evaluation.evaluate import evaluate
-from tempembed.evaluation.trained import write_report
+from tempembed.evaluation.report_files import write_report
 from tempembed.export.export import FitOn, Source, export
 from tempembed.export.provenance import Provenance
 from tempembed.settings.train import TrainSettings

@@ -11,7 +11,8 @@ from sentence_transformers import SentenceTransformer
 
 from tempembed.codecs.codec import Codec
 from tempembed.codecs.spec import parse_spec
-from tempembed.export.export import FitOn, Source, export, learns, read_report
+from tempembed.evaluation.report import read_report
+from tempembed.export.export import FitOn, Source, export
 from tempembed.export.provenance import Provenance
 from tempembed.system.errors import UserError
 
@@ -132,7 +133,7 @@ def test_a_fitted_codec_learned_from_the_documents(exported, embeddings):
 )
 def test_what_learns_nothing_is_the_same_for_all_documents(text, embeddings):
     spec = parse_spec(text, 64)
-    assert not learns(spec)
+    assert not spec.learns
     one, other = Codec.fit(spec, embeddings[:1]), Codec.fit(spec, embeddings)
     assert torch.equal(one.encode(embeddings), other.encode(embeddings))
 
@@ -141,7 +142,7 @@ def test_what_learns_nothing_is_the_same_for_all_documents(text, embeddings):
     "text", ["variance:16", "pca:16", "whiten:16", "int8", "int4", "median", "itq", "pq:8"]
 )
 def test_what_learns(text):
-    assert learns(parse_spec(text, 64))
+    assert parse_spec(text, 64).learns
 
 
 def test_the_card_has_the_measured_table(trained, texts, tmp_path):
@@ -223,5 +224,5 @@ def test_what_cannot_be_exported(trained, embeddings, tmp_path):
     Codec.fit(parse_spec("binary", 64), embeddings).save(tmp_path / "other")
     fails("prefix:16+binary", r"expected prefix:16\+binary, got prefix:64\+binary", fitted=tmp_path / "other")
     (tmp_path / "report.json").write_text("[1]")
-    with pytest.raises(UserError, match="expected a report of tempembed evaluate, got something else"):
+    with pytest.raises(UserError, match="expected a report of tempembed evaluate, and could not read it"):
         read_report(tmp_path / "report.json")

@@ -5,8 +5,8 @@ import torch
 
 from tempembed.codecs.codec import Codec
 from tempembed.data.texts import open_texts
-from tempembed.export.exported import load_exported
 from tempembed.index.compressed import build_index, mismatch, open_index
+from tempembed.index.exported import load_exported
 from tempembed.index.hamming import hamming_top_k
 from tempembed.index.nearest import search_index
 from tempembed.index.top_k import Reranker
@@ -110,7 +110,7 @@ def test_an_index_of_another_model_codec_or_file_is_refused(exported, trained, t
         open_index(output, other)
     again = Codec.fit(ours.codec.spec, ours.embed(texts[:300], "document"))
     again.save(tmp_path / "changed")
-    from tempembed.export.exported import Exported, codec_fingerprint
+    from tempembed.index.exported import Exported, codec_fingerprint
 
     changed = Exported(
         encoder=ours.encoder, codec=again, model_fingerprint=ours.model_fingerprint,

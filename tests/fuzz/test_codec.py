@@ -8,8 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load, save
 
+from tempembed.codecs.basis import METHODS
 from tempembed.codecs.codec import Codec
-from tempembed.codecs.spec import BITS, Method, Numbers, Rerank, get_args, parse_spec
+from tempembed.codecs.numbers import NUMBERS
+from tempembed.codecs.spec import RERANKS, parse_spec
 from tests.fuzz.harness import damaged, damaged_json, only_our_errors, profile
 
 WIDTH = 24
@@ -18,8 +20,8 @@ number = st.sampled_from(
 )
 part = st.one_of(
     st.tuples(
-        st.sampled_from([*get_args(Method), *get_args(Numbers), "rerank"]),
-        st.lists(st.one_of(number, st.sampled_from(get_args(Rerank))), max_size=3),
+        st.sampled_from([*METHODS, *NUMBERS, "rerank"]),
+        st.lists(st.one_of(number, st.sampled_from(RERANKS)), max_size=3),
     ).map(lambda p: ":".join([p[0], *p[1]])),
     st.sampled_from(["", "+", ":", "prefix", "pq:8", "binary", "rerank:bits:10", "prefix:8", "random:8:3"]),
     st.text(max_size=8),
@@ -34,7 +36,7 @@ def test_spec(text, full):
         assert parse_spec(str(spec), full) == spec
         assert 1 <= spec.width <= full
         assert spec.bytes_per_vector > 0
-        assert spec.rerank is None or spec.numbers in BITS
+        assert spec.rerank is None or NUMBERS[spec.numbers].is_bits
 
 
 SPECS = [

@@ -13,9 +13,9 @@ from tempembed.data.texts import open_texts
 from tempembed.encoders.static import static_encoder
 from tempembed.encoders.tokenizer import train_tokenizer
 from tempembed.export.export import FitOn, Source, export
-from tempembed.export.exported import load_exported
 from tempembed.export.provenance import Provenance
 from tempembed.index.compressed import build_index, open_index
+from tempembed.index.exported import load_exported
 from tempembed.index.nearest import search_index
 from tests.fuzz.harness import damaged, damaged_json, only_our_errors, profile
 

@@ -23,12 +23,13 @@ from tempembed.data.pairs import read_pairs
 from tempembed.data.texts import open_texts
 from tempembed.encoders.static import static_encoder
 from tempembed.encoders.tokenizer import train_tokenizer
-from tempembed.evaluation.compare import load_report
 from tempembed.evaluation.folder import read_folder
-from tempembed.export.export import FitOn, Source, check_target, export, read_report
-from tempembed.export.exported import load_exported
+from tempembed.evaluation.report import read_report
+from tempembed.evaluation.report_files import load_evaluation
+from tempembed.export.export import FitOn, Source, check_target, export
 from tempembed.export.provenance import Provenance
 from tempembed.index.compressed import build_index, open_index
+from tempembed.index.exported import load_exported
 from tempembed.objectives.parse import parse_objective, parse_terms
 from tempembed.settings.train import TrainSettings
 from tempembed.system.atomic import write_json
@@ -82,7 +83,7 @@ READERS = {
     "corpus.tsv": task,
     "corpus.parquet": task,
     "codec.json": lambda path: Codec.load(path.parent),
-    "report.json": load_report,
+    "report.json": load_evaluation,
     "evaluation.json": read_report,
     "sweep.json": lambda path: Ledger(path.parent).settings(),
     "settings.json": lambda path: TrainSettings.from_dict(read_json(path)),
@@ -448,7 +449,7 @@ def test_places_that_no_file_system_has(name, handed, tmp_path):
     refused("expected|no such file", lambda: read_pairs(str(path)))
     refused("expected", lambda: open_texts(str(path)))
     refused("expected", lambda: read_folder(path))
-    refused("expected", lambda: load_report(path))
+    refused("expected", lambda: load_evaluation(path))
     refused("expected", lambda: Codec.load(path))
     refused(
         "expected",
@@ -524,7 +525,7 @@ def test_a_codec_of_the_wrong_shape_reaches_no_library(tmp_path):
 
 def test_arrow_data_whose_places_are_elsewhere():
     """A saved dataset is mapped into memory and believed: a place beyond its end ended the process."""
-    from tempembed.data.bounds import validated
+    from tempembed.data.arrow import validated
 
     def texts(*ends):
         buffers = [None, pa.py_buffer(np.array([0, *ends], np.int32)), pa.py_buffer(b"abcdef")]

@@ -6,7 +6,7 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tempembed.codecs.spec import sweep_specs
+from tempembed.codecs.sets import sweep_specs
 from tempembed.objectives.parse import FAMILIES, parse_objective, parse_terms
 from tempembed.objectives.term import Term
 from tempembed.settings.flat import fingerprint

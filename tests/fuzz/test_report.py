@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import save
 
-from tempembed.evaluation.compare import differences, load_report
+from tempembed.evaluation.compare import paired_differences
+from tempembed.evaluation.report_files import load_evaluation
 from tests.fuzz.harness import damaged, damaged_json, only_our_errors, profile
 
 
@@ -39,7 +40,7 @@ def whole(folder):
     path = folder / "whole.json"
     path.write_text(json.dumps(REPORT))
     path.with_suffix(".replicates.safetensors").write_bytes(save(TENSORS))
-    return load_report(path)
+    return load_evaluation(path)
 
 
 @profile
@@ -49,6 +50,10 @@ def test_report(whole, folder, report, replicates):
     path.write_bytes(report)
     path.with_suffix(".replicates.safetensors").write_bytes(replicates)
     with only_our_errors("test_report", folder):
-        loaded = load_report(path)
-        for found in (differences(whole, loaded), differences(loaded, whole), differences(loaded, loaded)):
-            assert all(len(one["ci"]) == 2 for one in found)
+        loaded = load_evaluation(path)
+        for found in (
+            paired_differences(whole, loaded),
+            paired_differences(loaded, whole),
+            paired_differences(loaded, loaded),
+        ):
+            assert all(len(one.ci) == 2 for one in found)

@@ -7,15 +7,16 @@ from hypothesis import given
 from safetensors.torch import save_file
 
 from tempembed.reproduction.extras import COSTS, costs
+from tempembed.reproduction.load_results import load_results
 from tempembed.reproduction.presets import Entry, Preset
-from tempembed.reproduction.results import RETRIEVAL, load_results
+from tempembed.reproduction.results import RETRIEVAL
 from tests.fuzz.harness import damaged_json, json_bytes, only_our_errors, profile
 from tests.fuzz.test_report import REPORT, TENSORS
 
 ENTRY = Entry(label="InfoNCE τ=0.1", role="single", objective="infonce:0.1", temperature=0.1)
 PRESET = Preset(name="one", seeds=(0, 1), entries=(ENTRY,), encoders={"static": {}})
 RECORDS = [
-    {"name": ENTRY.name(seed), "status": "FINISHED", "objective": "infonce:0.1", "seed": seed, "terms": [{"dim": 64}],
+    {"name": ENTRY.name(seed), "status": "FINISHED", "objective": "infonce:0.1", "seed": seed, "terms": [{"dim": 64, "temperature": 0.1, "weight": 1.0, "course": None}],
      "cost": {"overhead_seconds": 2.5}, "temperatures": {}}
     for seed in PRESET.seeds
 ]  # fmt: skip

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from tempembed.codecs.bits import MedianBits, SignBits
-from tempembed.codecs.integers import Integers
+from tempembed.codecs.integers import Int4, Int8
 from tempembed.index.top_k import Reranker, decoded_top_k, nested_similarity, top_k
 
 
@@ -31,7 +31,7 @@ def test_blocks_of_decoded_documents_give_the_whole_ranking(floats, rows, monkey
     monkeypatch.setattr("tempembed.index.top_k.BLOCK_FLOATS", floats)
     q, x = rows
     q = (q * 4).round()  # whole numbers: sums are exact in any order, and many scores are equal
-    integers = Integers(36, 4)
+    integers = Int4(36)
     integers.state = {"low": torch.full((36,), -2.0), "step": torch.full((36,), 1.0)}
     codes = integers.encode((x * 4).round())
     scores, ids = decoded_top_k(q, codes, integers.decode, 7)
@@ -58,7 +58,7 @@ def test_reranking_orders_candidates_by_its_score(how, kind, rows, monkeypatch):
     elif how == "unbiased":
         scores = bits.project(q) @ signs.T / bits.project(x).abs().sum(1).half().float()
     elif how == "int8":
-        integers = Integers(36, 8)
+        integers = Int8(36)
         integers.fit(x)
         scores = q @ integers.decode(integers.encode(x)).T
     else:

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from tempembed.losses import nested
+from tempembed.losses import blocks as blocks_module
 from tempembed.losses.contrastive import DIRECTIONS, TextIds, contrastive_loss
 from tempembed.losses.masks import FalseNegatives
 from tempembed.objectives.term import Hardness, Term
@@ -135,8 +135,8 @@ def test_a_query_is_as_right_for_a_document_as_the_document_for_the_query(dense)
 def test_tiled_equals_dense_with_masks_that_are_not_symmetric(monkeypatch, direction, hardness, blocks):
     num_negatives = 0 if direction == "document-to-query" else 1
     if blocks == "small":
-        monkeypatch.setattr(nested, "BLOCK_BYTES", 0)
-        monkeypatch.setattr(nested, "STRIP_BYTES", 2 * 18 * 8)
+        monkeypatch.setattr(blocks_module, "BLOCK_BYTES", 0)
+        monkeypatch.setattr(blocks_module, "STRIP_BYTES", 2 * 18 * 8)
     found = []
     for dense in (True, False):
         (q, d, *n), texts = random_batch(columns=2 + num_negatives, num=11)

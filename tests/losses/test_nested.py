@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from tempembed.diagnostics import selfcheck
-from tempembed.losses import nested
+from tempembed.losses import blocks, nested
 from tempembed.losses.contrastive import TextIds, contrastive_loss
 from tempembed.objectives.term import Hardness, Term
 from tempembed.system.errors import UserError
@@ -48,8 +48,8 @@ def test_blocks_and_strips_do_not_matter(monkeypatch, direction):
         return [loss.terms_T, q.grad, d.grad, n.grad]
 
     whole = gradient()
-    monkeypatch.setattr(nested, "BLOCK_BYTES", 0)
-    monkeypatch.setattr(nested, "STRIP_BYTES", 2 * 18 * 8)
+    monkeypatch.setattr(blocks, "BLOCK_BYTES", 0)
+    monkeypatch.setattr(blocks, "STRIP_BYTES", 2 * 18 * 8)
     for a, b in zip(gradient(), whole, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-11, atol=1e-13)
 

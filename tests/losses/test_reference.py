@@ -39,7 +39,7 @@ def test_identical_embeddings_give_log_of_the_candidates():
 
 
 def test_limits_of_the_temperature():
-    """paper.md eqs. 2 and 3: triplet with margin 0, and all negatives alike."""
+    """docs/design/paper.md eqs. 2 and 3: triplet with margin 0, and all negatives alike."""
     generator = torch.Generator().manual_seed(1)
     q, d = torch.nn.functional.normalize(
         torch.randn(2, 7, 16, generator=generator, dtype=torch.float64), dim=-1

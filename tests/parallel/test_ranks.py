@@ -1,4 +1,4 @@
-"""W ranks give the gradient of one process (gradients.md, convention A), cached or not."""
+"""W ranks give the gradient of one process (docs/design/gradients.md, convention A), cached or not."""
 
 import time
 

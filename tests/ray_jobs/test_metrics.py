@@ -1,6 +1,7 @@
 """Which gauges a report becomes; `tests/dashboards` sees them in a real Prometheus."""
 
 from ray_jobs.metrics import GAUGES, Sample, evaluation_samples, report_samples
+from tests.rows import report, score_row
 
 
 def test_a_report_becomes_samples():
@@ -29,18 +30,14 @@ def test_a_fixed_temperature_may_be_tiny():
     assert list(report_samples({"train/loss/dim_8_temperature_1e-39": 1.0}))[1].value == 1e-39
 
 
-def row(bytes_per_vector, score, retention, codec="int8"):
-    return {"metric": "ndcg_at_10", "codec": codec, "dim": 8, "bytes_per_vector": bytes_per_vector, "score": score,
-            "retention": retention}  # fmt: skip
+def row(bytes_per_vector, score, retention):
+    return score_row(codec="int8", bytes_per_vector=bytes_per_vector, score=score, retention=retention)
 
 
 def test_a_measured_model_becomes_samples():
-    report = {
-        "geometry": {"pca95": 12},
-        "width": 256,
-        "scores": [row(100, 0.5, 0.9), row(128, 0.4, 0.8), row(512, 0.6, 1.0)],
-    }
-    found = {(name, tags.get("bytes")): value for name, value, tags in evaluation_samples(report)}
+    scores = [row(100, 0.5, 0.9), row(128, 0.4, 0.8), row(512, 0.6, 1.0)]
+    one = report(scores, geometry={"pca95": 12}, width=256)
+    found = {(name, tags.get("bytes")): value for name, value, tags in evaluation_samples(one)}
     assert found == {
         ("measured_intrinsic_dimension", None): 12, ("retention", "512"): 1.0, ("score", "512"): 0.6,
         ("retention", "128"): 0.9, ("score", "128"): 0.5,

@@ -1,11 +1,14 @@
 import re
+from dataclasses import replace
 
 import pytest
 import torch
 
-from tempembed.codecs.spec import paper_specs, parse_spec
+from tempembed.codecs.sets import paper_specs
+from tempembed.codecs.spec import parse_spec
 from tempembed.evaluation.corpus import Corpus
 from tempembed.evaluation.evaluate import evaluate
+from tempembed.evaluation.report import Skipped
 from tempembed.geometry.measure import geometry
 from tempembed.geometry.tsne import frequent_rows, tsne
 from tempembed.reports.geometry import influence_picture, spectrum_picture, tsne_picture
@@ -43,16 +46,17 @@ def drawn(text):
 
 def test_the_page_has_the_scores_the_measures_and_the_pictures(documents, tmp_path):
     report = measured(documents)
-    report["skipped"] = [{"task": "clustering", "spec": "pq:8", "why": "expected <256> documents"}]
+    skipped = (Skipped(task="clustering", spec="pq:8", why="expected <256> documents"),)
+    report = replace(report, skipped=skipped)
     path = tmp_path / "report.html"
     write_model_page(report, path, (tsne(documents), LABELS))
     text = path.read_text()
     assert text.count("<svg") == 4
     assert "&lt;one&gt;: what it scores" in text
     assert "expected &lt;256&gt; documents" in text
-    for row in report["scores"]:
-        assert f"<td>{row['spec']}</td><td>{row['bytes_per_vector']}</td><td>{row['score']:.4f}</td>" in text
-    assert f"<td>pca95</td><td>{report['geometry']['pca95']}</td>" in text
+    for row in report.scores:
+        assert f"<td>{row.spec}</td><td>{row.bytes_per_vector}</td><td>{row.score:.4f}</td>" in text
+    assert f"<td>pca95</td><td>{report.geometry['pca95']}</td>" in text
     words = drawn(text)
     for word in (
         "retrieval",
@@ -67,9 +71,9 @@ def test_the_page_has_the_scores_the_measures_and_the_pictures(documents, tmp_pa
 
 def test_a_page_without_labels_widths_or_queries(documents, tmp_path):
     report = measured(documents, specs=lambda full: [parse_spec("int8", full)])
-    assert kept_picture(report["means"]) == ""
+    assert kept_picture(report.means) is None
     for name in ("influence", "spectrum"):
-        del report["geometry"][name]
+        del report.geometry[name]
     write_model_page(report, tmp_path / "report.html")
     assert "<svg" not in (tmp_path / "report.html").read_text()
 

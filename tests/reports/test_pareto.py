@@ -1,9 +1,10 @@
 from tempembed.evaluation.choice import Choice
-from tempembed.reports.pareto import codec_table, recommendation
+from tempembed.reports.codecs_page import codec_text, recommendation
+from tests.rows import score_row
 
 
 def row(spec, size, score, low=0.0, high=1.0):
-    return dict(
+    return score_row(
         task="t", metric="m", spec=spec, bytes_per_vector=size, score=score, ci_low=score - 0.1, ci_high=score + 0.1,
         retention=score / 0.8, retention_ci_low=low, retention_ci_high=high,
     )  # fmt: skip
@@ -24,7 +25,7 @@ def test_the_recommendation_says_what_is_lost_and_whether_the_runner_up_is_worse
 
 
 def test_the_table_names_what_is_as_good():
-    lines = codec_table([choice(0.76, 0.7, (-0.01, 0.1))], [row("int8", 16, 0.76)]).splitlines()
+    lines = codec_text([choice(0.76, 0.7, (-0.01, 0.1))], [row("int8", 16, 0.76)]).splitlines()
     assert "as good, by the data" in lines[-2]
     assert lines[-1].split() == [
         "16",

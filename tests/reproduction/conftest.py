@@ -7,10 +7,11 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from tempembed.codecs.spec import Spec, halvings, paper_specs
+from tempembed.codecs.sets import halvings, paper_specs
+from tempembed.codecs.spec import Spec
 from tempembed.evaluation.corpus import Corpus
 from tempembed.evaluation.evaluate import evaluate
-from tempembed.evaluation.trained import write_report
+from tempembed.evaluation.report_files import write_report
 from tempembed.reproduction.presets import (
     BEST_SINGLE,
     STATIC,
@@ -23,8 +24,10 @@ from tempembed.reproduction.presets import (
     settings,
     single,
 )
-from tempembed.reproduction.results import Line, Results, Trial
+from tempembed.reproduction.results import Line, Results, Run
 from tempembed.settings.train import TrainSettings
+from tempembed.tuning.trial import Trial, TrialTerm
+from tests.rows import evaluation, score_row
 
 WIDTH, M, Q = 128, 240, 60
 TINY = Preset(
@@ -77,7 +80,7 @@ def sweep_folder(tmp_path_factory):
             name, run = entry.name(seed), runs[entry.name(seed)]
             record = {
                 "name": name, "objective": run.objective_name, "seed": seed, "beta": run.beta,
-                "terms": [dataclasses.asdict(term) for term in run.loss.resolved_terms(WIDTH)],
+                "terms": [dataclasses.asdict(TrialTerm.of(term)) for term in run.loss.resolved_terms(WIDTH)],
             }  # fmt: skip
             if name == "infonce-learned-tau-seed1":
                 records.append({**record, "status": "FAILED", "error": "step 3: <nan>"})
@@ -93,7 +96,9 @@ def sweep_folder(tmp_path_factory):
                 "peak_bytes": 1.2e9,
                 "evaluation_seconds": 3.0,
             }
-            records.append({**found.report, **record, "status": "FINISHED", "seconds": 9.0, "cost": cost})
+            records.append(
+                {**found.report.to_json(), **record, "status": "FINISHED", "seconds": 9.0, "cost": cost}
+            )
     (folder / "trials.json").write_text(json.dumps(records))
     return folder
 
@@ -121,17 +126,19 @@ def plant(
     )  # shared: that is the pairing
     lines = []
     for entry in preset.entries:
-        trials = []
+        runs = []
         for seed in seeds:
             rows, replicates = [], {}
             for task in ("retrieval", "clustering"):
                 own = noise * torch.randn(resamples + 1, generator=drawn, dtype=torch.float64)
                 for spec in [*specs(width), *(Spec(width=w, numbers="binary") for w in halvings(width))]:
                     score = value(entry, task, spec) + own[-1].item() / 4
-                    rows.append({"task": task, "spec": str(spec), "dim": spec.width, "score": score})
+                    rows.append(score_row(task=task, spec=str(spec), dim=spec.width, score=score))
                     replicates[f"{task}|{spec}"] = score + queries_R + own[:-1] / 4
             geometry = {"pca95": dimension(entry) + seed, "pca95_random": 120, "n": 500, "uniformity": -3.0}
-            record = {"scores": rows, "geometry": geometry, "width": width, "terms": [{}]}
-            trials.append(Trial(entry=entry, seed=seed, record=record, replicates=replicates, folder=None))
-        lines.append(Line(entry=entry, trials=tuple(trials)))
+            name, term = entry.name(seed), TrialTerm(dim=width, temperature=0.1, weight=1.0)
+            trial = Trial(name=name, status="FINISHED", objective=entry.objective, terms=(term,))
+            measured = evaluation(rows, replicates, geometry=geometry, width=width)
+            runs.append(Run(entry=entry, seed=seed, trial=trial, evaluation=measured, folder=None))
+        lines.append(Line(entry=entry, runs=tuple(runs)))
     return Results(preset=preset, lines=tuple(lines), failed=())

@@ -1,15 +1,17 @@
 import math
 import random
+from dataclasses import replace
 from statistics import fmean
 
 import pytest
 import torch
 
 from tempembed.codecs.spec import Spec
+from tempembed.evaluation.report import Evaluation
 from tempembed.reproduction.claims import claims
 from tempembed.reproduction.extras import clustering_claims, comparisons, spreads
 from tempembed.reproduction.finding import all_of, judge
-from tempembed.reproduction.sample import Sample, average, combine, difference, hierarchical, share, student
+from tempembed.reproduction.sample import Sample, average, difference, hierarchical, paired, share, student
 from tempembed.reproduction.temperature_claims import sweep
 
 WIDTH = 128
@@ -66,7 +68,7 @@ def test_pairing_cancels_what_two_models_share():
 
 def test_samples_meet_on_the_seeds_that_both_have():
     a, b = sample([1.0, 2.0, 3.0]), sample([0.5, 0.25], seeds=(2, 1))
-    found = combine(torch.mul, a, b)
+    found = paired(torch.mul, a, b)
     assert found.seeds == (1, 2)
     assert found.values_S.tolist() == [0.5, 1.5]
     assert found.replicates_SR.shape == (2, 2000)
@@ -176,11 +178,16 @@ def test_equal_models_are_undecided(planted):
 def test_seeds_that_disagree_decide_nothing(planted):
     results = planted(as_claimed, dimension).of("static")
     line = sweep(results)[-1]
-    for trial, move in zip(line.trials, (0.0, 0.25, -0.05), strict=True):
-        key = f"retrieval|{Spec(width=WIDTH)}"
-        trial.replicates[key] = trial.replicates[key] + move
-        next(r for r in trial.record["scores"] if r["spec"] == str(Spec(width=WIDTH)))["score"] += move
-    found = {f.key: f for f in claims(results)}["1a"]
+    key, runs = f"retrieval|{Spec(width=WIDTH)}", []
+    for run, move in zip(line.runs, (0.0, 0.25, -0.05), strict=True):
+        found, report = run.evaluation.replicates, run.report
+        moved = tuple(replace(r, score=r.score + move) if r.key == key else r for r in report.scores)
+        evaluation = Evaluation(
+            report=replace(report, scores=moved), replicates={**found, key: found[key] + move}
+        )
+        runs.append(replace(run, evaluation=evaluation))
+    lines = tuple(replace(line, runs=tuple(runs)) if each is line else each for each in results.lines)
+    found = {f.key: f for f in claims(replace(results, lines=lines))}["1a"]
     assert found.verdict == "undecided"
     assert min(found.by_seed) < 0 < max(found.by_seed)
 

@@ -3,6 +3,7 @@ import dataclasses
 import pytest
 
 from tempembed.reproduction.presets import PRESETS, STATIC, TRANSFORMER, settings, single
+from tempembed.settings.flat import changed as with_settings
 from tempembed.settings.train import TrainSettings
 from tempembed.system.errors import UserError
 from tempembed.system.names import check_name
@@ -28,7 +29,7 @@ def test_every_run_is_valid_and_has_a_name_of_its_own(name, width):
     # of one seed, nothing but the objective differs: the same data in the same order
     for encoder in (STATIC, TRANSFORMER):
         same = {
-            dataclasses.replace(run, objective="infonce:1", terms=(), beta=0.0)
+            with_settings(run, objective="infonce:1", terms=(), beta=0.0)
             for run in runs.values()
             if run.encoder == encoder and run.seed == 0
         }

@@ -4,7 +4,7 @@ import re
 import pytest
 import torch
 
-from tempembed.reports.reproduction import (
+from tempembed.reports.reproduction_page import (
     Setup,
     abstract,
     claims_markdown,
@@ -13,8 +13,8 @@ from tempembed.reports.reproduction import (
     write_reproduction,
 )
 from tempembed.reproduction.claims import claims
+from tempembed.reproduction.load_results import load_results
 from tempembed.reproduction.maps import document_maps, map_lines
-from tempembed.reproduction.results import load_results
 
 FIGURES = (
     "figure1-negatives", "figure2-quality", "figure3-tsne", "figure3-uniformity", "figure4-dimension", "figure5-truncation",

@@ -5,9 +5,11 @@ import pytest
 import torch
 
 from tempembed.codecs.spec import Spec
-from tempembed.evaluation.compare import differences, load_report
+from tempembed.evaluation.compare import paired_differences
+from tempembed.evaluation.report_files import load_evaluation
+from tempembed.reproduction.load_results import load_results
 from tempembed.reproduction.presets import BEST_SINGLE
-from tempembed.reproduction.results import RETRIEVAL, NotMeasured, load_results
+from tempembed.reproduction.results import RETRIEVAL, NotMeasured
 from tempembed.reproduction.sample import difference
 from tempembed.system.errors import UserError
 
@@ -20,18 +22,18 @@ def copy(sweep_folder, tmp_path):
 def test_a_sweep_is_read(sweep_folder, tiny):
     results = load_results([sweep_folder], tiny)
     assert [line.entry for line in results.lines] == list(tiny.entries)
-    assert [r["name"] for r in results.failed] == ["infonce-learned-tau-seed1"]
+    assert [trial.name for trial in results.failed] == ["infonce-learned-tau-seed1"]
     assert results.line("InfoNCE, learned τ").seeds == (0,)
     main = results.of("static")
     assert [line.tau for line in main.role("single")] == [0.04, 0.1, 0.4]
     assert main.line(BEST_SINGLE).entry.role == "single"
     line = main.lines[0]
-    rows = json.loads((line.trials[0].folder / "evaluation.json").read_text())["scores"]
+    rows = json.loads((line.runs[0].folder / "evaluation.json").read_text())["scores"]
     want = next(r for r in rows if r["task"] == "retrieval" and r["spec"] == "prefix:32+float32")
     found = line.kept(RETRIEVAL, Spec(width=32))
     assert found.values_S[0].item() == pytest.approx(want["retention"])
     assert found.replicates_SR.shape == (2, 1000)
-    assert line.measure("pca95").values_S[0].item() == line.trials[0].record["geometry"]["pca95"]
+    assert line.measure("pca95").values_S[0].item() == line.runs[0].report.geometry["pca95"]
     with pytest.raises(NotMeasured, match=r"InfoNCE τ=0\.04: retrieval under prefix:7"):
         line.score(RETRIEVAL, Spec(width=7))
     with pytest.raises(NotMeasured, match="no such label"):
@@ -41,13 +43,15 @@ def test_a_sweep_is_read(sweep_folder, tiny):
 def test_one_seed_gives_the_interval_of_compare(sweep_folder, tiny):
     results = load_results([sweep_folder], tiny).of("static")
     low, high = results.role("single")[0], results.role("single")[-1]
-    reports = [load_report(line.trials[0].folder / "evaluation.json") for line in (low, high)]
+    reports = [load_evaluation(line.runs[0].folder / "evaluation.json") for line in (low, high)]
     spec = f"prefix:{low.width}+float32"
-    want = next(r for r in differences(*reports) if (r["task"], r["spec"]) == ("retrieval", spec))
+    want = next(
+        r for r in paired_differences(*reports) if (r.first.task, r.first.spec) == ("retrieval", spec)
+    )
     found = difference(high.score(RETRIEVAL), low.score(RETRIEVAL))
-    assert found.values_S[0].item() == pytest.approx(want["difference"])
+    assert found.values_S[0].item() == pytest.approx(want.score)
     first = torch.quantile(found.replicates_SR[0], torch.tensor([0.025, 0.975], dtype=torch.float64)).tolist()
-    assert first == pytest.approx(want["ci"], abs=1e-6)
+    assert first == pytest.approx(want.ci, abs=1e-6)
 
 
 def test_what_is_not_there_is_refused(copy, tiny, tmp_path):

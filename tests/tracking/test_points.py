@@ -4,11 +4,13 @@ from tempembed.objectives.term import Term
 from tempembed.tracking.jsonl import JsonlTracker
 from tempembed.tracking.points import evaluation_points, temperature_points
 from tempembed.tracking.tracker import numbers
+from tests.rows import report, score_row
 
 
 def row(codec, dim, retention, size):
-    return dict(task="retrieval", metric="ndcg_at_10", codec=codec, dim=dim, bytes_per_vector=size,
-                score=0.5 * retention, retention=retention)  # fmt: skip
+    return score_row(
+        codec=codec, dim=dim, bytes_per_vector=size, score=0.5 * retention, retention=retention
+    )  # fmt: skip
 
 
 def test_curves_have_the_width_as_their_step_and_end_at_the_full_width():
@@ -21,7 +23,7 @@ def test_curves_have_the_width_as_their_step_and_end_at_the_full_width():
         "uniformity": -3.0,
     }
     scores = [row("float32", 64, 1.0, 256), row("binary", 64, 0.9, 8), row("float32", 32, 0.8, 128)]
-    points = evaluation_points({"geometry": geometry, "scores": scores})
+    points = evaluation_points(report(scores, geometry=geometry))
     curve = [(value, step) for key, value, step in points if key == "retention/ndcg_at_10/float32"]
     assert curve == [(0.8, 32), (1.0, 64)]
     assert ("intrinsic_dimension/pca95", 30.0, 0) in points

@@ -25,6 +25,7 @@ from tempembed.system.errors import UserError
 from tempembed.tracking.mlflow import MlflowRun, start_run
 from tempembed.tracking.registry import Registry, default_uri, fetch_version
 from tempembed.tracking.winners import Candidate, promote
+from tempembed.tuning.trial import Trial, TrialTerm
 
 pytestmark = pytest.mark.mlflow
 ALIASES = ("full", "bytes-32", "bytes-8")
@@ -60,9 +61,11 @@ def store(tmp_path_factory, mlflow_tables):
         (folder / "settings.json").write_text(json.dumps(TrainSettings().to_dict()))
         for file in ("evaluation.json", "evaluation.replicates.safetensors", "settings.json"):
             run.file(folder / file)
-        result = {"objective": f"infonce:0.0{seed + 1}", "seed": seed, "encoder": "static", **report,
-                  "terms": [{"dim": 64, "temperature": 0.05, "weight": 1.0, "course": None}]}  # fmt: skip
-        candidates[name] = Candidate(name=name, folder=folder, run_id=run.run_id, result=result)
+        trial = Trial(
+            name=name, status="FINISHED", objective=f"infonce:0.0{seed + 1}", seed=seed, encoder="static",
+            report=report, terms=(TrialTerm(dim=64, temperature=0.05, weight=1.0),),
+        )  # fmt: skip
+        candidates[name] = Candidate(name=name, folder=folder, run_id=run.run_id, trial=trial)
     return uri, candidates, lambda folder, specs: save_codecs(folder, test, specs)
 
 

@@ -10,6 +10,7 @@ from tempembed.tuning.goals import best_row, check_goals, goal_values
 from tempembed.tuning.pareto import pareto_ranks
 from tempembed.tuning.promotion import decide, standing
 from tempembed.tuning.recommend import recommend
+from tests.rows import evaluation, score_row
 
 R = 400
 
@@ -23,14 +24,12 @@ def measured(items_by_spec, fingerprint="same"):
         items = torch.tensor(items)
         replicates[f"retrieval|{spec}"] = items[picks].mean(1)
         rows.append(
-            {
-                "task": "retrieval", "metric": "ndcg_at_10", "spec": spec, "codec": spec.split("+")[1], "dim": 64,
-                "bytes_per_vector": size, "score": items.mean().item(), "ci_low": 0.0, "ci_high": 1.0,
-                "retention": items.mean().item() / full,
-            }
+            score_row(
+                spec=spec, codec=spec.split("+")[1], dim=64, bytes_per_vector=size, score=items.mean().item(),
+                retention=items.mean().item() / full,
+            )
         )  # fmt: skip
-    report = {"width": 64, "scores": rows, "data": {"tasks": {"retrieval": {"fingerprint": fingerprint}}}}
-    return report, replicates
+    return evaluation(rows, replicates, width=64, fingerprint=fingerprint)
 
 
 def queries(mean, seed=0, noise=0.3):
@@ -64,11 +63,11 @@ def test_pareto_ranks_against_the_definition():
 
 
 def test_goals():
-    report, _ = model(0.7, 0.6)
+    report = model(0.7, 0.6).report
     assert goal_values(report, ["retrieval", "bytes-64", "bytes-63"]) == pytest.approx(
         [0.7, 0.6, 0.5], abs=0.03
     )
-    assert best_row(report, "bytes-300")["spec"] == "prefix:64+float32"
+    assert best_row(report, "bytes-300").spec == "prefix:64+float32"
     with pytest.raises(UserError, match="got none for clustering; clustering needs labels"):
         goal_values(report, ["retrieval", "clustering"])
     with pytest.raises(UserError, match="got none for bytes-7; raise the budget"):
@@ -79,14 +78,14 @@ def test_goals():
 
 
 def test_an_alias_moves_only_to_what_is_better_by_the_paired_interval():
-    old = standing("old", *model(0.70, 0.60), "bytes-64")
+    old = standing("old", model(0.70, 0.60), "bytes-64")
     assert decide("bytes-64", old, None).promote
     # the same queries' noise on both sides: a paired difference of 0.01 is certain, unpaired it would drown
-    better = decide("bytes-64", standing("new", *model(0.70, 0.61), "bytes-64"), old)
+    better = decide("bytes-64", standing("new", model(0.70, 0.61), "bytes-64"), old)
     assert better.promote
     assert better.ci[0] > 0
     assert "new takes bytes-64 from old: prefix:64+int8" in better.why
-    worse = decide("bytes-64", standing("new", *model(0.70, 0.59), "bytes-64"), old)
+    worse = decide("bytes-64", standing("new", model(0.70, 0.59), "bytes-64"), old)
     assert not worse.promote
     assert "does not take bytes-64" in worse.why
     assert worse.why.endswith("is worse")
@@ -94,14 +93,14 @@ def test_an_alias_moves_only_to_what_is_better_by_the_paired_interval():
     noisy = measured(
         {("prefix:64+float32", 256): queries(0.7), ("prefix:64+int8", 64): queries(0.605, seed=5)}
     )
-    unsure = decide("bytes-64", standing("new", *noisy, "bytes-64"), old)
+    unsure = decide("bytes-64", standing("new", noisy, "bytes-64"), old)
     assert not unsure.promote
     assert unsure.ci[0] <= 0 <= unsure.ci[1]
     assert "cannot be told from it" in unsure.why
     assert not decide("bytes-64", old, old).promote
     with pytest.raises(ValueError, match="scores on one test"):
-        decide("bytes-64", standing("new", *model(0.9, 0.9, fingerprint="other"), "bytes-64"), old)
-    assert standing("old", *model(0.7, 0.6), "bytes-7") is None
+        decide("bytes-64", standing("new", model(0.9, 0.9, fingerprint="other"), "bytes-64"), old)
+    assert standing("old", model(0.7, 0.6), "bytes-7") is None
 
 
 def test_recommendation():
@@ -114,7 +113,7 @@ def test_recommendation():
     # the alias's holder is the answer, also where another has a higher score
     assert recommend(models, 64, holder="one").best.model == "one"
     alone = recommend({"one": models["one"]}, 64)
-    assert (alone.runner_up.model, alone.runner_up.row["spec"]) == ("one", "prefix:64+binary")
+    assert (alone.runner_up.model, alone.runner_up.row.spec) == ("one", "prefix:64+binary")
     assert recommend({"one": models["one"]}, 8).runner_up is None
     with pytest.raises(UserError, match="--bytes 7: expected at least 8 bytes"):
         recommend(models, 7)

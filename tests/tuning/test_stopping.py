@@ -1,17 +1,25 @@
 import pytest
 
 from tempembed.tuning.stopping import savings
+from tempembed.tuning.trial import Trial
 
-FINISHED = {"status": "FINISHED", "seconds": 30.0}
+
+def trial(status, seconds, stopped_at=None):
+    return Trial(
+        name="t", objective="infonce:0.1", terms=(), status=status, seconds=seconds, stopped_at=stopped_at
+    )
+
+
+FINISHED = trial("FINISHED", 30.0)
 
 
 def test_savings_against_trials_run_to_their_end():
     records = [
         FINISHED,
-        {"status": "FINISHED", "seconds": 50.0},
-        {"status": "STOPPED", "seconds": 15.0, "stopped_at": 11},
-        {"status": "STOPPED", "seconds": 25.0, "stopped_at": 33},
-        {"status": "FAILED", "seconds": 3.0},
+        trial("FINISHED", 50.0),
+        trial("STOPPED", 15.0, 11),
+        trial("STOPPED", 25.0, 33),
+        trial("FAILED", 3.0),
     ]
     found = savings(records, 99)
     assert (found.trials, found.stopped) == (4, 2)
@@ -22,8 +30,6 @@ def test_savings_against_trials_run_to_their_end():
     )
 
 
-@pytest.mark.parametrize(
-    "records", [[], [FINISHED], [{"status": "STOPPED", "seconds": 1.0, "stopped_at": 1}]]
-)
+@pytest.mark.parametrize("records", [[], [FINISHED], [trial("STOPPED", 1.0, 1)]])
 def test_nothing_to_say(records):
     assert savings(records, 99) is None

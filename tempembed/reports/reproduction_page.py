@@ -1,35 +1,28 @@
 """The report of a reproduction: one HTML page that reads like a paper's results, and its parts for a README."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from html import escape
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from tempembed.reports.pages import write_page
 from tempembed.reports.reproduction_figures import drawings
 from tempembed.reports.reproduction_tables import (
-    Table,
     claims_table,
     comparison_table,
     cost_table,
+    objective_table,
     prefix_table,
-    score_table,
     sets_table,
     spread_table,
 )
-from tempembed.reports.style import STYLE
+from tempembed.reports.table import Table
 from tempembed.reproduction.claims import claims
 from tempembed.reproduction.extras import clustering_claims
 from tempembed.reproduction.finding import Finding
 from tempembed.reproduction.maps import Maps
 from tempembed.reproduction.results import CLUSTERING, RETRIEVAL, Results
 
-PAGE_STYLE = """
-body{max-width:78rem}p{max-width:60rem}figure{margin:1.2rem 0}figcaption{color:#5a6772;font-size:.87rem;max-width:60rem}
-table{width:auto}td,th{vertical-align:top}td.text,th.text{text-align:left}small{color:#5a6772}
-td.yes{color:#1d7a4f;font-weight:700;white-space:nowrap}td.no{color:#a3212f;font-weight:700;white-space:nowrap}
-td.open{color:#8a6d1a;white-space:nowrap}td:not(.text) small{white-space:nowrap}.wide{overflow-x:auto}
-"""
 METHOD = (
     "A run and its baseline share the seed: the first weights, the data and their order. They are measured on the same queries, "
     "and every difference is taken within a seed and within one of 1,000 resamples of the queries. Intervals are 95 %, by a "
@@ -40,7 +33,7 @@ METHOD = (
     "(or beyond the margin that is named) in the claimed direction, does not hold if it lies beyond in the other, and "
     "is undecided otherwise; a claim about several differences holds if all of them do. The best single τ is chosen by the "
     "means on this same test, which favours it. No correction is made for the number of "
-    "claims. Figures of the paper are quoted where they are known, with the tag of their source in paper.md ([S] a "
+    "claims. Figures of the paper are quoted where they are known, with the tag of their source in docs/design/paper.md ([S] a "
     "detailed review, [R] a machine-written review, [H] the reviewers); they are of another model, other data and other "
     "tasks."
 )
@@ -62,32 +55,12 @@ class Setup:
 
 def write_reproduction(results: Results, setup: Setup, path: Path) -> None:
     """Write the report."""
-    first, *others = results.preset.encoders
-    main = results.of(first)
+    main = results.of(next(iter(results.preset.encoders)))
     findings = claims(main)
-    parts = [
-        f"<!doctype html><html lang=en><meta charset=utf-8><title>The paper, reproduced</title><style>{STYLE}{PAGE_STYLE}</style>",
-        "<h1>Temperature control and embedding compression: the paper, reproduced</h1>",
-        f"<p>{escape(abstract(findings))}</p>",
-        "<h2>Set-up</h2>", _setup(results, setup).html(),
-        "<h2>The paper's claims</h2>", claims_table(findings, "").html(), f"<p class=note>{escape(METHOD)}</p>",
-    ]  # fmt: skip
-    for drawing in drawings(main, setup.maps):
-        caption = f"<figcaption>{escape(drawing.caption)}</figcaption>"
-        parts += [f"<h2>{escape(drawing.title)}</h2>", f"<figure>{drawing.svg()}{caption}</figure>"]
-    for table in _tables(main):
-        parts += [f"<h2>{escape(table.title)}</h2>", table.html()]
-    for encoder in others:
-        for table in _other_encoder(results.of(encoder), encoder):
-            parts += [f"<h2>{escape(table.title)}</h2>", table.html()]
-    parts += ["<h2>Cost of a run</h2>", cost_table(results).html()]
-    if results.failed:
-        items = "".join(
-            f"<li><b>{escape(r['name'])}</b>: {escape(r.get('error', r['status']))}</li>"
-            for r in results.failed
-        )
-        parts += ["<h2 class=failed>Trials that did not end well</h2>", f"<ul>{items}</ul>"]
-    path.write_text("\n".join(parts), encoding="utf-8")
+    write_page(
+        path, "reproduction", abstract=abstract(findings), setup=_setup(results, setup), claims=claims_table(findings, ""),
+        method=METHOD, drawings=drawings(main, setup.maps), tables=_tables(results), failed=results.failed,
+    )  # fmt: skip
 
 
 def abstract(findings: Sequence[Finding]) -> str:
@@ -142,12 +115,9 @@ def report_markdown(results: Results, setup: Setup, figures: Sequence[Path]) -> 
         setup: where and on what it ran.
         figures: pictures beside the document, as `figures_to` returns them.
     """
-    first, *others = results.preset.encoders
-    main = results.of(first)
     parts = ["# The paper, reproduced", _setup(results, setup).markdown(), claims_markdown(results), METHOD]
     parts += [f"![{p.stem}]({p.name})" for p in figures if p.suffix == ".svg"]
-    tables = [*_tables(main), *(t for e in others for t in _other_encoder(results.of(e), e)), cost_table(results)]  # fmt: skip
-    parts += [f"## {table.title}\n\n{table.markdown()}" for table in tables]
+    parts += [f"## {table.title}\n\n{table.markdown()}" for table in _tables(results)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -158,10 +128,14 @@ def figures_to(folder: Path, results: Results, maps: Maps) -> list[Path]:
     return [path for drawing in drawings(main, maps) for path in drawing.write(folder)]
 
 
-def _tables(main: Results) -> list[Table]:
+def _tables(results: Results) -> list[Table]:
+    """Those below the figures: of the first encoder, of the others, and the cost."""
+    first, *others = results.preset.encoders
+    main = results.of(first)
     return [
-        prefix_table(main), sets_table(main, RETRIEVAL), sets_table(main, CLUSTERING), score_table(main), comparison_table(main),
+        prefix_table(main), sets_table(main, RETRIEVAL), sets_table(main, CLUSTERING), objective_table(main), comparison_table(main),
         claims_table(clustering_claims(main), "Compression measured on clustering"), spread_table(main),
+        *(table for encoder in others for table in _other_encoder(results.of(encoder), encoder)), cost_table(results),
     ]  # fmt: skip
 
 
@@ -170,29 +144,24 @@ def _other_encoder(results: Results, encoder: str) -> list[Table]:
     if not results.lines:
         return []
     findings = [f for f in claims(results) if f.verdict != "not measured"]
-    scores = score_table(results)
     return [
-        Table(
-            title=f"A second architecture: {encoder}", head=scores.head, rows=scores.rows, note=scores.note
-        ),
+        replace(objective_table(results), title=f"A second architecture: {encoder}"),
         claims_table(findings, f"The claims on the {encoder}"),
     ]
 
 
 def _setup(results: Results, setup: Setup) -> Table:
-    record = results.lines[0].trials[0].record
-    data, preset = setup.data, results.preset
-    trials = sum(len(line.trials) for line in results.lines)
-    seconds = [t.record.get("seconds") for line in results.lines for t in line.trials]
-    hours = sum(value for value in seconds if value) / 3600
+    runs = [run for line in results.lines for run in line.runs]
+    data, test, preset = setup.data, runs[0].report.data, results.preset
+    hours = sum(run.trial.seconds or 0 for run in runs) / 3600
     rows = [
         ("training data", f"{data['num_pairs']:,} pairs of {Path(data['source']).name}, fingerprint {data['fingerprint']}"),
-        ("test", f"{record['data']['num_queries']:,} queries against {record['data']['num_documents']:,} documents"),
+        ("test", f"{test.num_queries:,} queries against {test.num_documents:,} documents"),
         *((f"encoder: {name}", ", ".join(f"{k.replace('_', ' ')} {v}" for k, v in chosen.items()) or "defaults") for name, chosen in preset.encoders.items()),
-        ("runs", f"preset {preset.name}: {trials} trials of {len(results.lines)} objectives, seeds {', '.join(map(str, preset.seeds))}"
+        ("runs", f"preset {preset.name}: {len(runs)} trials of {len(results.lines)} objectives, seeds {', '.join(map(str, preset.seeds))}"
          + (f", {hours:.2f} hours of trials" if hours else "")),
         ("hardware", setup.hardware),
         ("versions", ", ".join(f"{name} {version}" for name, version in setup.versions.items())),
         ("date", setup.date + (f", commit {setup.commit}" if setup.commit else "")),
     ]  # fmt: skip
-    return Table(title="Set-up", head=("", ""), rows=tuple(rows), prose=frozenset({0, 1}))
+    return Table(title="Set-up", head=("", ""), rows=tuple(rows), prose=frozenset({1}))

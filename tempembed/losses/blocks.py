@@ -1,0 +1,409 @@
+"""One pass over blocks of the similarity matrix: value and gradient of all terms.
+
+A block of rows meets all columns at once, so its sums are complete when it is visited and the gradient is made on the spot: three
+products (similarity, gradient of rows, gradient of columns), where a loss that forgets the matrix and makes it again takes
+four. Prefix products accumulate over the sorted dims, so all widths cost one full-width product. Only the column sums of the
+second direction need a pass of their own.
+
+Shape legend: R rows of a block, K distinct dims, otherwise as in `losses/__init__.py`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from tempembed.losses.hardness import Combined, combine
+from tempembed.losses.masks import FalseNegatives
+from tempembed.objectives.term import INFONCE, Hardness, Terms
+from tempembed.parallel.gather import gather, rank_and_world_size
+
+BLOCK_BYTES = 32 * 2**20
+"""Of one similarity block; there is one for each distinct dim. What binds is that rows x width products stay efficient."""
+STRIP_BYTES = 4 * 2**20
+"""Of a strip of the block that element-wise work runs over: small enough for the second-level cache."""
+GPU_BLOCK_BYTES = 256 * 2**20
+"""The same two on a GPU, where a kernel must outlast its launch: 32,768 pairs in TF32 took 61 ms on an H200, 78 ms at half."""
+GPU_STRIP_BYTES = 32 * 2**20
+HIDDEN = -1e30
+"""Similarity of a place that is no negative; finite, so that it times a zero weight is zero."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Problem:
+    """Everything but the tensors that gradients flow to."""
+
+    terms: Terms
+    positive_B: Int[Tensor, " B"]
+    """The column of each row's positive."""
+    num_documents: int
+    """G: the first G columns are the positives of the global batch."""
+    both: bool = False
+    """Also the other direction: each local positive against all rows of the global batch."""
+    hardness: Hardness = INFONCE
+    false_negatives: FalseNegatives | None = None
+
+
+def block_and_strip(num_rows: int, num_columns: int, size: int, device: str) -> tuple[int, int]:
+    """Rows of a block of products, and of the strip of it that element-wise work runs over."""
+    block_bytes, strip_bytes = (
+        (GPU_BLOCK_BYTES, GPU_STRIP_BYTES) if device == "cuda" else (BLOCK_BYTES, STRIP_BYTES)
+    )
+    block = min(num_rows, max(32, block_bytes // (num_columns * size)))
+    return block, min(block, max(1, strip_bytes // (num_columns * size)))
+
+
+@lru_cache(maxsize=256)
+def constant(values: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """On the device, where it stays: a copy in every step would wait for what the device has to do."""
+    return torch.tensor(values, dtype=dtype, device=device)
+
+
+class Run:
+    """One pass: buffers, sums and gradients. Lives for a forward."""
+
+    def __init__(
+        self,
+        rows_BD: Tensor,
+        columns_CD: Tensor,
+        scales_T: Tensor,
+        problem: Problem,
+        needs: Sequence[bool],
+    ) -> None:
+        self.problem, self.input_dtype = problem, rows_BD.dtype
+        self.dtype = torch.promote_types(rows_BD.dtype, torch.float32)
+        if rows_BD.device.type == "cpu":  # bf16 products on a CPU round their sums
+            rows_BD, columns_CD = rows_BD.to(self.dtype), columns_CD.to(self.dtype)
+        self.rows, self.columns = rows_BD, columns_CD
+        self.device = rows_BD.device
+        self.scales_T = scales_T
+        self.dims = sorted({term.dim for term in problem.terms})
+        self.terms = [[t for t, term in enumerate(problem.terms) if term.dim == dim] for dim in self.dims]
+        self.slices = [slice(low, high) for low, high in zip([0, *self.dims], self.dims, strict=False)]
+        self.inverse_rows = self._inverse_norms(rows_BD)
+        self.inverse_columns = self._inverse_norms(columns_CD)
+        self.positives = self._positives()
+        self.learned = needs[2]
+        self.wants_gradient = any(needs)
+        num_terms = len(problem.terms)
+        self.total = torch.zeros(num_terms, dtype=torch.float64, device=self.device)
+        if self.wants_gradient:
+            self.row_gradient = torch.zeros_like(rows_BD, dtype=self.dtype)
+            self.column_gradient = torch.zeros_like(columns_CD, dtype=self.dtype)
+            self.scale_gradient = torch.zeros(num_terms, dtype=torch.float64, device=self.device)
+            self.column_dots = torch.zeros(
+                len(self.dims), len(columns_CD), dtype=self.dtype, device=self.device
+            )
+        num_columns, size = len(columns_CD), torch.finfo(self.dtype).bits // 8
+        self.block_rows, self.strip_rows = block_and_strip(len(rows_BD), num_columns, size, self.device.type)
+        self.blocks = [self._empty(self.block_rows, num_columns) for _ in self.dims]
+
+    @cached_property
+    def scales(self) -> list[float]:
+        """1 / tau of each term; waits for the device."""
+        return self.scales_T.tolist()
+
+    @cached_property
+    def cosines(self) -> Tensor:
+        """Of a strip."""
+        return self._empty(self.strip_rows, len(self.columns))
+
+    @cached_property
+    def powers(self) -> Tensor:
+        """Of a strip: e to the logits of one term."""
+        return self._empty(self.strip_rows, len(self.columns))
+
+    def losses(self) -> Tensor:
+        """Visit all blocks; each term's mean loss."""
+        batch = len(self.rows)
+        self.column_sides = self._column_sides() if self.problem.both else {}
+        for start in range(0, batch, self.block_rows):
+            self._visit(slice(start, min(batch, start + self.block_rows)))
+        share = 0.5 if self.problem.both else 1.0
+        return (self.total * share / batch).to(self.dtype)
+
+    def _visit(self, rows: slice) -> None:
+        """Losses and gradients of a block of rows."""
+        self._similarities(rows)
+        for k, block in enumerate(self.blocks):
+            for low in range(rows.start, rows.stop, self.strip_rows):
+                strip = slice(low, min(rows.stop, low + self.strip_rows))
+                self._strip(k, strip, block[low - rows.start : strip.stop - rows.start])
+        if self.wants_gradient:
+            self._products_of_gradient(rows)
+
+    def gradients(self) -> tuple[Tensor | None, ...]:
+        """Of rows, columns and scales."""
+        if not self.wants_gradient:
+            return None, None, None
+        for k, dim in enumerate(self.dims):
+            if self._is_scaled(k):
+                correction = self.column_dots[k] * self.inverse_columns[k].square()
+                self.column_gradient[:, :dim] -= correction[:, None] * self.columns[:, :dim]
+        return (
+            self.row_gradient.to(self.input_dtype),
+            self.column_gradient.to(self.input_dtype),
+            self.scale_gradient.to(self.dtype),
+        )
+
+    def _empty(self, rows: int, columns: int) -> Tensor:
+        return torch.empty(rows, columns, dtype=self.dtype, device=self.device)
+
+    def _is_scaled(self, k: int) -> bool:
+        """Whether prefix k has norms of its own; the widest is normalised."""
+        return self.dims[k] < self.dims[-1]
+
+    def _inverse_norms(self, embeddings: Tensor) -> Float[Tensor, "K B"]:
+        """Of each prefix."""
+        squares = [embeddings[:, part].to(self.dtype).square().sum(1) for part in self.slices]
+        return torch.stack(squares).cumsum(0).clamp_min(1e-24).rsqrt()
+
+    def _positives(self) -> Float[Tensor, "K B"]:
+        """Cosine of each row with its positive, at each dim."""
+        right = self.columns[self.problem.positive_B]
+        products = [
+            (self.rows[:, part].to(self.dtype) * right[:, part].to(self.dtype)).sum(1) for part in self.slices
+        ]
+        cosines = torch.stack(products).cumsum(0)
+        cosines[:-1] *= self.inverse_rows[:-1] * self.inverse_columns[:-1, self.problem.positive_B]
+        return cosines
+
+    def _multiply(self, left: Tensor, right: Tensor, out: Tensor, plus: Tensor | None = None) -> None:
+        """Out = left @ right + plus, summed in at least float32."""
+        kind: dict[str, Any] = {} if self.rows.dtype == self.dtype else {"out_dtype": self.dtype}
+        left, right = left.to(self.rows.dtype), right.to(self.rows.dtype)
+        if plus is None:
+            torch.mm(left, right, out=out, **kind)
+        else:
+            torch.addmm(plus, left, right, out=out, **kind)
+
+    def _similarities(self, rows: slice) -> None:
+        """Fill `blocks` with prefix products: each dim adds its coordinates to the last."""
+        count = rows.stop - rows.start
+        for k, part in enumerate(self.slices):
+            before = self.blocks[k - 1][:count] if k else None
+            self._multiply(self.rows[rows, part], self.columns[:, part].T, self.blocks[k][:count], before)
+
+    def _cosines(self, k: int, strip: slice, block: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Similarities over the rows' own norms, negatives only; their largest; how many there are.
+
+        They are in `block` itself where nothing scales them, else in a buffer.
+        """
+        cosines = block
+        if self._is_scaled(k):
+            cosines = torch.mul(block, self.inverse_columns[k], out=self.cosines[: len(block)])
+        local = torch.arange(len(block), device=self.device)
+        cosines[local, self.problem.positive_B[strip]] = HIDDEN
+        counts = torch.full((len(block),), cosines.shape[1] - 1, dtype=self.dtype, device=self.device)
+        if self.problem.false_negatives is not None:
+            at, columns = self.problem.false_negatives.places(strip.start, strip.stop)
+            cosines[at, columns] = HIDDEN
+            counts -= torch.bincount(at, minlength=len(block))
+        return cosines, cosines.amax(1), counts
+
+    def _strip(self, k: int, strip: slice, block: Tensor) -> None:
+        """Losses of a strip of rows at one dim; leaves its part of d objective / d product in `block`,
+
+        but for the columns' norms.
+        """
+        problem, batch = self.problem, len(self.rows)
+        cosines, top, counts = self._cosines(k, strip, block)
+        inverse = self.inverse_rows[k][strip] if self._is_scaled(k) else torch.ones_like(top)
+        alive = counts > 0
+        top = torch.where(alive, top, 0.0)
+        positive, columns_of = self.positives[k][strip], problem.positive_B[strip]
+        local = torch.arange(len(block), device=self.device)
+        cosines = torch.sub(cosines, top[:, None], out=self.cosines[: len(block)])
+        weights, written = block if self.wants_gradient else None, False
+        at_positive = torch.zeros_like(top)
+        share = 0.5 if problem.both else 1.0
+        for t in self.terms[k]:
+            scale = self.scales[t]
+            powers, sums = self.powers[: len(block)], []
+            factor = share * problem.terms[t].weight / batch
+            pending: list[tuple[float, Tensor]] = []
+            for power in problem.hardness.powers:
+                torch.mul(cosines, (inverse * (scale * power))[:, None], out=powers)
+                total = powers.exp_().sum(1)
+                if power == 0:  # e^0 counts the hidden places as well
+                    total = counts.clone()
+                sums.append(torch.where(alive, total.log() + top * inverse * (scale * power), -torch.inf))
+                pending.append((power, total))
+            combined = combine(
+                positive * scale, tuple(sums), counts, torch.as_tensor(scale), problem.hardness
+            )
+            self.total[t] += combined.loss.sum(dtype=torch.float64)
+            if weights is None:
+                continue
+            at_positive += combined.positive * (factor * scale)
+            through = combined.positive * positive + combined.inverse_temperature
+            for (power, total), slope in zip(pending, combined.slopes, strict=True):
+                if power == 0:  # beta = 0: the second sum is a count and has no slope
+                    continue
+                if len(pending) > 1:
+                    torch.mul(cosines, (inverse * (scale * power))[:, None], out=powers)
+                    powers.exp_()
+                part = torch.where(alive, slope / total, 0.0)
+                part_of_weights = (part * inverse * (factor * scale))[:, None]
+                if written:
+                    weights.addcmul_(powers, part_of_weights)
+                else:
+                    torch.mul(powers, part_of_weights, out=weights)
+                written = True
+                if self.learned:
+                    mean = (powers * cosines).sum(1) + torch.where(alive, top * total, 0.0)
+                    through = through + part * inverse * mean
+            if self.learned:
+                self.scale_gradient[t] += (through * factor).sum(dtype=torch.float64)
+        if problem.both:
+            self._other_direction(k, strip, cosines, top, inverse, weights, at_positive)
+        if weights is None:
+            return
+        weights[local, columns_of] = at_positive * inverse
+        if self._is_scaled(k):
+            self._scale_gradient_of_prefix(k, strip, weights, cosines, top, positive, columns_of, local)
+
+    def _scale_gradient_of_prefix(
+        self,
+        k: int,
+        strip: slice,
+        weights: Tensor,
+        cosines: Tensor,
+        top: Tensor,
+        positive: Tensor,
+        columns_of: Tensor,
+        local: Tensor,
+    ) -> None:
+        """What flows through the norms of the prefix; `weights` have those of the rows in them already."""
+        inverse, dim = self.inverse_rows[k][strip], self.dims[k]
+        cosines += top[:, None]
+        cosines[local, columns_of] = positive / inverse
+        cosines *= weights
+        self.column_dots[k] += cosines.sum(0)
+        row_dots = cosines.sum(1) * inverse.square()
+        self.row_gradient[strip, :dim] -= row_dots[:, None] * self.rows[strip, :dim]
+
+    def _products_of_gradient(self, rows: slice) -> None:
+        """A slice of coordinates is moved by its own dim and by all wider ones."""
+        count = rows.stop - rows.start
+        weights = self.blocks[-1][:count]
+        for k in reversed(range(len(self.dims))):
+            if k < len(self.dims) - 1:
+                weights.addcmul_(self.blocks[k][:count], self.inverse_columns[k])
+            self._add_products(k, rows, weights)
+
+    def _add_products(self, k: int, rows: slice, weights: Tensor) -> None:
+        """The gradients of the k-th slice of coordinates."""
+        part, weights = self.slices[k], weights.to(self.rows.dtype)
+        row_gradient, column_gradient = self.row_gradient[rows, part], self.column_gradient[:, part]
+        self._multiply(weights, self.columns[:, part], row_gradient, row_gradient)
+        self._multiply(weights.T, self.rows[rows, part], column_gradient, column_gradient)
+
+    # The other direction: a positive against the rows of all ranks
+
+    def _column_sides(self) -> dict[int, tuple[Combined, list[Tensor]]]:
+        """For each term: loss and slopes of every positive column, and its `log sum` for each power, over all ranks."""
+        num, powers = self.problem.num_documents, self.problem.hardness.powers
+        top = torch.full((len(self.dims), num), HIDDEN, dtype=self.dtype, device=self.device)
+        sums = torch.zeros(len(self.scales), len(powers), num, dtype=self.dtype, device=self.device)
+        counts = torch.zeros(num, dtype=self.dtype, device=self.device)
+        for start in range(0, len(self.rows), self.block_rows):
+            rows = slice(start, min(len(self.rows), start + self.block_rows))
+            self._similarities(rows)
+            for low in range(rows.start, rows.stop, self.strip_rows):
+                strip = slice(low, min(rows.stop, low + self.strip_rows))
+                for k, block in enumerate(self.blocks):
+                    self._add_to_column_sums(
+                        k, strip, block[low - start : strip.stop - start], top, sums, counts
+                    )
+        if rank_and_world_size()[1] > 1:
+            highest = top.clone()
+            dist.all_reduce(highest, dist.ReduceOp.MAX)
+            self._rescale(sums, top, highest)
+            top = highest
+            dist.all_reduce(sums)
+            dist.all_reduce(counts)
+        positives = gather(self.positives.T).T
+        sides = {}
+        for k, indices in enumerate(self.terms):
+            shift = torch.where(top[k] <= HIDDEN / 2, 0.0, top[k])
+            for t in indices:
+                scale = self.scales[t]
+                log_sums = [sums[t, p].log() + shift * (scale * power) for p, power in enumerate(powers)]
+                combined = combine(
+                    positives[k] * scale,
+                    tuple(log_sums),
+                    counts,
+                    torch.as_tensor(scale),
+                    self.problem.hardness,
+                )
+                sides[t] = combined, [torch.where(torch.isneginf(x), 0.0, x) for x in log_sums]
+        return sides
+
+    def _add_to_column_sums(
+        self, k: int, strip: slice, block: Tensor, top: Tensor, sums: Tensor, counts: Tensor
+    ) -> None:
+        num = self.problem.num_documents
+        cosines = self._cosines(k, strip, block)[0][:, :num]
+        if self._is_scaled(k):
+            cosines.mul_(self.inverse_rows[k][strip, None])
+        if k == 0:
+            counts += (cosines > HIDDEN / 2).sum(0)
+        highest = top.clone()
+        highest[k] = torch.maximum(top[k], cosines.amax(0))
+        self._rescale(sums, top, highest, only=k)
+        top[k] = highest[k]
+        cosines -= torch.where(top[k] <= HIDDEN / 2, 0.0, top[k])
+        powers = self.powers[: len(block), :num]
+        for t in self.terms[k]:
+            for p, power in enumerate(self.problem.hardness.powers):
+                torch.mul(cosines, self.scales[t] * power, out=powers)
+                sums[t, p] += powers.exp_().sum(0) if power else (cosines > HIDDEN / 2).sum(0)
+
+    def _rescale(self, sums: Tensor, old: Tensor, new: Tensor, only: int | None = None) -> None:
+        for k, indices in enumerate(self.terms):
+            if only in (None, k):
+                for t in indices:
+                    for p, power in enumerate(self.problem.hardness.powers):
+                        sums[t, p] *= ((old[k] - new[k]) * (self.scales[t] * power)).exp()
+
+    def _other_direction(
+        self,
+        k: int,
+        strip: slice,
+        cosines: Tensor,
+        top: Tensor,
+        inverse: Tensor,
+        weights: Tensor | None,
+        at_positive: Tensor,
+    ) -> None:
+        """Losses of the strip's own positives as queries, and what its rows are to all positives."""
+        own, num = self.problem.positive_B[strip], self.problem.num_documents
+        for t in self.terms[k]:
+            scale = self.scales[t]
+            combined, log_sums = self.column_sides[t]
+            self.total[t] += combined.loss[own].sum(dtype=torch.float64)
+            if weights is None:
+                continue
+            factor = 0.5 * self.problem.terms[t].weight / len(self.rows)
+            at_positive += combined.positive[own] * (factor * scale)
+            powers = self.powers[: len(cosines), :num]
+            through = combined.positive[own] * self.positives[k][strip] + combined.inverse_temperature[own]
+            for power, log_sum, slope in zip(
+                self.problem.hardness.powers, log_sums, combined.slopes, strict=True
+            ):
+                if power == 0:
+                    continue
+                torch.mul(cosines[:, :num], (inverse * (scale * power))[:, None], out=powers)
+                powers.add_((top * inverse * (scale * power))[:, None]).sub_(log_sum).exp_().mul_(slope)
+                weights[:, :num].addcmul_(powers, (inverse * (factor * scale))[:, None])
+                if self.learned:
+                    mean = (powers * cosines[:, :num]).sum(1) + top * powers.sum(1)
+                    through = through + inverse * mean
+            if self.learned:
+                self.scale_gradient[t] += (through * factor).sum(dtype=torch.float64)
