@@ -9,15 +9,22 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from itertools import chain
 
-from ray_jobs.board import Board, results
+from ray_jobs.board import Board
 from ray_jobs.capacity import await_room, check_batch
 from ray_jobs.connect import connect, temporary_folder
 from ray_jobs.metrics import export_backlog
 from ray_jobs.open_sweep import OpenSweep, open_sweep
 from ray_jobs.prepared import PreparedData
 from ray_jobs.queue import Queue, unfinished_trials
-from ray_jobs.sweep import Sweep, restored_sweep, shared_identity
-from ray_jobs.sweep_report import rank_finished, register_winners, remove_checkpoints, write_report
+from ray_jobs.resume import restored_sweep, shared_identity
+from ray_jobs.sweep import Sweep
+from ray_jobs.sweep_report import (
+    rank_finished,
+    read_trials,
+    register_winners,
+    remove_checkpoints,
+    write_report,
+)
 from ray_jobs.tuner import run_trials
 from tempembed.run.folder import SPOOL
 from tempembed.run.identity import differences
@@ -164,7 +171,7 @@ def _conclude(
     remove_checkpoints(opened.ledger)
     mlflow = couriers.get("mlflow")
     left = mlflow.drain(DRAIN_SECONDS) if mlflow else 0  # after it the ledger has the ids of all runs
-    found = results(opened.ledger, opened.prepared.width)
+    found = read_trials(opened.ledger, opened.prepared.width)
     found = rank_finished(found, spool)
     finished = [trial for trial in found if trial.is_finished]
     parent, uri = spool.run(), opened.sweep.tracking.mlflow_uri or ""
