@@ -14,7 +14,6 @@ from torch.nn.parallel import DistributedDataParallel
 from tempembed.inputs.inputs import Inputs
 from tempembed.losses.contrastive import DIRECTIONS, TextIds
 from tempembed.objectives.objective import Objective
-from tempembed.objectives.regularisers import koleo, uniformity  # noqa: F401  known by name
 from tempembed.objectives.regularisers.registry import parse_regulariser
 from tempembed.objectives.temperature import Course
 from tempembed.objectives.term import INFONCE, Hardness, Term, Terms

@@ -145,6 +145,11 @@ def static_encoder(tokenizer: Tokenizer, *, width: int, max_tokens: int, seed: i
     return StaticEncoder(weights, tokenizer)
 
 
+def build_static(tokenizer: Tokenizer, width: int, layers: int, max_tokens: int, seed: int) -> StaticEncoder:
+    """As `from_scratch` asks for it."""
+    return static_encoder(tokenizer, width=width, max_tokens=max_tokens, seed=seed)
+
+
 def load_static(folder: Path, asked: Mapping[RoleName, str] = MappingProxyType({})) -> StaticEncoder | None:
     """The static encoder of a folder; None if it holds another kind of model, which the library must load.
 

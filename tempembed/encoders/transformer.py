@@ -51,3 +51,10 @@ def transformer_encoder(
             modules=[module, Pooling(width, "mean")], device="cpu", similarity_fn_name="cosine"
         )
     return PretrainedEncoder(model)
+
+
+def build_transformer(
+    tokenizer: Tokenizer, width: int, layers: int, max_tokens: int, seed: int
+) -> PretrainedEncoder:
+    """As `from_scratch` asks for it."""
+    return transformer_encoder(tokenizer, width=width, layers=layers, max_tokens=max_tokens, seed=seed)

@@ -52,7 +52,6 @@ class LossSettings:
         from tempembed.objectives.objective import (
             Objective,  # imports torch, which a command line does without
         )
-        from tempembed.objectives.regularisers import koleo, uniformity  # noqa: F401  now they are known by name
         from tempembed.objectives.regularisers.registry import parse_regulariser
 
         return Objective(

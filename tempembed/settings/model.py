@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
+from tempembed.encoders.from_scratch import FromScratch, from_scratch
 from tempembed.encoders.role import RoleName, asked
 from tempembed.settings.flat import Positive, check_ranges
 from tempembed.system.errors import UserError
 
-DEFAULT_WIDTH = {"static": 1024, "transformer": 384}
 DEFAULT_MAX_TOKENS = 256
 """Limit of the encoders that are made here."""
 
@@ -17,7 +17,8 @@ class ModelSettings:
     """Which model, its prompts and limits, the precision of its products."""
 
     encoder: str = "static"
-    """static, transformer (small, from scratch), or a local path or hub name of a sentence-transformers or transformers model."""
+    """static, transformer (small, from scratch), or a local path or hub name of a sentence-transformers or transformers model;
+    MODULE:NAME for one of your own."""
     width: Annotated[int | None, Positive] = None
     """Embedding width of static (default 1024) and transformer (default 384)."""
     layers: Annotated[int, Positive] = 4
@@ -60,9 +61,14 @@ class ModelSettings:
             )
 
     @property
+    def made_here(self) -> FromScratch | None:
+        """How the encoder is made, if it is made here (static, transformer) and not loaded."""
+        return from_scratch(self.encoder)
+
+    @property
     def own_encoder(self) -> bool:
-        """Whether the encoder is made here (static, transformer), not loaded."""
-        return self.encoder in DEFAULT_WIDTH
+        """Whether the encoder is made here, not loaded."""
+        return self.made_here is not None
 
     @property
     def prompts(self) -> dict[RoleName, str]:

@@ -4,12 +4,12 @@ import os
 from pathlib import Path
 from typing import Any, TypeVar
 
+from tempembed.encoders.from_scratch import FROM_SCRATCH
 from tempembed.settings.flat import changed, flat
-from tempembed.settings.model import DEFAULT_WIDTH
 from tempembed.system.cache import INSTALLED_CODE
 from tempembed.system.untrusted import check_place
 
-NAMES = (INSTALLED_CODE, *DEFAULT_WIDTH)
+NAMES = (INSTALLED_CODE, *FROM_SCRATCH)
 """They name no place, even where a folder is called so; ./static is that folder."""
 INPUTS = ("data", "eval_data", "encoder")
 """Settings that may name a place to read from."""

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tempembed.encoders.from_scratch import from_scratch
 from tempembed.objectives.term import Term
 from tempembed.settings.flat import restored
-from tempembed.settings.model import DEFAULT_MAX_TOKENS, DEFAULT_WIDTH
+from tempembed.settings.model import DEFAULT_MAX_TOKENS
 from tempembed.settings.train import TrainSettings
 
 if TYPE_CHECKING:
@@ -66,14 +67,11 @@ class Facts:
             noted: what its folder has.
             settings: its own.
         """
-        if settings.model.own_encoder:
-            encoder, width = (
-                settings.model.encoder,
-                settings.model.width or DEFAULT_WIDTH[settings.model.encoder],
-            )
-            is_table = settings.model.encoder == "static"
+        if made := settings.model.made_here:
+            encoder, width = settings.model.encoder, settings.model.width or made.width
+            is_table = made.is_table
         else:
-            here = settings.model.encoder if self.encoder in DEFAULT_WIDTH else self.encoder
+            here = settings.model.encoder if from_scratch(self.encoder) else self.encoder
             encoder, width, is_table = noted.get("encoder_content") or here, self.width, self.is_table
         data = noted.get("fingerprint") or self.data
         return Facts(data=data, encoder=encoder, width=width, is_table=is_table, sizes=self.sizes)
@@ -112,11 +110,11 @@ def run_identity(settings: TrainSettings, facts: Facts, *, bfloat16: bool | None
         "single_source": settings.batches.single_source and len(facts.sizes) > 1,
     }
     found["max_tokens"] = settings.model.max_tokens
-    if settings.model.own_encoder:
+    if made := settings.model.made_here:
         found["max_tokens"] = settings.model.max_tokens or DEFAULT_MAX_TOKENS
         found["vocabulary"] = settings.model.vocabulary
-    if settings.model.encoder == "transformer":
-        found["layers"] = settings.model.layers
+        if made.has_layers:
+            found["layers"] = settings.model.layers
     if any(term.course and term.course.is_learned for term in terms):
         found["temperature_learning_rate"] = settings.loss.temperature_learning_rate
     if bfloat16 is not None:

@@ -21,14 +21,14 @@ from tempembed.data.partners import Partners
 from tempembed.data.split import holdout
 from tempembed.data.text_ids import text_ids
 from tempembed.encoders.encoder import Encoder
+from tempembed.encoders.from_scratch import build
 from tempembed.encoders.load import load_encoder
 from tempembed.encoders.role import ROLES, Role, RoleName
-from tempembed.encoders.static import static_encoder
 from tempembed.encoders.tokenizer import train_tokenizer
 from tempembed.evaluation.corpus import Corpus, corpus_from_pairs
 from tempembed.inputs.tokens import Tokens
 from tempembed.settings.flat import fingerprint
-from tempembed.settings.model import DEFAULT_MAX_TOKENS, DEFAULT_WIDTH
+from tempembed.settings.model import DEFAULT_MAX_TOKENS
 from tempembed.settings.train import TrainSettings
 from tempembed.system.cache import INSTALLED_CODE, cache_dir
 from tempembed.system.checksums import MANIFEST, checksums, is_intact
@@ -148,27 +148,19 @@ def evaluation_task(
 
 def build_encoder(settings: TrainSettings, tokenizer: Tokenizer | None) -> Encoder:
     """The encoder before training; `tokenizer` is needed by those from scratch."""
-    if not settings.model.own_encoder:
-        encoder = load_encoder(
-            settings.model.encoder, prompts=settings.model.prompts, pooling=settings.model.pooling
-        )
-        if settings.model.save_max_tokens and settings.model.max_tokens:
-            encoder.limit_to(settings.model.max_tokens)
+    model = settings.model
+    made = model.made_here
+    if made is None:
+        encoder = load_encoder(model.encoder, prompts=model.prompts, pooling=model.pooling)
+        if model.save_max_tokens and model.max_tokens:
+            encoder.limit_to(model.max_tokens)
         return encoder
     assert tokenizer is not None
-    width = settings.model.width or DEFAULT_WIDTH[settings.model.encoder]
-    most = settings.model.max_tokens or DEFAULT_MAX_TOKENS
-    if settings.model.encoder == "static":
-        encoder = static_encoder(tokenizer, width=width, max_tokens=most, seed=settings.loop.seed)
-    else:
-        from tempembed.encoders.transformer import (
-            transformer_encoder,  # imports the library, which a table does not need
-        )
-
-        encoder = transformer_encoder(
-            tokenizer, width=width, layers=settings.model.layers, max_tokens=most, seed=settings.loop.seed
-        )
-    encoder.prompts = dataclasses.replace(encoder.prompts, asked=settings.model.prompts)
+    encoder = build(
+        made, tokenizer, width=model.width or made.width, layers=model.layers,
+        max_tokens=model.max_tokens or DEFAULT_MAX_TOKENS, seed=settings.loop.seed,
+    )  # fmt: skip
+    encoder.prompts = dataclasses.replace(encoder.prompts, asked=model.prompts)
     return encoder
 
 

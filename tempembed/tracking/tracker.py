@@ -4,13 +4,12 @@ A run writes what is to be known of it into a file (`spool`), and a courier deli
 slow or away: training never waits for it, and it is told each thing once, in order.
 """
 
-import importlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tempembed.system.errors import UserError
+from tempembed.system.plugins import find
 
 Point = tuple[str, float, int]
 """Name of a curve, value, step."""
@@ -94,19 +93,7 @@ def find_tracker(name: str) -> OpenTracker:
     Raises:
         UserError: there is none of that name.
     """
-    opened_by = TRACKERS.get(name, name)
-    if callable(opened_by):
-        return opened_by
-    module, colon, attribute = opened_by.partition(":")
-    try:
-        if colon:
-            return getattr(importlib.import_module(module), attribute)
-        why = f"got {name}"
-    except (ImportError, AttributeError, ValueError) as error:
-        why = f"got {name} ({error})"
-    raise UserError(
-        f"--trackers: expected {', '.join(sorted(TRACKERS))}, or MODULE:NAME of a tracker that can be imported, {why}; correct it"
-    )
+    return find("--trackers", name, TRACKERS)
 
 
 def numbers(metrics: Mapping[str, Any]) -> dict[str, float]:

@@ -123,6 +123,6 @@ def test_a_tracker_is_found_by_its_module(tmp_path, monkeypatch):
     assert find_tracker("my_tracker:Mine").__name__ == "Mine"
     for wrong in ("nobody", "my_tracker:Yours", "no_such_module:Mine"):
         with pytest.raises(
-            UserError, match="--trackers: expected mlflow, tensorboard, or MODULE:NAME of a tracker"
+            UserError, match="--trackers: expected mlflow, tensorboard, or MODULE:NAME of one"
         ):
             TrackingSettings(trackers=(wrong,)).resolved()

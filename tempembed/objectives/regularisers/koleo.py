@@ -4,13 +4,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from tempembed.objectives.regularisers.registry import at_least_float32, regulariser
+from tempembed.objectives.regularisers.registry import at_least_float32
 
 LEAST = 1e-8
 """Distance below which two rows are one text: its logarithm stays finite."""
 
 
-@regulariser("koleo")
 def koleo(queries_GD: Float[Tensor, "G D"], documents_GD: Float[Tensor, "G D"]) -> Float[Tensor, ""]:
     """`-mean log |x_i - nearest(x_i)|` of unit vectors, the mean of both sides: the differential entropy of Kozachenko and Leonenko.
 

@@ -3,35 +3,25 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from tempembed.system.errors import UserError
+from tempembed.system.plugins import find
 
 Regulariser = Callable[[Float[Tensor, "G D"], Float[Tensor, "G D"]], Float[Tensor, ""]]
 """Queries and documents of the global batch, as the encoder made them, to a scalar. Every rank calls it with the same rows.
 
 Normalise with `torch.nn.functional.normalize` where lengths must not count: `losses.unit` writes its gradient in place.
 """
-REGULARISERS: dict[str, Regulariser] = {}
-
-
-def regulariser(name: str) -> Callable[[Regulariser], Regulariser]:
-    """Make a function known by a name, for `--regularisers NAME:WEIGHT`.
-
-    Raises:
-        ValueError: the name is taken, or has a colon or a space in it.
-    """
-
-    def register(function: Regulariser) -> Regulariser:
-        if name in REGULARISERS or not name or set(name) & set(": /"):
-            raise ValueError(f"regulariser {name!r}: expected a new name without spaces, colons and slashes")
-        REGULARISERS[name] = function
-        return function
-
-    return register
+REGULARISERS: dict[str, str] = {
+    "uniformity": "tempembed.objectives.regularisers.uniformity:uniformity",
+    "koleo": "tempembed.objectives.regularisers.koleo:koleo",
+}
+"""By name, where the function is. One of another package needs no entry: MODULE:NAME is a name as well."""
 
 
 def at_least_float32(embeddings: Tensor) -> Tensor:
@@ -52,11 +42,15 @@ class Weighted:
 
     def __call__(self, queries_GD: Tensor, documents_GD: Tensor) -> Tensor:
         """Its value, without the weight."""
-        return REGULARISERS[self.name](queries_GD, documents_GD)
+        return self._function(queries_GD, documents_GD)
+
+    @cached_property
+    def _function(self) -> Regulariser:
+        return find("--regularisers", self.name, REGULARISERS)
 
 
 def parse_regulariser(text: str) -> Weighted:
-    """`NAME:WEIGHT`.
+    """`NAME:WEIGHT`, the name of one of ours or MODULE:FUNCTION.
 
     >>> str(parse_regulariser("uniformity:0.1"))
     'uniformity:0.1'
@@ -64,11 +58,8 @@ def parse_regulariser(text: str) -> Weighted:
     Raises:
         UserError: an unknown name, or no weight > 0.
     """
-    name, _, weight = text.partition(":")
-    if name not in REGULARISERS:
-        raise UserError(
-            f"--regularisers {text}: expected one of {', '.join(sorted(REGULARISERS))}, each with its weight, e.g. uniformity:0.1"
-        )
+    name, _, weight = text.rpartition(":")
+    find("--regularisers", name, REGULARISERS)
     try:
         number = float(weight)
     except ValueError:

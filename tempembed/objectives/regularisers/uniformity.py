@@ -6,13 +6,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from tempembed.objectives.regularisers.registry import at_least_float32, regulariser
+from tempembed.objectives.regularisers.registry import at_least_float32
 
 SHARPNESS = 2.0
 """t of the Gaussian potential, as in the source."""
 
 
-@regulariser("uniformity")
 def uniformity(queries_GD: Float[Tensor, "G D"], documents_GD: Float[Tensor, "G D"]) -> Float[Tensor, ""]:
     """`log mean exp(-t |x - y|^2)` over pairs of unlike rows, the mean of both sides; at most 0, smaller is more uniform.
 
