@@ -13,6 +13,7 @@ from tempembed.system.untrusted import check_place
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from tempembed.evaluation.report import Report
     from tempembed.evaluation.task import Task
 
 
@@ -36,12 +37,24 @@ class Evaluate(Measure):
 
 def evaluate_command(command: Evaluate) -> None:
     """`tempembed evaluate`."""
+    from tempembed.reports.report_text import score_text
+
+    print(score_text(measure(command)))
+    output = Path(command.output)
+    say(f"report: {output}   pictures: {output.with_suffix('.html')}")
+
+
+def measure(command: Evaluate) -> "Report":
+    """The report of a model, which is written with its pictures as well.
+
+    Raises:
+        UserError: a model, data or codec that cannot be, or an output that is there.
+    """
     from tempembed.codecs.sets import lab_specs, paper_specs
     from tempembed.codecs.spec import parse_spec
     from tempembed.evaluation.evaluate import evaluate
     from tempembed.evaluation.report_files import report_files, write_report
     from tempembed.reports.model_page import write_model_page
-    from tempembed.reports.report_text import score_text
 
     output = Path(command.output)
     if output.suffix != ".json":
@@ -61,10 +74,8 @@ def evaluate_command(command: Evaluate) -> None:
     )
     report = replace(evaluation.report, mteb=it.full_precision(output.with_suffix(".mteb")))
     write_report(replace(evaluation, report=report), output)
-    page = output.with_suffix(".html")
-    write_model_page(report, page, document_map(it))
-    print(score_text(report))
-    say(f"report: {output}   pictures: {page}")
+    write_model_page(report, output.with_suffix(".html"), document_map(it))
+    return report
 
 
 def document_map(it: Subject) -> "tuple[Tensor, list[str]] | None":

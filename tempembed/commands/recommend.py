@@ -1,6 +1,10 @@
 """`tempembed recommend`."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tempembed.tuning.recommend import Recommendation
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,12 +28,21 @@ class Recommend:
 
 def recommend_command(command: Recommend) -> None:
     """`tempembed recommend`."""
+    name, found = answer(command.bytes, command.name, command.mlflow_uri)
+    print(f"{name}\n{found.text()}")
+
+
+def answer(num_bytes: int, name: str | None, mlflow_uri: str | None) -> "tuple[str, Recommendation]":
+    """The registered model's name, and the recommendation.
+
+    Raises:
+        UserError: nothing that small is registered.
+    """
     from tempembed.tracking.registry import Registry, default_uri
     from tempembed.tuning.recommend import recommend
 
-    registry = Registry(default_uri(command.mlflow_uri))
-    name = registry.name(command.name)
+    registry = Registry(default_uri(mlflow_uri))
+    name = registry.name(name)
     versions = [version for version in registry.versions(name) if version.aliases]
-    holder = next((v.label for v in versions if f"bytes-{command.bytes}" in v.aliases), None)
-    found = recommend({v.label: registry.measured(v) for v in versions}, command.bytes, holder)
-    print(f"{name}\n{found.text()}")
+    holder = next((v.label for v in versions if f"bytes-{num_bytes}" in v.aliases), None)
+    return name, recommend({v.label: registry.measured(v) for v in versions}, num_bytes, holder)

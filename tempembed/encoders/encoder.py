@@ -82,6 +82,10 @@ class Encoder(nn.Module, ABC):
         """The encoder of each role: itself, unless queries and documents have encoders of their own."""
         return dict.fromkeys(ROLES, self)
 
+    def tower(self, role: RoleName) -> str:
+        """Name of the tower that takes a role's inputs; empty where one takes all: the same text is then the same embedding."""
+        return ""
+
     def role(self, name: RoleName, prompt: str | None = None) -> Role:
         """How the texts of a role are embedded; with another prompt, if one is given."""
         own = self.prompts.of_role(name) if prompt is None else prompt

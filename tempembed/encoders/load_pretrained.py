@@ -108,7 +108,10 @@ def _two_towers(
             )
     model.truncate_dim = None
     config = {"prompts": model.prompts, "default_prompt_name": model.default_prompt_name}
-    encoder = TwoTowerEncoder(model, Prompts.of_config(config, asked))
+    try:
+        encoder = TwoTowerEncoder(model, Prompts.of_config(config, asked))
+    except UserError as error:
+        raise UserError(f"model {name!r}: {error}") from error
     for tower in encoder.towers().values():
         _check_tokenizer(name, tower.model)
         probe(name, tower)

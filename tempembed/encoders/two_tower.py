@@ -36,7 +36,7 @@ class TwoTowerEncoder(Encoder):
         routes: Mapping[str, Any] = router.sub_modules  # type: ignore[assignment]
         if missing := sorted(set(ROLES) - set(routes)):
             raise UserError(
-                f"model: expected a Router with the routes query and document, got {', '.join(routes)} without {', '.join(missing)}; "
+                f"expected a Router with the routes query and document, got {', '.join(routes)} without {', '.join(missing)}; "
                 "train the encoder of one route from its own folder"
             )
         self.model = model.float()
@@ -50,13 +50,15 @@ class TwoTowerEncoder(Encoder):
         }
         widths = {name: tower.width for name, tower in self._towers.items()}
         if len(set(widths.values())) > 1:
-            raise UserError(
-                f"model: expected towers of one width, got {widths}; add a Dense module to one of them"
-            )
+            raise UserError(f"expected towers of one width, got {widths}; add a Dense module to one of them")
 
     def towers(self) -> Mapping[RoleName, PretrainedEncoder]:
         """The encoder of each role."""
         return self._towers
+
+    def tower(self, role: RoleName) -> str:
+        """Each role has its own."""
+        return role
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name in ("limits", "prompts") and hasattr(self, "_towers"):

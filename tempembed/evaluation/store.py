@@ -68,7 +68,7 @@ class EmbeddingStore:
             prompt: in place of the role's own.
         """
         how = self._encoder.role(role, prompt)
-        salt = f"{how.prompt!r} {how.max_tokens} "
+        salt = f"{self._encoder.tower(role)}{how.prompt!r} {how.max_tokens} "
         keys = [hashlib.sha256((salt + text).encode("utf-8", "surrogatepass")).digest() for text in texts]
         self._drop_damaged({self._places[key][0] for key in keys if key in self._places})
         missing = {key: text for key, text in zip(keys, texts, strict=True) if key not in self._places}

@@ -76,14 +76,19 @@ def test_classifiers_are_refused(kind, tmp_path):
     refused(f"got a {kind.__name__}", headed(kind, tmp_path / "m"))
 
 
-def test_routers_are_refused_in_one_line_everywhere(tmp_path, data_dir):
-    folder = router(tmp_path)
-    refused("got a Router, with encoders of their own for queries and documents", folder)
-    settings = TrainSettings.of(data=str(data_dir / "train.parquet"), encoder=str(folder), batch_size=32)
-    with pytest.raises(UserError, match="got a Router"):
-        prepare(settings)
-    with pytest.raises(UserError, match="got a Router"):
-        plan_command(Plan(encoder=str(folder), batch_size=32))
+def test_a_router_is_planned_tower_by_tower(tmp_path):
+    with pytest.raises(
+        UserError, match="expected one encoder for all texts, got a Router; plan its towers one by one"
+    ):
+        plan_command(Plan(encoder=str(router(tmp_path)), batch_size=32))
+
+
+def test_a_router_of_other_routes_is_refused(tmp_path):
+    base = bert(tmp_path / "b")
+    one, two = ([Transformer(str(base)), Pooling(WIDTH)] for _ in range(2))
+    made = SentenceTransformer(modules=[Router({"english": one, "german": two})], device="cpu")
+    made.save(str(tmp_path / "m"), create_model_card=False)
+    refused("expected a Router with the routes query and document, got english, german", tmp_path / "m")
 
 
 @pytest.mark.parametrize(
