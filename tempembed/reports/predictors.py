@@ -72,7 +72,9 @@ def _retention(reports: Sequence[Report], target: str) -> np.ndarray | None:
 
 
 def _correlation(x: np.ndarray, y: np.ndarray, picks: np.ndarray) -> Correlation:
-    low, high = np.nanquantile([_spearman(x[pick], y[pick]) for pick in picks], (0.025, 0.975))
+    found = np.array([_spearman(x[pick], y[pick]) for pick in picks])
+    found = found[~np.isnan(found)]
+    low, high = np.quantile(found, (0.025, 0.975)) if len(found) else (np.nan, np.nan)
     return Correlation(rho=_spearman(x, y), ci=(float(low), float(high)))
 
 
