@@ -28,7 +28,7 @@ from tempembed.system.wording import first_line
 POOLINGS = {"mean": "mean", "cls": "cls", "last": "lasttoken"}
 """Ours, and what the library calls them."""
 WORDS = "the quick brown fox 1 2 3 . , дом 人 é"
-"""Of which every tokenizer knows something."""
+"""A text of which every tokenizer knows something."""
 
 
 def load_pretrained(name: str, asked: Mapping[RoleName, str], pooling: str | None) -> Encoder:

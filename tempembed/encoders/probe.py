@@ -16,7 +16,7 @@ LONGEST = 8192
 """Tokens of the longest text that is tried: mistaken position tables are of hundreds."""
 TEXTS = ("The quick brown fox jumps over the lazy dog.", "  Grüße, 世界! `def f(x): return x`\n", "a")
 TOLERANCE = 1e-4
-"""Of an embedding, relative to its length: kernels of other batch sizes round otherwise."""
+"""Largest difference of an embedding, relative to its length: kernels of other batch sizes round otherwise."""
 
 
 class _Enough(Exception):
