@@ -23,7 +23,7 @@ class _Enough(Exception):
     """The tokens and places are looked up; what follows costs the square of the length."""
 
 
-def probe(name: str, encoder: PretrainedEncoder) -> None:
+def check_loaded(name: str, encoder: PretrainedEncoder) -> None:
     """Raise UserError, in one line, if the model fails on a text that it may meet, or embeds it unlike the library."""
     if encoder.takes_bags:
         return  # its table was compared with its tokenizer
