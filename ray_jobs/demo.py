@@ -32,6 +32,8 @@ from tempembed.system.redact import redact, redact_flag
 from tempembed.tracking.mlflow import check_server
 
 BYTES = 128
+NUM_CPUS = max(4, os.cpu_count() or 4)
+"""For Ray: two trials at a time at least, so that the processes of one start while the other trains."""
 STOP_SECONDS = 130
 """More than a job of ours may take to stop."""
 QUERIES = ("parse a date from text", "largest eigenvalues of a sparse matrix", "retry a request that failed")
@@ -93,9 +95,7 @@ def main() -> None:
     names = [name for name, url in (("Ray", ray_url), ("MLflow", mlflow_url)) if not url]
     say("starting " + (" and ".join(names) or "nothing"))
     clock = Clock()
-    stack = start(
-        folder, need_ray=not ray_url, need_mlflow=not mlflow_url, num_cpus=max(2, os.cpu_count() or 2)
-    )
+    stack = start(folder, need_ray=not ray_url, need_mlflow=not mlflow_url, num_cpus=NUM_CPUS)
     clock.lap(" and ".join(names) + " start")
     keep = False
     try:
