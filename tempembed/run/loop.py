@@ -215,7 +215,7 @@ class _Meter:
             self._sums[name] = self._sums[name] + count if name in self._sums else count.clone()
 
     def metrics(self, done: int, output: StepOutput, stop: bool) -> tuple[dict[str, Any], bool]:
-        """Those of a report, and whether any rank is to stop; alike on all ranks, for one reduction carries them all."""
+        """The metrics of a report, and whether any rank is to stop; alike on all ranks, for one reduction carries them all."""
         _, world_size = rank_and_world_size()
         means = {"loss": output.loss.detach(), **output.means}
         own = [*means.values(), *self._sums.values()]
@@ -234,6 +234,7 @@ class _Meter:
         return {
             "step": done,
             "num_steps": self._stage.num_steps,
+            **self._stage.about(),
             "epoch": done / plan.steps_per_epoch,
             **{f"train/{name}": value / world_size for name, value in zip(means, values, strict=False)},
             **{f"train/{name}_per_step": value / steps for name, value in zip(self._sums, values[len(means) :], strict=True)},

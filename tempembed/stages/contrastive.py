@@ -81,7 +81,7 @@ class ContrastiveStage(Stage):
         return self.data.batch(step, rows)
 
     def forward(self, batch: PairBatch, progress: float, trunk: nn.Module) -> StepOutput:
-        """Of `PairStep`."""
+        """The step that `PairStep` takes."""
         return self.step(batch, progress, trunk, self.stopwatch)
 
     def parameter_groups(self) -> list[dict[str, Any]]:
@@ -107,6 +107,10 @@ class ContrastiveStage(Stage):
         """Rows that share a text with another of their batch."""
         return {"repeats_per_epoch": self.data.repeats(step)}
 
+    def about(self) -> Mapping[str, Any]:
+        """The fixed temperatures, by the label of their terms; those that move are metrics."""
+        return {"temperatures": {term.label: term.temperature for term in self.terms if not term.course}}
+
     def watches(self) -> Sequence[Watch]:
         """Values that are not finite, the spectrum of documents, the influence of negatives."""
         names = [*map(str, self.terms), *(f"regulariser {each}" for each in self.step.objective.regularisers)]
@@ -128,7 +132,7 @@ class ContrastiveStage(Stage):
         return (folder / "modules.json").exists()
 
     def restored(self, identity: Mapping[str, Any]) -> Mapping[str, Any]:
-        """That of an earlier version of us, resolved as it would be here."""
+        """The identity that an earlier version of us wrote, resolved as it would be here."""
         return restored_identity(identity, self._facts)
 
     def _freeze_unused(self) -> None:
