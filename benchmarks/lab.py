@@ -74,7 +74,7 @@ def measure(name: str) -> dict[str, float]:
     found = {}
     for what, chosen in (("float32", [Spec(width=encoder.width)]), ("all", specs)):
         began = time.perf_counter()
-        evaluate([task], lambda texts, _: embeddings[id(texts)], model="m", specs=lambda _, c=chosen: c)
+        evaluate([task], lambda texts, *_: embeddings[id(texts)], model="m", specs=lambda _, c=chosen: c)
         found[what] = encoding + time.perf_counter() - began
     return {"encoding": encoding, **found, **_mteb(task, folder)}
 
@@ -87,7 +87,7 @@ def _mteb(task, folder: str) -> dict[str, float]:
     from mteb.types import OutputDType
     from sentence_transformers import SentenceTransformer
 
-    from tempembed.evaluation.mteb_tasks import to_mteb
+    from tempembed.evaluation.mteb_local import to_mteb
 
     found = {}
     for name in ("truncate_dim", "binary"):

@@ -4,7 +4,6 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, replace
 from typing import Any
 
 from ray import tune
@@ -18,13 +17,12 @@ from tempembed.evaluation.report_files import REPORT
 from tempembed.settings.train import TrainSettings
 from tempembed.system.console import progress_line
 from tempembed.system.disk import full_disk
-from tempembed.system.errors import InfrastructureError, UserError
+from tempembed.system.errors import InfrastructureError
 from tempembed.tracking.points import cost_points, evaluation_points, temperature_points
 from tempembed.tracking.spool import SpooledRun
 from tempembed.tuning.goals import goal_values
 from tempembed.tuning.ledger import Ledger
 from tempembed.tuning.study import Study
-from tempembed.tuning.trial import Trial, TrialTerm, trial_of
 
 
 class Board(tune.Callback):
@@ -213,24 +211,3 @@ class Board(tune.Callback):
     def _say(self, name: str, line: str) -> None:
         place = self._places.setdefault(name, len(self._places) + 1)
         print(f"[trial {place}/{self._num_trials} {name}] {line}", flush=True)
-
-
-def results(ledger: Ledger, width: int) -> list[Trial]:
-    """All trials as trials.json has them: what the ledger knows, and the report of those that finished."""
-    found = []
-    for record in ledger.records():
-        settings = TrainSettings.from_dict(record.pop("settings"))
-        path = ledger.trial_folder(record["name"]) / REPORT
-        facts = {
-            "objective": settings.loss.objective_name, "seed": settings.loop.seed, "beta": settings.loss.beta, "encoder": settings.model.encoder,
-            "terms": [asdict(TrialTerm.of(term)) for term in settings.loss.resolved_terms(width)],
-        }  # fmt: skip
-        try:
-            trial = trial_of({**facts, **record})
-        except ValueError as error:
-            raise UserError(
-                f"{path.parent}: expected the record of a trial, and could not read it ({error}); remove the trial's folder, and "
-                "the same command trains it again"
-            ) from error
-        found.append(replace(trial, report=read_report(path) if trial.is_finished else None))
-    return found

@@ -143,6 +143,7 @@ def check_jobs_server(url: str) -> None:
     except ray.exceptions.AuthenticationError as error:  # there is no token here
         raise UserError(f"{shown}: {TOKEN}") from error
     except urllib.error.HTTPError as error:
+        error.close()
         if error.code in (401, 403):
             raise UserError(f"{shown}: {TOKEN}") from error
     except (OSError, ValueError, HTTPException) as error:

@@ -9,7 +9,8 @@ from uuid import uuid4
 from ray_jobs.capacity import Workers, check_capacity
 from ray_jobs.prepared import PreparedData, prepare_in_subprocess
 from ray_jobs.queue import is_unfinished, listed_trials, proposed_trials
-from ray_jobs.sweep import Sweep, named_as_before, unlike
+from ray_jobs.resume import named_as_before, unlike
+from ray_jobs.sweep import Sweep
 from tempembed.codecs.sets import sweep_specs
 from tempembed.settings.train import TrainSettings
 from tempembed.system.errors import UserError

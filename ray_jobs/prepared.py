@@ -39,7 +39,7 @@ def prepare_in_subprocess(settings: TrainSettings) -> PreparedData:
 
 
 def _prepare(settings: TrainSettings) -> PreparedData:
-    from tempembed.evaluation.trained import KINDS
+    from tempembed.evaluation.trained import kinds_of_runs
     from tempembed.stages.prepare import initial_encoder, prepare
 
     prepared = prepare(settings, lambda line: print(line, flush=True))
@@ -48,7 +48,7 @@ def _prepare(settings: TrainSettings) -> PreparedData:
     return PreparedData(
         folder=prepared.folder,
         meta=prepared.meta,
-        kinds=tuple(task.kind for task in test[0].tasks(KINDS)) if test else (),
+        kinds=tuple(task.kind for task in test[0].tasks(kinds_of_runs())) if test else (),
         width=facts.width,
         num_steps=count_steps(settings, facts),
         facts=facts,

@@ -16,6 +16,7 @@ from tempembed.settings.flat import changed
 from tempembed.settings.places import output_place, with_places
 from tempembed.system.cache import INSTALLED_CODE
 from tempembed.system.console import run
+from tempembed.tracking.settings import TrackingSettings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,13 +53,9 @@ def main() -> None:
     """Entry point. What drives is imported here, because each subprocess of a driver imports this file again."""
     from ray_jobs.sweep_driver import sweep_trials
 
+    config = (tyro.conf.OmitArgPrefixes,)
     command = with_places(
-        tyro.cli(
-            Reproduce,
-            prog="python -m ray_jobs.reproduce",
-            description=__doc__,
-            config=(tyro.conf.OmitArgPrefixes,),
-        )
+        tyro.cli(Reproduce, prog="python -m ray_jobs.reproduce", description=__doc__, config=config)
     )
     preset, output = PRESETS[command.preset]().of(*command.encoders), output_place("--output", command.output)
     folders, prepared = [], []
@@ -69,7 +66,7 @@ def main() -> None:
                 hold_out=command.hold_out,
             ),
             output=str(output / encoder), num_workers=command.num_workers, use_gpu=command.use_gpu,
-            mlflow_uri=command.mlflow_uri, fresh=command.fresh, goals=("retrieval",),
+            tracking=TrackingSettings(mlflow_uri=command.mlflow_uri), fresh=command.fresh, goals=("retrieval",),
             register=False,  # the budgets' codecs are none of the paper's, and its models no candidates
         )  # fmt: skip
         print(f"{preset.name}, {encoder}", flush=True)

@@ -1,24 +1,16 @@
-"""A sweep: which trials it has, how they are measured, and what makes it the same sweep as one that is there."""
+"""The settings of a sweep: which trials it has, and how they are measured."""
 
-import json
 import re
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Literal
 
 from ray_jobs.capacity import check_cpus, check_least
-from ray_jobs.prepared import PreparedData
 from tempembed.codecs.sets import ALIAS_BUDGETS
-from tempembed.run.identity import differences
-from tempembed.settings.flat import changed, flat, restored
-from tempembed.settings.loss import LossSettings
+from tempembed.settings.flat import changed, flat
 from tempembed.settings.train import TrainSettings
-from tempembed.stages.identity import Facts, restored_settings, run_identity, settings_identity
 from tempembed.system.errors import UserError
 from tempembed.tracking.settings import TrackingSettings
 from tempembed.tuning.goals import budget_of, check_goals
-from tempembed.tuning.ledger import Ledger
 from tempembed.tuning.space import FAMILIES, Point, check_families
 
 OBJECTIVES = (
@@ -30,7 +22,7 @@ PLACES = ("output", "resume", "fresh", "trackers", "mlflow_uri", "max_failures")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sweep(TrackingSettings):
+class Sweep:
     """Train and measure a list of objectives, or search over objectives, on the same data in the same order."""
 
     base: TrainSettings = field(default_factory=lambda: TrainSettings.of(hold_out=0.1, batch_size=1024))
@@ -56,13 +48,13 @@ class Sweep(TrackingSettings):
     rungs: int = 2
     """How often --early-stop judges a trial; at shares 1/F, 1/F^2 ... of its steps."""
     reduction_factor: int = 3
-    """F: of the trials that reach a rung, the best 1/F go on."""
+    """F: of the trials that reach a rung, the best 1/F continue."""
     register: bool = True
     """Let the registry decide who takes its aliases; every trial is then measured at their budgets."""
     output: str = "results/sweep"
     """Folder for trials/, trials.json and report.html; its last part is the sweep's name."""
     resume: str | None = None
-    """Go on with the sweep in this folder (or of this name in results/), with the settings that it has."""
+    """Resume the sweep in this folder (or of this name in results/), with the settings that it has."""
     fresh: bool = False
     """Throw away what an earlier sweep left in --output."""
     num_workers: int = 2
@@ -73,10 +65,10 @@ class Sweep(TrackingSettings):
     use_gpu: bool = False
     """One GPU for each worker."""
     max_failures: int = 2
-    """How often a trial whose processes died is taken up again, from its newest checkpoint, when the others are done."""
+    """How often a trial whose processes died is resumed, from its newest checkpoint, when the others are done."""
+    tracking: TrackingSettings = field(default_factory=TrackingSettings)
 
     def __post_init__(self) -> None:
-        super().__post_init__()
         check_cpus(self.cpus_per_worker)
         check_goals(self.goals)
         check_families(self.families)
@@ -86,7 +78,7 @@ class Sweep(TrackingSettings):
 
     @property
     def num_processes(self) -> int:
-        """That train a trial."""
+        """Processes that train a trial."""
         return max(1, self.num_workers)
 
     @property
@@ -142,100 +134,3 @@ class Sweep(TrackingSettings):
                 f"--reduction-factor {self.reduction_factor}, got {num_steps}; lower them, or train longer"
             )
         return [first * self.reduction_factor**i for i in range(self.rungs)]
-
-
-def restored_sweep(stored: Mapping[str, Any]) -> Sweep:
-    """What `Sweep.stored` gave, perhaps that of an earlier version of us: what is not there has its default.
-
-    Raises:
-        UserError: no settings of a sweep.
-    """
-    try:
-        return restored(Sweep(), stored)
-    except UserError as error:
-        raise UserError(
-            f"sweep.json: expected the settings of a sweep ({error}); restore the file"
-        ) from error
-
-
-def shared_identity(sweep: Sweep, facts: Facts | None = None) -> dict[str, Any]:
-    """What all its trials share and how they are measured; without facts, what can be told before the data is read."""
-    base = changed(sweep.base, objective=LossSettings.objective, terms=())  # each trial has its own
-    found = settings_identity(base) if facts is None else run_identity(base, facts)
-    for name in ("terms", "seed" if sweep.search == "grid" else "beta"):
-        found.pop(name, None)
-    found |= {"search": sweep.search, "goals": list(sweep.goals), "budgets": sweep.budgets}
-    if sweep.search != "grid":
-        found["families"] = list(sweep.families)
-    names = ("stop_bytes", "rungs", "reduction_factor") if sweep.early_stop else ()
-    return found | {name: getattr(sweep, name) for name in ("early_stop", *names)}
-
-
-def unlike(
-    there: Mapping[str, Any], sweep: Sweep, prepared: PreparedData, trials: Mapping[str, TrainSettings]
-) -> str:
-    """What makes it another sweep than the one that is there; empty where it may go on, perhaps with more trials.
-
-    Args:
-        there: `sweep.json`.
-        sweep: as asked for.
-        prepared: its data.
-        trials: those that it lists, by name.
-    """
-    stored = restored_sweep(there["settings"])
-    noted = {"fingerprint": there.get("data"), "encoder_content": there.get("encoder_content")}
-    facts = prepared.facts.restored(noted, stored.base)
-    before = shared_identity(stored, facts) | {"test": there.get("test", prepared.test)}
-    found = [differences(before, shared_identity(sweep, prepared.facts) | {"test": prepared.test})]
-    if sweep.search != "grid":
-        if sweep.num_trials < stored.num_trials:
-            found.append(f"num_trials: {stored.num_trials} there, {sweep.num_trials} here, it may only grow")
-    elif not any(found):
-        asked = {name: _key(each, prepared.facts) for name, each in trials.items()}
-        if explicit := there.get("trials"):
-            settings = {name: restored_settings(each) for name, each in explicit.items()}
-            gone = [name for name, each in settings.items() if asked.get(name) != _key(each, facts)]
-        else:
-            gone = [name for name, each in stored.grid().items() if _key(each, facts) not in asked.values()]
-        found += [f"trials: {', '.join(gone)} there, not here, others may be added"] if gone else []
-    return "; ".join(filter(None, found))
-
-
-def named_as_before(
-    trials: Mapping[str, TrainSettings], records: Sequence[Mapping[str, Any]], facts: Facts
-) -> dict[str, TrainSettings]:
-    """The trials, each under the name that the same one has in the records: `tempagg` is `tempagg:0.03,0.06,0.1`."""
-    known = {_key(restored_settings(record["settings"]), facts): record["name"] for record in records}
-    return {known.get(_key(each, facts), name): each for name, each in trials.items()}
-
-
-def _key(settings: TrainSettings, facts: Facts) -> str:
-    return json.dumps(run_identity(settings, facts), sort_keys=True)
-
-
-def folder_of(resume: str) -> Path:
-    """The folder of the sweep that `--resume` names.
-
-    Raises:
-        UserError: it is not there.
-    """
-    places = [Path(resume).expanduser(), Path("results") / resume]
-    folder = next((place for place in places if (place / Ledger.file).exists()), None)
-    if folder is None:
-        raise UserError(
-            f"--resume {resume}: expected the folder of a sweep, or the name of one in results/, found no {Ledger.file} "
-            f"in {' or '.join(map(str, places))}"
-        )
-    return folder.absolute()
-
-
-def check_resumed(sweep: Sweep, stored: Sweep) -> None:
-    """Raise UserError where flags beside `--resume` ask for another sweep, as far as can be told before the data is read."""
-    before, now = shared_identity(stored), shared_identity(sweep)
-    changed = sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))
-    if changed or sweep.fresh:
-        flags = ", ".join("--" + name.replace("_", "-") for name in [*changed, *["fresh"] * sweep.fresh])
-        raise UserError(
-            f"--resume {sweep.resume}: expected no other settings than the sweep's own, got {flags}; leave them out, or start "
-            "another sweep"
-        )

@@ -1,5 +1,6 @@
 """Drives a sweep, from its settings to its report."""
 
+import dataclasses
 import logging
 import os
 import signal
@@ -8,15 +9,22 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from itertools import chain
 
-from ray_jobs.board import Board, results
+from ray_jobs.board import Board
 from ray_jobs.capacity import await_room, check_batch
 from ray_jobs.connect import connect, temporary_folder
 from ray_jobs.metrics import export_backlog
 from ray_jobs.open_sweep import OpenSweep, open_sweep
 from ray_jobs.prepared import PreparedData
 from ray_jobs.queue import Queue, unfinished_trials
-from ray_jobs.sweep import Sweep, restored_sweep, shared_identity
-from ray_jobs.sweep_report import rank_finished, register_winners, remove_checkpoints, write_report
+from ray_jobs.resume import restored_sweep, shared_identity
+from ray_jobs.sweep import Sweep
+from ray_jobs.sweep_report import (
+    rank_finished,
+    read_trials,
+    register_winners,
+    remove_checkpoints,
+    write_report,
+)
 from ray_jobs.tuner import run_trials
 from tempembed.run.folder import SPOOL
 from tempembed.run.identity import differences
@@ -62,7 +70,8 @@ def sweep_trials(sweep: Sweep, settings: dict[str, TrainSettings] | None = None)
     listed = settings or (sweep.grid() if sweep.search == "grid" else {})
     for each in listed.values() or [sweep.base]:
         check_batch(each, sweep.num_processes)
-    sweep = sweep.resolved(os.environ.get(MLFLOW_URI) or f"sqlite:///{output / 'mlflow.db'}")
+    default = os.environ.get(MLFLOW_URI) or f"sqlite:///{output / 'mlflow.db'}"
+    sweep = dataclasses.replace(sweep, tracking=sweep.tracking.resolved(default))
     ledger = Ledger(output)
     ledger.lock()
     there = None if sweep.fresh else ledger.settings()
@@ -101,7 +110,7 @@ def _drive(opened: OpenSweep) -> None:
     os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"
     with (
         first_signal(STOPPING, stop_in_order) as signal_number,
-        delivery(spool, run, opened.sweep.trackers) as couriers,
+        delivery(spool, run, opened.sweep.tracking.trackers) as couriers,
     ):
         export_backlog(couriers.get("mlflow"), sweep=ledger.folder.name)
         print(
@@ -131,7 +140,7 @@ def _tracked(opened: OpenSweep) -> TrackedRun:
     return TrackedRun(
         name=f"sweep {folder.name}", folder=folder, identity=opened.id,
         settings={"data": sweep.base.data.data, "num_workers": sweep.num_workers, "search": sweep.search},
-        mlflow_uri=sweep.mlflow_uri, experiment=sweep.experiment, say=partial(print, flush=True), started=started,
+        mlflow_uri=sweep.tracking.mlflow_uri, experiment=sweep.tracking.experiment, say=partial(print, flush=True), started=started,
     )  # fmt: skip
 
 
@@ -162,10 +171,10 @@ def _conclude(
     remove_checkpoints(opened.ledger)
     mlflow = couriers.get("mlflow")
     left = mlflow.drain(DRAIN_SECONDS) if mlflow else 0  # after it the ledger has the ids of all runs
-    found = results(opened.ledger, opened.prepared.width)
+    found = read_trials(opened.ledger, opened.prepared.width)
     found = rank_finished(found, spool)
     finished = [trial for trial in found if trial.is_finished]
-    parent, uri = spool.run(), opened.sweep.mlflow_uri or ""
+    parent, uri = spool.run(), opened.sweep.tracking.mlflow_uri or ""
     write_report(found, opened, parent)
     _leave_if_asked(signal_number)
     if not opened.sweep.register:

@@ -8,8 +8,11 @@ from ray_jobs.open_sweep import OpenSweep
 from ray_jobs.prepared import save_codecs_in_subprocess
 from ray_jobs.queue import is_unfinished
 from tempembed.codecs.sets import ALIAS_BUDGETS
+from tempembed.evaluation.report import read_report
+from tempembed.evaluation.report_files import REPORT
 from tempembed.reports.sweep_page import write_sweep_page
 from tempembed.reports.trial_table import trial_text
+from tempembed.settings.train import TrainSettings
 from tempembed.system.atomic import write_json
 from tempembed.system.errors import UserError
 from tempembed.tracking.registry import Registry
@@ -17,7 +20,36 @@ from tempembed.tracking.spool import Spool, SpooledRun
 from tempembed.tracking.winners import Candidate, promote
 from tempembed.tuning.ledger import Ledger
 from tempembed.tuning.stopping import savings
-from tempembed.tuning.trial import Trial, ranked
+from tempembed.tuning.trial import Trial, TrialTerm, ranked, trial_of
+
+
+def read_trials(ledger: Ledger, width: int) -> list[Trial]:
+    """All trials as trials.json has them: what the ledger knows, and the reports of those that finished.
+
+    Args:
+        ledger: the sweep's.
+        width: of the embeddings.
+
+    Raises:
+        UserError: a record that is damaged.
+    """
+    found = []
+    for record in ledger.records():
+        settings = TrainSettings.from_dict(record.pop("settings"))
+        path = ledger.trial_folder(record["name"]) / REPORT
+        facts = {
+            "objective": settings.loss.objective_name, "seed": settings.loop.seed, "beta": settings.loss.beta, "encoder": settings.model.encoder,
+            "terms": [dataclasses.asdict(TrialTerm.of(term)) for term in settings.loss.resolved_terms(width)],
+        }  # fmt: skip
+        try:
+            trial = trial_of({**facts, **record})
+        except ValueError as error:
+            raise UserError(
+                f"{path.parent}: expected the record of a trial, and could not read it ({error}); remove the trial's folder, and "
+                "the same command trains it again"
+            ) from error
+        found.append(dataclasses.replace(trial, report=read_report(path) if trial.is_finished else None))
+    return found
 
 
 def remove_checkpoints(ledger: Ledger) -> None:

@@ -27,11 +27,9 @@ class RayTrain(Run):
     """Train an encoder on N Ray Train workers. The same run as `tempembed train`."""
 
     workers: Workers = field(default_factory=Workers)
-    """How many workers of which size."""
     fresh: bool = False
     """Throw away what an earlier run left in --output."""
     tracking: TrackingSettings = field(default_factory=TrackingSettings)
-    """Where metrics go besides metrics.jsonl."""
 
 
 def main() -> None:

@@ -16,7 +16,8 @@ from functools import partial
 
 import tyro
 
-from ray_jobs.sweep import Sweep, check_resumed, folder_of, restored_sweep
+from ray_jobs.resume import check_resumed, folder_of, restored_sweep
+from ray_jobs.sweep import Sweep
 from tempembed.settings.places import with_places
 from tempembed.system.console import run
 from tempembed.tuning.ledger import Ledger

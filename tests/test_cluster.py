@@ -1,6 +1,5 @@
 """What describes a cluster: fits the schemas, and says only what the programs that it calls understand."""
 
-import ast
 import copy
 import json
 import os
@@ -199,13 +198,11 @@ def strict(schema):
 def test_the_rayjob_and_the_cluster_ask_for_what_we_pin():
     import ray
 
+    from ray_jobs.sweep import Sweep
+    from tempembed.settings.flat import names
+
     assert cluster_of(RAYJOB)["rayVersion"] == ray.__version__
     words = RAYJOB["spec"]["entrypoint"].split()
     assert words[:3] == ["python", "-m", "ray_jobs.tune"]
-    sources = [(ROOT / place).read_text() for place in ("ray_jobs/sweep.py", "tempembed/settings/train.py")]
-    nodes = [
-        node for source in sources for node in ast.walk(ast.parse(source)) if isinstance(node, ast.AnnAssign)
-    ]
-    fields = {node.target.id for node in nodes if isinstance(node.target, ast.Name)}
     flags = {word.removeprefix("--").replace("-", "_") for word in words if word.startswith("--")}
-    assert {"data", "use_gpu"} <= flags <= fields
+    assert {"data", "use_gpu"} <= flags <= names(Sweep).keys()

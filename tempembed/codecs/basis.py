@@ -30,7 +30,7 @@ METHODS = {
     "pca": Method(learns=True),
     "whiten": Method(learns=True),
 }
-"""By name; `Bases.fit` says what they are."""
+"""The methods by name; `Bases.fit` says what each does."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Basis:
         return unit_MD[:, :width] if self.order_K is None else unit_MD[:, self.order_K[:width]]
 
     def state(self, width: int) -> dict[str, Tensor]:
-        """What of it a codec of that width needs."""
+        """The tensors that a codec of that width needs."""
         if self.order_K is not None:
             return {"order": self.order_K[:width].contiguous()}
         if self.matrix_DK is not None and self.mean_D is not None:
@@ -65,7 +65,7 @@ class Basis:
 
     @staticmethod
     def load(state: dict[str, Tensor]) -> "Basis":
-        """From `state`."""
+        """The basis of a `state`."""
         return Basis(state.get("order"), state.get("mean"), state.get("matrix"))
 
 

@@ -50,7 +50,7 @@ class MedianBits(SignBits):
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """As in NumberCodec."""
+        """Shapes of what it learns."""
         return {"median": (self.width,)}
 
     def fit(self, documents_MK: Float[Tensor, "M K"]) -> None:
@@ -72,7 +72,7 @@ class RotatedBits(SignBits):
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """As in NumberCodec."""
+        """Shapes of what it learns."""
         return {"rotation": (self.width, self.width)}
 
     def fit(self, documents_MK: Float[Tensor, "M K"]) -> None:
@@ -103,7 +103,7 @@ class ItqBits(RotatedBits):
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """As in NumberCodec."""
+        """Shapes of what it learns."""
         return {"mean": (self.width,), "rotation": (self.width, self.width)}
 
     def fit(self, documents_MK: Float[Tensor, "M K"]) -> None:

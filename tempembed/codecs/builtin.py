@@ -2,10 +2,15 @@
 
 from tempembed.codecs.bits import ItqBits, MedianBits, RotatedBits, SignBits
 from tempembed.codecs.integers import Int4, Int8
-from tempembed.codecs.numbers import NUMBERS, Float16, Float32, register
+from tempembed.codecs.numbers import NUMBERS, Float16, Float32, NumberCodec, register
 from tempembed.codecs.product import ProductQuantizer
+from tempembed.system.plugins import load_plugins
 
 for _codec in (Float32, Float16, Int8, Int4, SignBits, MedianBits, RotatedBits, ItqBits, ProductQuantizer):
     register(_codec)
 
-__all__ = ["NUMBERS", "register"]
+
+def number_codecs() -> dict[str, type[NumberCodec]]:
+    """All by name, with those of plugins."""
+    load_plugins()
+    return NUMBERS

@@ -73,7 +73,7 @@ class Codec:
         return self.numbers.query(self.cut(queries_QD)) @ self.numbers.decode(codes).T
 
     def reconstruct(self, embeddings_MD: Float[Tensor, "M D"]) -> Float[Tensor, "M K"]:
-        """What is left of embeddings that went through the codec."""
+        """Embeddings encoded and decoded again."""
         return self.numbers.decode(self.encode(embeddings_MD))
 
     def save(self, folder: Path) -> None:

@@ -24,7 +24,7 @@ class Integers(NumberCodec):
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """As in NumberCodec."""
+        """Shapes of what it learns."""
         return {"low": (self.width,), "step": (self.width,)}
 
     def fit(self, documents_MK: Float[Tensor, "M K"]) -> None:

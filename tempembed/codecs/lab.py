@@ -69,7 +69,7 @@ class Documents:
                     yield list(same), found
 
     def basis(self, spec: Spec) -> Basis:
-        """That of a codec; raises UserError where these documents cannot have it."""
+        """The basis of a codec; raises UserError where these documents cannot have it."""
         with self._lock:
             return self.bases.fit(spec.method, spec.seed, spec.width)
 

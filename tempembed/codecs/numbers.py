@@ -26,7 +26,7 @@ class NumberCodec(ABC):
     bits: ClassVar[int]
     """Stored for a coordinate; see `size`."""
     dtype: ClassVar[torch.dtype] = torch.uint8
-    """Of the codes, which are a matrix with a row for each document."""
+    """Type of the codes, a matrix with a row for each document."""
     learns: ClassVar[bool] = True
     """Whether `fit` depends on the documents: then it needs some."""
     is_bits: ClassVar[bool] = False
@@ -79,7 +79,7 @@ class NumberCodec(ABC):
         """The vectors that scores are made of, float32."""
 
     def query(self, queries_QK: Float[Tensor, "Q K"]) -> Float[Tensor, "Q K"]:
-        """What a query is compared as."""
+        """The vector that a query is compared as."""
         return queries_QK
 
 
@@ -115,7 +115,7 @@ class Float32(NumberCodec):
         return documents_MK.to(self.dtype)
 
     def decode(self, codes: Tensor) -> Float[Tensor, "M K"]:
-        """As float32."""
+        """The same numbers as float32."""
         return codes.float()
 
 

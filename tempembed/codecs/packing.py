@@ -12,7 +12,7 @@ def pack(bits_MD: Bool[Tensor, "M D"]) -> UInt8[Tensor, "M B"]:
 
 
 def unpack(codes_MB: UInt8[Tensor, "M B"], dim: int) -> Bool[Tensor, "M D"]:
-    """What `pack` packed, without the padding."""
+    """The bits that `pack` packed, without the padding."""
     return torch.from_numpy(np.unpackbits(codes_MB.numpy(), axis=1, count=dim)).bool()
 
 
@@ -24,5 +24,5 @@ def pack_nibbles(values_MD: UInt8[Tensor, "M D"]) -> UInt8[Tensor, "M B"]:
 
 
 def unpack_nibbles(codes_MB: UInt8[Tensor, "M B"], dim: int) -> UInt8[Tensor, "M D"]:
-    """What `pack_nibbles` packed."""
+    """The numbers that `pack_nibbles` packed."""
     return torch.stack([codes_MB >> 4, codes_MB & 15], dim=2).flatten(1)[:, :dim]

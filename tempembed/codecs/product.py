@@ -43,7 +43,7 @@ class ProductQuantizer(NumberCodec):
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """As in NumberCodec."""
+        """Shapes of what it learns."""
         return {"centroids": (self._num_parts, CENTROIDS, self.width // self._num_parts)}
 
     def fit(self, documents_MK: Float[Tensor, "M K"]) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from tempembed.codecs.builtin import NUMBERS
+from tempembed.codecs.builtin import number_codecs
 from tempembed.codecs.spec import RERANKS, Spec
 from tempembed.system.errors import UserError
 
@@ -39,7 +39,7 @@ def budget_specs(full: int, budgets: Sequence[int] = BUDGETS) -> list[Spec]:
     """Every sensible way to spend each budget, from one bit to 32 a coordinate, and product quantisation."""
     specs: list[Spec] = []
     for budget in budgets:
-        for name, codec in NUMBERS.items():
+        for name, codec in number_codecs().items():
             specs += _spent(full, budget, name, codec.lab_methods)
         specs += [Spec(width=8 * budget, numbers="binary", rerank="bits")] if 8 * budget <= full else []
     return specs
@@ -54,7 +54,7 @@ def sweep_specs(full: int, budgets: Sequence[int]) -> list[Spec]:
     # at equal bytes with all coordinates in bits: a prefix of 1/32 (docs/design/paper.md 1.7, claim 4)
     specs = [*paper_specs(full, draws=1), Spec(width=max(1, full // 32))]
     for budget in budgets:
-        for name, codec in NUMBERS.items():
+        for name, codec in number_codecs().items():
             for spec in _spent(full, budget, name, codec.sweep_methods):
                 # a rotation of all coordinates is worth less here than its seconds: only where it leaves some out
                 if spec.method == "prefix" or spec.width < full:
@@ -74,14 +74,14 @@ def sweep_specs(full: int, budgets: Sequence[int]) -> list[Spec]:
 
 def _spent(full: int, budget: int, name: str, methods: Sequence[str]) -> list[Spec]:
     """A number codec at a budget, with each choice of coordinates; none where no width takes so many bytes."""
-    found = NUMBERS[name].within(budget, full)
+    found = number_codecs()[name].within(budget, full)
     return [Spec(method=m, width=found[0], numbers=name, argument=found[1]) for m in methods] if found else []
 
 
 def probe_specs(full: int, budget: int) -> list[Spec]:
     """Codecs of at most the budget that cost next to nothing; all coordinates where these take less."""
     specs = []
-    for name, codec in NUMBERS.items():
+    for name, codec in number_codecs().items():
         if codec.in_probe:
             width, argument = codec.within(budget, 8 * budget) or (full, 0)
             specs.append(Spec(width=min(width, full), numbers=name, argument=argument))
@@ -100,7 +100,9 @@ def fitting_specs(full: int) -> list[Spec]:
 def lab_specs(full: int) -> list[Spec]:
     """The paper's and those of the budgets, full-width numbers, and every way to re-rank full-width bits."""
     specs = paper_specs(full) + budget_specs(full)
-    specs += [Spec(width=full, numbers=name) for name, codec in NUMBERS.items() if not codec.takes_argument]
+    specs += [
+        Spec(width=full, numbers=name) for name, codec in number_codecs().items() if not codec.takes_argument
+    ]
     specs += [Spec(width=full, numbers="binary", rerank=how) for how in RERANKS]  # type: ignore[arg-type]
     specs += [Spec(width=full, numbers="binary", rerank="bits", depth=depth) for depth in (10, 30, 300, 1000)]
     return list(dict.fromkeys(specs))

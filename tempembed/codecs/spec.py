@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 from typing import Literal, cast, get_args
 
 from tempembed.codecs.basis import METHODS
-from tempembed.codecs.builtin import NUMBERS
-from tempembed.codecs.numbers import NumberCodec
+from tempembed.codecs.builtin import number_codecs
+from tempembed.codecs.numbers import NUMBERS, NumberCodec
 from tempembed.system.errors import UserError
 
 Rerank = Literal["bits", "unbiased", "int8", "float"]
@@ -24,7 +24,7 @@ class Spec:
     width: int
     """Coordinates that are kept."""
     seed: int = 0
-    """Of the choice (random)."""
+    """Seed of the random choice of coordinates."""
     numbers: str = "float32"
     """The number codec: a name from NUMBERS."""
     argument: int = 0
@@ -71,7 +71,7 @@ class Spec:
 
     @property
     def without_seed(self) -> "Spec":
-        """What random draws have in common: they are averaged."""
+        """The family of random draws, which are averaged."""
         return replace(self, seed=0)
 
     @property
@@ -96,7 +96,7 @@ class Spec:
 
     @property
     def search_bytes(self) -> int:
-        """Of the code that is searched."""
+        """Bytes of the code that is searched."""
         return self.codec.size(self.width, self.argument)
 
     @property
@@ -108,7 +108,9 @@ class Spec:
 
 def grammar() -> str:
     """How a codec is written."""
-    numbers = "|".join(f"{name}:NUMBER" if codec.takes_argument else name for name, codec in NUMBERS.items())
+    numbers = "|".join(
+        f"{name}:NUMBER" if codec.takes_argument else name for name, codec in number_codecs().items()
+    )
     return (
         f"[{'|'.join(METHODS)}:WIDTH][+{numbers}][+rerank:{'|'.join(RERANKS)}[:DEPTH]], for example pca:128+int8 or "
         "binary+rerank:bits:100"
@@ -146,7 +148,7 @@ def parse_spec(text: str, full: int) -> Spec:
     if why := spec.codec.refusal(spec.width, spec.argument):
         raise refuse(why)
     if spec.rerank and not spec.is_bits:
-        bits = ", ".join(name for name, codec in NUMBERS.items() if codec.is_bits)
+        bits = ", ".join(name for name, codec in number_codecs().items() if codec.is_bits)
         raise refuse(f"re-ranking follows a codec of bits ({bits}), got {spec.numbers}")
     if spec.rerank and spec.depth < 1:
         raise refuse("got depth 0")
@@ -163,7 +165,8 @@ def _part(spec: Spec, name: str, how: str, values: list[int]) -> Spec | None:
         if how not in RERANKS or len(values) > 1:
             return None
         return replace(spec, rerank=cast(Rerank, how), depth=values[0] if values else 100)
-    if name not in NUMBERS or len(values) != NUMBERS[name].takes_argument:
+    codec = number_codecs().get(name)
+    if codec is None or len(values) != codec.takes_argument:
         return None
     return replace(spec, numbers=name, argument=values[0] if values else 0)
 

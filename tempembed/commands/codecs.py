@@ -49,7 +49,7 @@ def codecs_command(command: Codecs) -> None:
     it = subject(command)
 
     def specs(full: int) -> list[Spec]:
-        """Those of the usual budgets, and of the one that is asked for."""
+        """Codecs of the usual budgets, and of the one that is asked for."""
         return list(dict.fromkeys([*lab_specs(full), *budget_specs(full, (command.bytes,))]))
 
     least = min(spec.bytes_per_vector for spec in specs(it.store.width))

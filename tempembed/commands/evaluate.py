@@ -91,7 +91,7 @@ def document_map(it: Subject) -> "tuple[Tensor, list[str]] | None":
 
 
 def labelled_documents(it: Subject) -> "tuple[Task, Sequence[str | None]]":
-    """Those of --data, or of the first task that has labels."""
+    """A task and the labels of its documents: --data's, or those of the first task that has labels."""
     for task in it.tasks if not any(it.labels) else ():
         if labels := task.document_labels():
             return task, labels

@@ -116,7 +116,7 @@ def _local(command: Export) -> "Source":
 
 
 def _check_codec(given: str, folder: Path, report: "Report", codec: str) -> None:
-    """Whether it was fitted on this model's embeddings; a report of before tells it by the model's name only."""
+    """Raise UserError unless the codec was fitted on this model's embeddings; reports of earlier versions tell by the name only."""
     from tempembed.encoders.load import load_encoder
 
     if report.codec not in (None, codec):
@@ -133,7 +133,7 @@ def _check_codec(given: str, folder: Path, report: "Report", codec: str) -> None
 
 
 def _settings(folder: Path) -> TrainSettings | None:
-    """Of the run that trained the model, if it was one of ours."""
+    """Settings of the run that trained the model, if it was one of ours."""
     path = folder / "settings.json"
     if not path.exists():
         return None
@@ -144,7 +144,7 @@ def _settings(folder: Path) -> TrainSettings | None:
 
 
 def _documents(data: str | None, source: "Source") -> "Callable[[], FitOn] | None":
-    """Those that the codec was measured on, unless others are named."""
+    """The documents to fit on: those that the codec was measured on, unless others are named."""
     from tempembed.evaluation.retrieval import Retrieval
     from tempembed.export.export import FitOn
     from tempembed.stages.prepare import evaluation_task, prepare

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Measure:
-    """What is measured, and where its texts' embeddings are kept."""
+    """Settings of a measurement: the model, the data, and where embeddings are kept."""
 
     model: Annotated[str, tyro.conf.Positional]
     """A sentence-transformers or transformers model: a local folder or a hub name."""
@@ -33,9 +33,9 @@ class Measure:
     task_folder: str | None = None
     """Instead of --data: a folder of local files in mteb's layout, or a folder of such folders."""
     max_queries: int | None = None
-    """Of --data: take a random choice of so many queries (installed-code: 5,000)."""
+    """With --data: a random choice of so many queries (installed-code: 5,000)."""
     pooling: Literal["mean", "cls", "last"] | None = None
-    """Of a plain transformers model, which has none; default mean."""
+    """Pooling of a plain transformers model, which has none; default mean."""
     query_prompt: str | None = None
     """Put before each query; default: the model's own, as encode_query has it."""
     document_prompt: str | None = None
@@ -49,7 +49,7 @@ class Measure:
     skip_bad_rows: bool = False
     """Leave bad rows of --data or --task-folder out and count them, instead of stopping at the first."""
     min_score: float | None = None
-    """Of --data with a column of scores: rows from this score on are pairs."""
+    """With --data that has a column of scores: rows from this score on are pairs."""
     cache: str | None = None
     """Folder for embeddings, so that a text is encoded once per model; default: embeddings/ in tempembed's cache."""
 
@@ -67,7 +67,7 @@ class Measure:
 
     @property
     def limits(self) -> dict[RoleName, int]:
-        """Where texts of a role are cut, if not at the model's own limit."""
+        """Token limits by role, if not the model's own."""
         return asked(self.max_query_tokens or self.max_tokens, self.max_document_tokens or self.max_tokens)
 
 
@@ -114,46 +114,67 @@ def is_report(path: Path) -> bool:
 
 
 def subject(command: Measure) -> Subject:
-    """Load the model, and the tasks with their texts."""
+    """Load the model, and the tasks with their texts.
+
+    Raises:
+        UserError: no such model, no task whose data can be had, or flags that exclude each other.
+    """
     from tempembed.encoders.load import load_encoder
     from tempembed.evaluation.store import EmbeddingStore
-    from tempembed.stages.prepare import evaluation_task
     from tempembed.system.cache import cache_dir
 
     if command.tasks and command.task_folder:
         raise UserError("expected --tasks or --task-folder, got both")
-    from tempembed.evaluation.folder import read_folder
-    from tempembed.evaluation.mteb_results import mteb_scores
-    from tempembed.evaluation.mteb_tasks import corpus_tasks, folder_task, named_tasks, to_ours
-
     encoder = load_encoder(
         command.model, prompts=command.prompts, limits=command.limits, pooling=command.pooling
     )
     for line in (*encoder.notes, encoder.prompts.describe()):
         say(line)
     store = EmbeddingStore(Path(command.cache or cache_dir() / "embeddings"), encoder, say)
-    name = file_name(Path(command.model).name)
+    if command.tasks or command.task_folder:
+        tasks, labels, (theirs, prompts) = _mtebs(command, encoder.prompts)
+    else:
+        tasks, labels, (theirs, prompts) = _of_data(command, encoder.prompts)
 
-    def full_precision(theirs: Sequence[Any], prompts: Prompts) -> Callable[[Path], dict[str, float]]:
-        def run(folder: Path) -> dict[str, float]:
-            say("mteb's own evaluation at full precision")
-            return mteb_scores(theirs, store, name=name, prompts=prompts, output=folder)
+    def full_precision(folder: Path) -> dict[str, float]:
+        from tempembed.evaluation.mteb_results import mteb_scores
 
-        return run
+        say("mteb's own evaluation at full precision")
+        name = file_name(Path(command.model).name)
+        return mteb_scores(theirs, store, name=name, prompts=prompts, output=folder)
 
-    if not (command.tasks or command.task_folder):
-        corpus = evaluation_task(
-            command.data,
-            max_queries=command.max_queries,
-            skip_bad_rows=command.skip_bad_rows,
-            min_score=command.min_score,
-            say=say,
-        )
-        by_role = encoder.prompts.by_role
-        # mteb knows no roles in pair classification
-        alike = by_role.of_role("query") == by_role.of_role("document")
-        theirs = [t for t in corpus_tasks(corpus) if alike or t.metadata.type != "PairClassification"]
-        return Subject(corpus.tasks(), corpus.labels, store, full_precision(theirs, by_role))
+    return Subject(tasks, labels, store, full_precision)
+
+
+Chosen = tuple["list[Task]", Sequence[str | None], "tuple[Sequence[Any], Prompts]"]
+"""Tasks, labels of the first one's documents, and the same as mteb's tasks with the prompts that mteb takes."""
+
+
+def _of_data(command: Measure, prompts: Prompts) -> Chosen:
+    """The tasks on the test pairs of --data."""
+    from tempembed.evaluation.mteb_local import corpus_tasks
+    from tempembed.stages.prepare import evaluation_task
+
+    corpus = evaluation_task(
+        command.data,
+        max_queries=command.max_queries,
+        skip_bad_rows=command.skip_bad_rows,
+        min_score=command.min_score,
+        say=say,
+    )
+    by_role = prompts.by_role
+    # mteb knows no roles in pair classification
+    alike = by_role.of_role("query") == by_role.of_role("document")
+    theirs = [t for t in corpus_tasks(corpus) if alike or t.metadata.type != "PairClassification"]
+    return corpus.tasks(), corpus.labels, (theirs, by_role)
+
+
+def _mtebs(command: Measure, prompts: Prompts) -> Chosen:
+    """The tasks of --tasks or --task-folder."""
+    from tempembed.evaluation.folder import read_folder
+    from tempembed.evaluation.mteb_local import folder_task
+    from tempembed.evaluation.mteb_tasks import named_tasks, to_ours
+
     if command.task_folder:
         found = read_folder(Path(command.task_folder), skip_bad_rows=command.skip_bad_rows, say=say)
         theirs = [folder_task(task) for task in found]
@@ -163,7 +184,7 @@ def subject(command: Measure) -> Subject:
     had = []
     for task in theirs:
         try:
-            tasks += to_ours(task, encoder.prompts)
+            tasks += to_ours(task, prompts)
             had.append(task)
         except UserError as error:
             if len(theirs) == 1:
@@ -171,4 +192,4 @@ def subject(command: Measure) -> Subject:
             say(f"left out: {error}")  # a benchmark goes on without the tasks whose data cannot be had
     if not tasks:
         raise UserError("expected at least one task whose data can be had, got none of those above")
-    return Subject(tasks, (), store, full_precision(had, encoder.prompts))
+    return tasks, (), (had, prompts)

@@ -39,10 +39,10 @@ def answer(num_bytes: int, name: str | None, mlflow_uri: str | None) -> "tuple[s
         UserError: nothing that small is registered.
     """
     from tempembed.tracking.registry import Registry, default_uri
-    from tempembed.tuning.recommend import recommend
+    from tempembed.tuning.recommend import recommend_model
 
     registry = Registry(default_uri(mlflow_uri))
     name = registry.name(name)
     versions = [version for version in registry.versions(name) if version.aliases]
     holder = next((v.label for v in versions if f"bytes-{num_bytes}" in v.aliases), None)
-    return name, recommend({v.label: registry.measured(v) for v in versions}, num_bytes, holder)
+    return name, recommend_model({v.label: registry.measured(v) for v in versions}, num_bytes, holder)

@@ -52,7 +52,6 @@ class Train(Run):
     stop_after: int | None = None
     """Stop at this step with a checkpoint, as if interrupted; continue with --resume."""
     tracking: TrackingSettings = field(default_factory=TrackingSettings)
-    """Where metrics go besides metrics.jsonl."""
 
 
 def check_output(output: Path, *, resume: bool) -> None:
@@ -87,7 +86,7 @@ def _train(command: Train, output: Path, tracking: TrackingSettings) -> None:
 
     prepared = prepare(command.settings, say)
     output.mkdir(parents=True, exist_ok=True)
-    with _tracked(command.settings, output, tracking) as trackers:
+    with hold(output, "run"), _tracked(command.settings, output, tracking) as trackers:
 
         def report(metrics: dict[str, Any]) -> None:
             for tracker in trackers:
@@ -95,7 +94,7 @@ def _train(command: Train, output: Path, tracking: TrackingSettings) -> None:
             say(progress_line(metrics))
 
         stopping = "stopping at the next report, with a checkpoint; again to stop at once"
-        with hold(output, "run"), first_signal(stopping) as signal_number:
+        with first_signal(stopping) as signal_number:
             is_trained = train_pairs(
                 command.settings, prepared, output, report,
                 resume=command.resume, stop_after=command.stop_after, stop=lambda: signal_number() is not None, say=say,

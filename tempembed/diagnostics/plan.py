@@ -1,37 +1,27 @@
 """What a training step would cost, before it is run: bytes and seconds of four ways to take it.
 
-A small piece of each part runs on this machine and is scaled up: the loss with rows x columns, the encoder with tokens.
+Small real steps run on this machine and are scaled up, with the tokens and with the places of the loss.
 """
 
 import os
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 import torch
-import torch.nn.functional as F
-from tokenizers import Tokenizer, models
-from torch import Tensor
-from torch.nn.parallel import DistributedDataParallel
 
+from tempembed.diagnostics.real_step import RealStep, sample_texts, saved_bytes, word_tokenizer
 from tempembed.encoders.text import TextEncoder
-from tempembed.encoders.tokenizer import END, MASK, PAD, START, UNKNOWN
-from tempembed.inputs.tokens import Tokens
-from tempembed.losses.contrastive import contrastive_loss
 from tempembed.losses.nested import workspace_bytes
 from tempembed.objectives.term import Terms
-from tempembed.parallel.gather import rank_and_world_size
 from tempembed.parallel.pool import run_on_ranks
 from tempembed.settings.train import TrainSettings
-from tempembed.stages.pair_data import PairBatch
-from tempembed.stages.pair_step import PairStep
 from tempembed.stages.prepare import build_encoder
 from tempembed.system.errors import UserError
 from tempembed.system.memory import keep_freed_memory, peak_bytes, peak_growth, resident_bytes
 
-SAMPLE_ROWS = 2048
+SAMPLE_ROWS = 1024
 SAMPLE_TOKENS = 65_536
 
 
@@ -116,78 +106,57 @@ class Cost:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Line:
-    """Seconds = fixed + per_token x tokens, of a micro-batch."""
-
-    fixed: float
-    per_token: float
-
-    def of(self, tokens: int, chunks: int) -> float:
-        """Of so many tokens in so many micro-batches."""
-        return self.fixed * chunks + self.per_token * tokens
-
-    @staticmethod
-    def through(small: tuple[int, float], large: tuple[int, float]) -> "Line":
-        """Two measurements (tokens, seconds)."""
-        slope = max(0.0, (large[1] - small[1]) / (large[0] - small[0]))
-        return Line(fixed=max(0.0, small[1] - slope * small[0]), per_token=slope)
-
-
-@dataclass(frozen=True, kw_only=True)
 class Rates:
-    """Measured on this machine."""
+    """Measured on this machine, with real steps of one worker."""
 
     process: int
     """Bytes of a process beside model and data."""
-    tiled: float
-    """Seconds for a row and a column, value and gradient."""
-    dense: float
+    fixed: float
+    """Seconds of a step with next to nothing in it: the optimiser's, for one."""
+    token: float
+    """Seconds for a token, forward and backward."""
+    cached_token: float
+    """The same with a gradient cache."""
+    place: float
+    """Seconds for a row and a column of the tiled loss, value and gradient."""
+    dense_place: float
     dense_bytes: float
     """Bytes for a row and a column."""
-    forward: "Line"
-    """Seconds of a micro-batch over its tokens."""
-    step: "Line"
-    """The same for forward and backward."""
     activations: float
     """Bytes for a token, kept for the backward."""
 
 
-def measure_rates(encoder: TextEncoder, terms: Terms, direction: str, tokens: int, process: int) -> Rates:
-    """About ten seconds for small encoders."""
-    generator = torch.Generator(encoder.device).manual_seed(0)
-    width = encoder.width
+def measure_rates(encoder: TextEncoder, request: "Request", process: int) -> Rates:
+    """A step with long texts and few rows tells what a token costs, one with many rows of one token what a place of the loss costs."""
+    per_row = 2 + request.hard_negatives
+    budget = min(4 * encoder.micro_batch_tokens, SAMPLE_TOKENS)
+    few, many = max(2, budget // (per_row * request.tokens)), SAMPLE_ROWS
 
-    def embeddings(rows: int) -> tuple[Tensor, Tensor]:
-        shape = (2, rows, width)
-        both = F.normalize(torch.randn(shape, generator=generator, device=encoder.device), dim=-1)
-        return both[0].clone().requires_grad_(), both[1].clone().requires_grad_()
+    def seconds(strategy: str, rows: int, tokens: int) -> float:
+        return RealStep(encoder, request, strategy).seconds(rows, tokens)
 
-    def loss(dense: bool, rows: int = SAMPLE_ROWS) -> None:
-        contrastive_loss(*embeddings(rows), terms, direction=direction, dense=dense).objective.backward()
-
-    area = SAMPLE_ROWS**2
-    loss(True, 8)  # imports and thread pools are not the loss's memory
-    dense_bytes = peak_growth(lambda: loss(True), encoder.device)
-    encoder.train()
-    forward, step = [], []
-    budget = min(encoder.micro_batch_tokens, SAMPLE_TOKENS)
-    few = max(2, budget // 2 // tokens)
-    for num in (few, max(few + 2, budget // tokens)):
-        texts = sample_texts(encoder, num, tokens)
-        num_tokens = int(np.diff(texts.offsets).sum())
-        forward.append((num_tokens, _seconds(partial(encoder, [texts]))))
-        step.append((num_tokens, _seconds(lambda texts=texts: encoder([texts]).sum().backward())))  # type: ignore[misc]
-    activations = _saved_bytes(partial(encoder, [texts]), besides=encoder.parameters())
-    encoder.zero_grad()
-    return Rates(
-        tiled=_seconds(lambda: loss(False)) / area,
-        dense=_seconds(lambda: loss(True), repeats=1) / area,
-        dense_bytes=dense_bytes / area,
-        process=process,
-        forward=Line.through(*forward),
-        step=Line.through(*step),
-        activations=activations / num_tokens,
+    fixed = seconds("tiled", 2, request.tokens)
+    sizes = ((few, request.tokens), (many, 1))
+    shapes = np.array(
+        [[per_row * rows * tokens, rows**2 * (1 + request.hard_negatives)] for rows, tokens in sizes], float
     )
+    both = np.array([max(0.0, seconds("tiled", rows, tokens) - fixed) for rows, tokens in sizes])
+    token, place = np.linalg.solve(shapes, both).clip(0).tolist()
+    dense = max(0.0, seconds("dense", many, 1) - fixed)
+    cached = max(0.0, seconds("cached", few, request.tokens) - fixed)
+    loss = RealStep(encoder, request, "dense")
+    texts = sample_texts(encoder, few, request.tokens)
+    return Rates(
+        process=process,
+        fixed=fixed,
+        token=token,
+        cached_token=max(token, (cached - place * shapes[0, 1]) / shapes[0, 0]),
+        place=place,
+        dense_place=max(place, (dense - token * shapes[1, 0]) / shapes[1, 1]),
+        dense_bytes=peak_growth(partial(loss.loss_alone, many), encoder.device) / (many**2 * (1 + request.hard_negatives)),
+        activations=saved_bytes(partial(encoder, [texts]), besides=encoder.parameters())
+        / int(np.diff(texts.offsets).sum()),
+    )  # fmt: skip
 
 
 def costs(encoder: TextEncoder, terms: Terms, shape: Request, rates: Rates) -> list[Cost]:
@@ -210,9 +179,7 @@ def costs(encoder: TextEncoder, terms: Terms, shape: Request, rates: Rates) -> l
     num_tokens = shape.texts * shape.tokens
     activations = round(rates.activations * num_tokens)
     budget = shape.micro_batch_tokens or encoder.micro_batch_tokens
-    split = max(1, -(-num_tokens // max(budget, shape.tokens)))
-    chunks = 1 if encoder.takes_bags else split
-    encode = rates.step.of(num_tokens, chunks)
+    encode = rates.fixed + rates.token * num_tokens
     moved = (2 * row * shape.columns + 8 * num_parameters) * (shape.num_workers - 1) / shape.num_workers
     moving = moved / network
     area, local_area = shape.rows * shape.columns, shape.rows * shape.rows * (1 + shape.hard_negatives)
@@ -228,7 +195,7 @@ def costs(encoder: TextEncoder, terms: Terms, shape: Request, rates: Rates) -> l
             strategy="dense",
             num_negatives=negatives,
             bytes=fixed + embedded + activations + round(rates.dense_bytes * area),
-            seconds=encode + moving + rates.dense * area,
+            seconds=encode + moving + rates.dense_place * area,
         ),
         Cost(
             strategy="local",
@@ -236,23 +203,20 @@ def costs(encoder: TextEncoder, terms: Terms, shape: Request, rates: Rates) -> l
             bytes=fixed + embedded // shape.num_workers + activations + local_blocks,
             seconds=encode
             + 8 * num_parameters / network * (shape.num_workers > 1)
-            + rates.tiled * local_area,
+            + rates.place * local_area,
             exact=shape.num_workers == 1,
         ),
         Cost(
             strategy="tiled",
             num_negatives=negatives,
             bytes=fixed + embedded + activations + blocks,
-            seconds=encode + moving + rates.tiled * area,
+            seconds=encode + moving + rates.place * area,
         ),
         Cost(
             strategy="cached",
             num_negatives=negatives,
             bytes=one_chunk,
-            seconds=rates.step.of(num_tokens, split)
-            + rates.forward.of(num_tokens, split)
-            + moving
-            + rates.tiled * area,
+            seconds=rates.fixed + rates.cached_token * num_tokens + moving + rates.place * area,
         ),
     ]
 
@@ -272,14 +236,13 @@ def predict(request: Request) -> list[Cost]:
     ).sum().backward()  # libraries and thread pools are in memory now
     process = resident_bytes() - 8 * sum(parameter.numel() for parameter in encoder.parameters())
     encoder.zero_grad()
-    terms = request.settings.loss.resolved_terms(encoder.width)
     threads = torch.get_num_threads()
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // request.num_workers))
     try:
-        rates = measure_rates(encoder, terms, request.direction, request.tokens, process)
+        rates = measure_rates(encoder, request, process)
     finally:
         torch.set_num_threads(threads)
-    return costs(encoder, terms, request, rates)
+    return costs(encoder, request.settings.loss.resolved_terms(encoder.width), request, rates)
 
 
 def available_bytes(num_workers: int) -> int:
@@ -297,69 +260,8 @@ def check_step(request: Request, strategy: str) -> tuple[float, int]:
 
 def _step(request: Request, strategy: str) -> tuple[float, int]:
     keep_freed_memory()
-    encoder = request.model().train()
-    optimizer = torch.optim.AdamW(encoder.parameters(), lr=1e-4, fused=True)
-    _, world_size = rank_and_world_size()
-    model = encoder if world_size == 1 else DistributedDataParallel(encoder, find_unused_parameters=True)
-    step = PairStep(
-        encoder, request.settings.loss.resolved(encoder.width), micro_batch_tokens=request.micro_batch_tokens,
-        gradient_cache=strategy == "cached", dense=strategy == "dense",
-    ).to(encoder.device)  # fmt: skip
-    batch = PairBatch(
-        inputs=[sample_texts(encoder, request.texts, request.tokens)],
-        num_pairs=request.rows,
-        present=np.ones((request.hard_negatives, request.rows), bool),
-    )
+    encoder = request.model()
     if encoder.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
-    seconds = float("inf")
-    for _ in range(2):  # the first also makes the optimiser's state
-        began = time.perf_counter()
-        step(batch, 0.0, model).loss.backward()
-        optimizer.step()
-        optimizer.zero_grad()
-        seconds = min(seconds, time.perf_counter() - began)
-    if encoder.device.type == "cuda":
-        torch.cuda.synchronize()
-        return seconds, torch.cuda.max_memory_allocated()
-    return seconds, peak_bytes()
-
-
-def sample_texts(encoder: TextEncoder, num: int, tokens: int) -> Tokens:
-    """Random texts of so many tokens."""
-    ids = np.random.default_rng(0).integers(5, encoder.num_tokens, num * tokens).astype(np.int32)
-    texts = Tokens(ids=ids, offsets=np.arange(num + 1) * tokens)
-    return texts.as_bags() if encoder.takes_bags else texts
-
-
-def word_tokenizer(vocabulary: int) -> Tokenizer:
-    """Any tokenizer with so many tokens: a plan has no texts."""
-    names = [PAD, UNKNOWN, START, END, MASK, *(f"w{i}" for i in range(vocabulary - 5))]
-    return Tokenizer(models.WordLevel({name: i for i, name in enumerate(names)}, unk_token=UNKNOWN))
-
-
-def _seconds(run: Callable[[], object], repeats: int = 3) -> float:
-    run()
-    best = float("inf")
-    for _ in range(repeats):
-        began = time.perf_counter()
-        run()
-        best = min(best, time.perf_counter() - began)
-    return best
-
-
-def _saved_bytes(run: Callable[[], object], besides: object = ()) -> int:
-    """Bytes that autograd keeps for the backward, weights aside."""
-    known = {parameter.data_ptr() for parameter in besides}  # type: ignore[attr-defined]
-    sizes: dict[int, int] = {}
-
-    def keep(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        if tensor.data_ptr() not in known:
-            sizes[storage.data_ptr()] = storage.nbytes()
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        held = run()
-    del held
-    return sum(sizes.values())
+    seconds = RealStep(encoder, request, strategy).seconds(request.rows, request.tokens)
+    return seconds, torch.cuda.max_memory_allocated() if encoder.device.type == "cuda" else peak_bytes()

@@ -64,7 +64,7 @@ def choose(rows: Sequence[ScoreRow], replicates: Mapping[str, Float[Tensor, " R"
 def choices(
     rows: Sequence[ScoreRow], replicates: Mapping[str, Tensor], budgets: Sequence[int] = BUDGETS
 ) -> list[Choice]:
-    """Those of each budget that some codec meets."""
+    """The choice at each budget that some codec meets."""
     least = least_bytes(rows)
     return [choose(rows, replicates, budget) for budget in budgets if budget >= least]
 

@@ -23,7 +23,7 @@ class Classification(Task):
     """Documents with labels: some to learn from, in several draws, the others to be classified."""
 
     labels: Sequence[str]
-    """Of all documents."""
+    """The label of each document."""
     experiments: Sequence[Sequence[int]]
     """Documents that each experiment learns from."""
     test: Sequence[int]
@@ -49,7 +49,7 @@ class Classification(Task):
         return self._scored(documents.embeddings_MD)
 
     def document_labels(self) -> Sequence[str | None]:
-        """Those of all documents."""
+        """The labels of all documents."""
         return self.labels
 
     def _scored(self, vectors_MK: Float[Tensor, "M K"]) -> Mean:

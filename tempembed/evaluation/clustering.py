@@ -39,7 +39,7 @@ class Clustering(Task):
     num_clusters: Sequence[int]
     """For each sample: as many as the task has labels."""
     batch_size: int = 512
-    """Of k-means."""
+    """Documents in a batch of k-means."""
     n_init: Literal["auto"] | int = 1
     """Starts of k-means."""
 
@@ -79,7 +79,7 @@ class Clustering(Task):
         return self._scored(documents.embeddings_MD)
 
     def document_labels(self) -> Sequence[str | None]:
-        """Those of the first sample."""
+        """The labels of the first sample; documents outside it have none."""
         names = dict(zip(self.samples[0], self.labels[0], strict=True))
         return [names.get(row) for row in range(len(self.documents))]
 

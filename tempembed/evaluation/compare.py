@@ -15,9 +15,9 @@ class Difference:
     second: ScoreRow
     """At the other model's full width, if the first is at its own."""
     ci: Bounds
-    """Of the difference of the scores."""
+    """Interval of the difference of the scores."""
     retention_ci: Bounds
-    """Of the difference of the retentions."""
+    """Interval of the difference of the retentions."""
 
     @property
     def score(self) -> float:

@@ -11,7 +11,7 @@ import numpy as np
 
 from tempembed.data.pairs import Pairs
 from tempembed.data.text_ids import same_text
-from tempembed.evaluation.kinds import KINDS
+from tempembed.evaluation.kinds import task_kinds
 from tempembed.evaluation.own_text import own_texts
 from tempembed.evaluation.task import Task
 from tempembed.system.errors import UserError
@@ -56,7 +56,8 @@ class Corpus:
 
     def tasks(self, kinds: Iterable[str] | None = None) -> list[Task]:
         """The tasks that the corpus allows, of all kinds or of those that are named; they share their lists of texts."""
-        found = [KINDS[kind].of_corpus(self) for kind in (KINDS if kinds is None else kinds)]
+        known = task_kinds()
+        found = [known[kind].of_corpus(self) for kind in (known if kinds is None else kinds)]
         return [task for task in found if task is not None]
 
     def with_hard_negatives(self) -> list[int]:

@@ -79,25 +79,33 @@ def evaluate(
                 measures = geometry(documents.unit_MD, _positives(task, queries, documents), labels)
             if len(tasks) > MANY_TASKS:
                 embeddings.forget()
-    found = [future.result() for future in pending]
+    _say_own_texts(tasks, say)
+    return _evaluation(tasks, model, full, measures, [future.result() for future in pending])
+
+
+def _say_own_texts(tasks: Sequence[Task], say: Callable[[str], None]) -> None:
+    """Say how many queries are documents as well."""
     if own := {task.name: task.num_own_texts for task in tasks if task.num_own_texts}:
         listed = ", ".join(f"{num:,} of {name}" for name, num in own.items())
         say(f"queries that are documents as well, each left out of its own ranking: {listed}")
-    first = tasks[0]
+
+
+def _evaluation(
+    tasks: Sequence[Task], model: str, width: int, measures: dict[str, Any], found: Sequence[Scores]
+) -> Evaluation:
+    """The report on the scores of all tasks."""
     data = DataFacts(
-        num_queries=len(first.queries), num_documents=len(first.documents),
+        num_queries=len(tasks[0].queries), num_documents=len(tasks[0].documents),
         tasks={task.name: _facts(task) for task in tasks},
     )  # fmt: skip
     scores = tuple(row for each in found for row in each.rows)
     replicates = {key: values for each in found for key, values in each.replicates.items()}
-    return Evaluation(
-        report=Report(
-            model=model, data=data, width=full, geometry=measures, scores=scores,
-            means=tuple(means_over_tasks(scores, replicates, _part_of(data))),
-            skipped=tuple(one for each in found for one in each.skipped),
-        ),
-        replicates=replicates,
+    report = Report(
+        model=model, data=data, width=width, geometry=measures, scores=scores,
+        means=tuple(means_over_tasks(scores, replicates, _part_of(data))),
+        skipped=tuple(one for each in found for one in each.skipped),
     )  # fmt: skip
+    return Evaluation(report=report, replicates=replicates)
 
 
 def merged(first: Evaluation, second: Evaluation) -> Evaluation:
@@ -120,11 +128,11 @@ class _Embeddings:
         self._corpora: dict[tuple[int, str | None], Documents] = {}
 
     def queries(self, task: Task) -> Float[Tensor, "Q D"]:
-        """Those of a task; may be none."""
+        """Embeddings of a task's queries; may be none."""
         return self._of(task.queries, "query", task.query_prompt)
 
     def documents(self, task: Task) -> Documents:
-        """Those of a task, with the codecs that were fitted on them so far."""
+        """Embeddings of a task's documents, with the codecs that were fitted on them so far."""
         key = (id(task.documents), task.document_prompt)
         if key not in self._corpora:
             embeddings = self._of(task.documents, "document", task.document_prompt)

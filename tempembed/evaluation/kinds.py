@@ -6,10 +6,15 @@ from tempembed.evaluation.pairs import STS, PairClassification
 from tempembed.evaluation.reranking import Reranking
 from tempembed.evaluation.retrieval import Retrieval
 from tempembed.evaluation.summarization import Summarization
-from tempembed.evaluation.task import KINDS, register
+from tempembed.evaluation.task import KINDS, Task, register
+from tempembed.system.plugins import load_plugins
 
 # in the order in which they are measured and shown
 for _kind in (Retrieval, Clustering, Reranking, PairClassification, STS, Classification, Summarization):
     register(_kind)
 
-__all__ = ["KINDS", "register"]
+
+def task_kinds() -> dict[str, type[Task]]:
+    """All by name, with those of plugins."""
+    load_plugins()
+    return KINDS

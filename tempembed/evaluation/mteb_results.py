@@ -21,7 +21,7 @@ from tempembed.evaluation.store import EmbeddingStore
 
 
 class StoredEncoder(AbsEncoder):
-    """What mteb asks an encoder, answered from the store: each checkpoint has a meta of its own.
+    """An encoder for mteb that answers from the store; each checkpoint has a meta of its own.
 
     mteb files results under the meta's name and revision. Without one all models share `no_model_name_available`, and a
     second model is given the first one's scores.
@@ -53,14 +53,14 @@ class StoredEncoder(AbsEncoder):
         ).numpy()
 
     def index(self, corpus: Any, **options: Any) -> None:
-        """As mteb does it."""
+        """Keep the corpus; mteb's own index."""
         self._searcher = SearchEncoderWrapper(cast(Any, self))
         self._searcher.index(corpus, **options)
 
     def search(
         self, queries: Any, *, task_metadata: Any, hf_split: str, hf_subset: str, **options: Any
     ) -> Any:
-        """As mteb does it, without the queries' own texts."""
+        """Mteb's own search, without the queries' own texts."""
         found = self._searcher.search(
             queries, task_metadata=task_metadata, hf_split=hf_split, hf_subset=hf_subset, **options
         )

@@ -1,4 +1,4 @@
-"""mteb's tasks as ours, and our texts as mteb's tasks. The only module that knows mteb's objects."""
+"""mteb's tasks as ours."""
 
 import random
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,14 +18,12 @@ from mteb.abstasks import (
 )
 from mteb.abstasks.abstask import AbsTask
 from mteb.abstasks.aggregated_task import AbsTaskAggregate
-from mteb.abstasks.task_metadata import TaskMetadata
 from mteb.types import PromptType
 
 from tempembed.encoders.role import Prompts
 from tempembed.evaluation.classification import Classification
 from tempembed.evaluation.clustering import Clustering
-from tempembed.evaluation.corpus import Corpus
-from tempembed.evaluation.folder import FolderTask
+from tempembed.evaluation.mteb_local import LOCAL
 from tempembed.evaluation.mteb_prompts import task_prompt
 from tempembed.evaluation.own_text import own_texts
 from tempembed.evaluation.pairs import STS, PairClassification
@@ -35,8 +33,6 @@ from tempembed.evaluation.summarization import Summarization
 from tempembed.evaluation.task import Task
 from tempembed.system.errors import UserError
 
-LOCAL = "local"
-"""Where the data of our tasks is, in their metadata."""
 CLUSTERING_BATCH = 500  # of mteb's older protocol (docs/design/paper.md 4.8)
 
 
@@ -165,7 +161,7 @@ def _retrieval(task: AbsTaskRetrieval, data: Any, common: dict[str, Any]) -> Tas
 
 
 def _documents(data: Any) -> dict[str, str]:
-    """By id, title and text joined as mteb does."""
+    """Documents by id, title and text joined as mteb joins them."""
     corpus = data["corpus"]
     titles = list(corpus["title"]) if "title" in corpus.column_names else [None] * len(corpus)
     return {
@@ -175,7 +171,7 @@ def _documents(data: Any) -> dict[str, str]:
 
 
 def _asked(data: Any) -> dict[str, str]:
-    """By id, the queries that have judgements."""
+    """Queries that have judgements, by id."""
     texts = zip(data["queries"]["id"], data["queries"]["text"], strict=True)
     return {id_: text for id_, text in texts if data["relevant_docs"].get(id_)}
 
@@ -183,7 +179,7 @@ def _asked(data: Any) -> dict[str, str]:
 def _left_out(
     task: AbsTaskRetrieval, data: Any, asked: Mapping[str, str], texts: Mapping[str, str]
 ) -> dict[str, set[str]]:
-    """Of queries that are documents as well, by id, the documents that are no part of their rankings.
+    """Documents that are no part of a query's ranking, by id, for queries that are documents as well.
 
     In local data they are found by the text, unless they are judged right. Tasks of mteb's own are left as they are, so that
     scores are those of its leaderboard; where such a task says that equal ids are one text (`ignore_identical_ids`), they are
@@ -206,7 +202,7 @@ def _left_out(
 
 
 def all_left_out(tasks: Sequence[AbsTask]) -> dict[tuple[str, str, str], dict[str, set[str]]]:
-    """By task, subset and split: of queries that are documents as well, by id, the documents that their rankings leave out."""
+    """Documents that a query's ranking leaves out (`_left_out`), by task, subset and split, and by the query's id."""
     found = {
         (task.metadata.name, subset, split): _left_out(
             task, data[split], _asked(data[split]), _documents(data[split])
@@ -296,127 +292,3 @@ def _classification(
         **common, queries=(), documents=[*train[column], *test[column]], labels=labels,
         experiments=experiments, test=range(len(train), len(train) + len(test)),
     )  # fmt: skip
-
-
-def to_mteb(task: Task) -> AbsTask:
-    """A task of ours as mteb's, with its data, so that any encoder can be measured by mteb itself, offline.
-
-    Raises:
-        UserError: a kind whose samples mteb's protocol draws itself.
-    """
-    if isinstance(task, Retrieval | Reranking):
-        documents = {"id": [f"{i:09d}" for i in range(len(task.documents))], "text": list(task.documents)}
-        queries = {"id": [f"q{i}" for i in range(len(task.queries))], "text": list(task.queries)}
-        corpus = datasets.Dataset.from_dict({**documents, "title": [""] * len(task.documents)})
-        relevant = [r if isinstance(r, dict) else dict.fromkeys(r, 1) for r in task.relevant]
-        answers = {
-            f"q{i}": {f"{d:09d}": int(g) for d, g in gains.items()} for i, gains in enumerate(relevant)
-        }
-        ranked = None
-        if isinstance(task, Reranking):
-            ranked = {f"q{i}": [f"{d:09d}" for d in c] for i, c in enumerate(task.candidates)}
-        data: Any = {
-            "corpus": corpus,
-            "queries": datasets.Dataset.from_dict(queries),
-            "relevant_docs": answers,
-            "top_ranked": ranked,
-        }
-        type_ = "Reranking" if ranked else "Retrieval"
-        return _local(AbsTaskRetrieval, task.name, type_, task.metric, {"default": {"test": data}})
-    if isinstance(task, STS | PairClassification):
-        one = [task.queries[i] for i in task.left]
-        two = [task.documents[i] for i in task.right]
-        if isinstance(task, STS):
-            columns: dict[str, Any] = {"sentence1": one, "sentence2": two, "score": list(task.scores)}
-            return _local(AbsTaskSTS, task.name, "STS", task.metric, _split("test", columns))
-        columns = {"sentence1": one, "sentence2": two, "labels": [int(p) for p in task.positive]}
-        return _local(
-            AbsTaskPairClassification, task.name, "PairClassification", task.metric, _split("test", columns)
-        )
-    raise UserError(f"task {task.name}: {task.kind} has no form in mteb here")
-
-
-def corpus_tasks(corpus: Corpus) -> list[AbsTask]:
-    """The tasks of `corpus.tasks()` as mteb's; its clustering draws the samples that ours has."""
-    found = []
-    for task in corpus.tasks():
-        if isinstance(task, Clustering):
-            rows = [
-                {"sentences": text, "labels": label}
-                for text, label in zip(corpus.documents, corpus.labels, strict=True)
-                if label is not None
-            ]
-            found.append(_sampled(task.name, _split("test", rows), len(task.samples[0]), len(task.samples)))
-        else:
-            found.append(to_mteb(task))
-    return found
-
-
-def _sampled(name: str, data: Any, size: int, num: int) -> AbsTask:
-    """Clustering as mteb 2 has it: `num` samples of `size` documents."""
-    attributes = {
-        "max_fraction_of_documents_to_embed": None,
-        "max_documents_per_cluster": size,
-        "n_clusters": num,
-    }
-    return _local(AbsTaskClustering, name, "Clustering", "v_measure", data, **attributes)
-
-
-def _split(name: str, rows: Any) -> datasets.DatasetDict:
-    made = datasets.Dataset.from_list(rows) if isinstance(rows, list) else datasets.Dataset.from_dict(rows)
-    return datasets.DatasetDict({name: made})
-
-
-def _local(base: type[AbsTask], name: str, type_: str, metric: str, data: Any, **attributes: Any) -> AbsTask:
-    """An mteb task that holds its data."""
-    metadata = TaskMetadata(
-        name=name, description=f"local data: {name}", type=type_, main_score=metric, eval_langs=["eng-Latn"],  # type: ignore[arg-type]
-        eval_splits=["test"], dataset={"path": LOCAL, "revision": LOCAL},
-    )  # fmt: skip
-
-    def load_data(self: AbsTask, num_proc: int | None = None, **_: Any) -> None:
-        self.dataset = data
-        self.data_loaded = True
-
-    made = type(f"Local{base.__name__}", (base,), {"metadata": metadata, "load_data": load_data, **attributes})()  # fmt: skip
-    made.load_data()
-    return made
-
-
-def folder_task(task: FolderTask) -> AbsTask:
-    """A folder of local files as mteb's task."""
-    if task.kind in ("retrieval", "reranking"):
-        corpus = {"title": [""] * len(task.columns["corpus"]["id"]), **task.columns["corpus"]}
-        data = {
-            "corpus": datasets.Dataset.from_dict(corpus),
-            "queries": datasets.Dataset.from_dict(task.columns["queries"]),
-            "relevant_docs": task.relevant,
-            "top_ranked": task.candidates,
-        }
-        type_, metric = ("Reranking", "map_at_1000") if task.candidates else ("Retrieval", "ndcg_at_10")
-        return _local(AbsTaskRetrieval, task.name, type_, metric, {"default": {"test": data}})
-    columns = _coded(task.columns) if task.kind == "classification" else task.columns
-    tables = {name: datasets.Dataset.from_dict(table) for name, table in columns.items()}
-    data = datasets.DatasetDict(tables)
-    if task.kind == "clustering":
-        size = min(AbsTaskClustering.max_documents_per_cluster, len(data["test"]))
-        return _sampled(task.name, data, size, AbsTaskClustering.n_clusters)
-    forms: dict[str, tuple[Any, str, str]] = {
-        "clustering_sets": (AbsTaskClusteringLegacy, "Clustering", "v_measure"),
-        "sts": (AbsTaskSTS, "STS", "cosine_spearman"),
-        "pair_classification": (AbsTaskPairClassification, "PairClassification", "cosine_ap"),
-        "classification": (AbsTaskClassification, "Classification", "accuracy"),
-    }
-    base, type_, metric = forms[task.kind]
-    return _local(base, task.name, type_, metric, data)
-
-
-def _coded(tables: dict[str, dict[str, list[Any]]]) -> dict[str, dict[str, list[Any]]]:
-    """Two labels as 0 and 1, in the order of their names: of two, mteb's average precision takes no text."""
-    names = sorted({label for table in tables.values() for label in table["label"]})
-    if len(names) != 2:
-        return tables
-    return {
-        part: {**table, "label": [names.index(label) for label in table["label"]]}
-        for part, table in tables.items()
-    }

@@ -52,7 +52,7 @@ class STS(_Pairs):
     """Spearman's rank correlation of cosines with human scores."""
 
     scores: Sequence[float]
-    """Of each pair."""
+    """The human score of each pair."""
 
     kind: ClassVar[str] = "sts"
     metric: ClassVar[str] = "cosine_spearman"

@@ -7,12 +7,13 @@ from typing import Any, NamedTuple
 from tempembed.data.bad_rows import BadRow, Faults
 from tempembed.data.bounds import text_lines
 from tempembed.data.records import DELIMITERS, check_utf8_file, kind_of
-from tempembed.evaluation.tables import Column, gain, identity, place, read_table
+from tempembed.evaluation.cells import gain, identity
+from tempembed.evaluation.task_file import Column, place, read_task_file
 from tempembed.system.errors import UserError
 from tempembed.system.untrusted import require_file
 
 SUFFIXES = (".txt", ".qrels", ".trec")
-"""Of files in lines of white space, beside those of tables."""
+"""Endings of files whose cells are separated by white space."""
 QUERY_IDS = ("query-id", "query_id", "queryid", "query", "qid", "q_id", "topic", "topic_id", "topic-id")
 DOCUMENT_IDS = (
     "corpus-id", "corpus_id", "corpusid", "doc-id", "doc_id", "docid", "docno", "document-id", "document_id", "documentid",
@@ -67,7 +68,7 @@ def read_qrels(path: Path, faults: Faults, say: Callable[[str], None]) -> dict[s
 def _judgments(path: Path, faults: Faults) -> Iterator[_Judgment]:
     kind = kind_of(require_file(path))
     if kind not in (*DELIMITERS, *SUFFIXES) or _has_header(path, kind):
-        table = read_table(path, _COLUMNS, faults)
+        table = read_task_file(path, _COLUMNS, faults)
         rows = zip(*(table.columns[name] for name in _COLUMNS), table.places, strict=True)
         for query, document, score, (row, line) in rows:
             yield _Judgment(query, document, score, row, line)

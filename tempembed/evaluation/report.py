@@ -43,7 +43,7 @@ class ScoreRow:
     ci_low: Number
     ci_high: Number
     raw_score: Number | None = None
-    """Of the vectors as the model gives them; None: not measured, or the same."""
+    """Score of the vectors as the model gives them, not normalised; None: not measured, or the same."""
     retention: Number | None
     """Share of the full float32 score; None: the model scores nothing even in full."""
     num_items: Count = 0
@@ -82,11 +82,11 @@ class MeanRow:
 
 @dataclass(frozen=True, kw_only=True)
 class TaskFacts:
-    """What a task was measured on."""
+    """The data of one task."""
 
     kind: str = ""
     fingerprint: str
-    """Of texts and answers: scores of equal fingerprints may be compared in pairs."""
+    """Hash of texts and answers; scores with equal fingerprints may be compared in pairs."""
     part_of: str = ""
     """The task whose parts are averaged."""
     num_own_texts: Count = 0
@@ -98,9 +98,9 @@ class DataFacts:
     """The data of a report."""
 
     num_queries: Count = 0
-    """Of the first task."""
+    """Queries of the first task."""
     num_documents: Count = 0
-    """Of the first task."""
+    """Documents of the first task."""
     tasks: Mapping[str, TaskFacts]
 
 
@@ -128,7 +128,7 @@ class Report:
     temperatures: Mapping[str, Number] | None = None
     """What the temperatures that move ended at, by term."""
     cost: Mapping[str, Number] | None = None
-    """Of the training, and the seconds of the measurement."""
+    """Cost of the training, and the seconds of the measurement."""
     mteb: Mapping[str, Number] | None = None
     """mteb's own scores, by task."""
     model_fingerprint: str | None = None
@@ -151,7 +151,7 @@ class Report:
         return row.codec == FULL_PRECISION and row.dim == self.width
 
     def to_json(self) -> dict[str, Any]:
-        """As on disk."""
+        """JSON values as they stand on disk."""
         return {name: value for name, value in asdict(self).items() if value is not None}
 
 
@@ -161,7 +161,7 @@ class Evaluation:
 
     report: Report
     replicates: Mapping[str, Float[Tensor, " R"]]
-    """By `ScoreRow.key`. Of two models on one task they are paired: their difference is that of the models."""
+    """One row of resamples for each `ScoreRow.key`. Two models on one task share the resamples, so their difference is paired."""
 
     def of(self, row: ScoreRow) -> Float[Tensor, " R"]:
         """The replicates of a score."""

@@ -91,7 +91,7 @@ class Reranking(Task):
 def average_precision(
     rows: np.ndarray, documents: np.ndarray, scores: np.ndarray, is_right: np.ndarray, num_right: np.ndarray
 ) -> Float[Tensor, " Q"]:
-    """Of each query: the mean, over its right documents, of the precision at their rank; equal scores by descending id.
+    """Average precision of each query: the mean precision at the ranks of its right documents; equal scores by descending id.
 
     Args:
         rows: query of each (query, candidate) pair, ascending.

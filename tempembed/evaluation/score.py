@@ -10,7 +10,7 @@ from torch import Tensor
 from tempembed.codecs.lab import Documents
 from tempembed.codecs.spec import Spec
 from tempembed.evaluation.report import ScoreRow, Skipped
-from tempembed.evaluation.statistics import Statistic, counts, interval, ratio
+from tempembed.evaluation.statistics import Statistic, interval, ratio, resample_counts
 from tempembed.evaluation.task import Task
 from tempembed.system.errors import UserError
 
@@ -20,12 +20,12 @@ QUIET_SECONDS = 10
 
 @dataclass(frozen=True, kw_only=True)
 class Scores:
-    """What was measured of one task."""
+    """The scores of one task."""
 
     rows: Sequence[ScoreRow]
     skipped: Sequence[Skipped]
     replicates: Mapping[str, Tensor]
-    """By `ScoreRow.key`."""
+    """Bootstrap replicates by `ScoreRow.key`."""
 
 
 def score_codecs(
@@ -58,7 +58,7 @@ def score_codecs(
             last = time.monotonic()
             say(f"{task.name}: {number} of {len(wanted)} codecs, {spec}")
     full = Spec(width=documents.unit_MD.shape[1])
-    resamples_RN = counts(task.name, families[full][0].num_items)
+    resamples_RN = resample_counts(task.name, families[full][0].num_items)
     replicates = {
         spec: torch.stack([one.resampled(resamples_RN) for one in draws]).mean(0)
         for spec, draws in families.items()

@@ -13,7 +13,7 @@ BLOCK = 100  # resamples at a time, for the memory
 
 
 @lru_cache(maxsize=4)
-def counts(name: str, num: int, resamples: int = RESAMPLES) -> Float[Tensor, "R N"]:
+def resample_counts(name: str, num: int, resamples: int = RESAMPLES) -> Float[Tensor, "R N"]:
     """How often each item is in each bootstrap sample (Efron & Tibshirani 1993, chapter 13).
 
     The same for all codecs and models on a task, so that every difference and ratio is paired; other tasks have others.
@@ -43,11 +43,11 @@ class Statistic(ABC):
     @property
     @abstractmethod
     def value(self) -> float:
-        """On the items as they are."""
+        """The score of the items as they are."""
 
     @abstractmethod
     def resampled(self, counts_RN: Float[Tensor, "R N"]) -> Float[Tensor, " R"]:
-        """On each sample."""
+        """The score of each bootstrap sample."""
 
 
 class Mean(Statistic):

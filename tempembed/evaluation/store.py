@@ -123,5 +123,5 @@ def _is_whole(keys: np.ndarray, rows: Path) -> bool:
 
 
 def _name(keys: np.ndarray, rows: Path) -> str:
-    """Of a part, by its content."""
+    """The name of a part: a hash of its content."""
     return hashlib.sha256(keys.tobytes() + sha256(rows).encode()).hexdigest()[:32]

@@ -26,7 +26,7 @@ class Summarization(Task):
     human: Sequence[Sequence[int]]
     """Human summaries of each text."""
     ratings: Sequence[Sequence[float]]
-    """Of the machine summaries."""
+    """Human ratings of the machine summaries."""
 
     kind: ClassVar[str] = "summarization"
     metric: ClassVar[str] = "cosine_spearman"

@@ -14,7 +14,7 @@ from tempembed.encoders.load import load_encoder
 from tempembed.encoders.role import RoleName
 from tempembed.evaluation.corpus import Corpus
 from tempembed.evaluation.evaluate import evaluate
-from tempembed.evaluation.kinds import KINDS
+from tempembed.evaluation.kinds import task_kinds
 from tempembed.evaluation.report import Report
 from tempembed.evaluation.report_files import REPORT, write_report
 from tempembed.inputs.tokens import Tokens
@@ -23,7 +23,7 @@ from tempembed.system.names import check_name
 
 def kinds_of_runs() -> list[str]:
     """What a run measures of its model; `tempembed evaluate` measures all kinds."""
-    return [name for name, kind in KINDS.items() if kind.in_runs]
+    return [name for name, kind in task_kinds().items() if kind.in_runs]
 
 
 def evaluate_trained(
@@ -60,7 +60,7 @@ def evaluate_trained(
         embed,
         model=str(output),
         specs=lambda full: sweep_specs(full, budgets),
-        by_kind={name: fitting_specs for name, kind in KINDS.items() if kind.fits_models},
+        by_kind={name: fitting_specs for name, kind in task_kinds().items() if kind.fits_models},
         labels=corpus.labels,
         say=say,
     )

@@ -8,7 +8,7 @@ from tempembed.codecs.sets import BUDGETS
 from tempembed.codecs.spec import Spec
 from tempembed.encoders.encoder import Encoder
 from tempembed.encoders.role import ROLES
-from tempembed.evaluation.kinds import KINDS
+from tempembed.evaluation.kinds import task_kinds
 from tempembed.evaluation.report import Report, ScoreRow
 from tempembed.evaluation.task import metric_title
 from tempembed.export.provenance import Provenance
@@ -122,7 +122,8 @@ def _measured(report: Report, spec: Spec) -> str:
 
 
 def _heading(row: ScoreRow, report: Report) -> str:
-    items = KINDS[row.kind].items if row.kind in KINDS else "samples"
+    kind = task_kinds().get(row.kind)
+    items = kind.items if kind else "samples"
     texts = f"{row.num_items:,} {items}"
     if report.data.num_documents:
         texts += f", {report.data.num_documents:,} documents"

@@ -28,7 +28,7 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """What is handed over."""
+    """The model to export, with what is known of it."""
 
     model: Path
     """A folder that sentence-transformers loads."""
@@ -124,7 +124,7 @@ def check_target(output: Path) -> None:
 def _codec(
     source: Source, spec: Spec, encoder: Encoder, documents: Callable[[], FitOn] | None, say: Say
 ) -> tuple[Codec, str]:
-    """And what it was fitted on; nothing if it does not learn."""
+    """The fitted codec, and what it was fitted on (empty if it does not learn)."""
     if source.codec:
         codec = Codec.load(source.codec)
         check_width(codec, encoder.width, str(source.model))

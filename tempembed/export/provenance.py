@@ -13,7 +13,7 @@ class Provenance:
     codec: str
     """As text: pca:128+int8."""
     objective: str = ""
-    """By name: infonce:0.06, tempaggmrl."""
+    """The objective's name: infonce:0.06, tempaggmrl."""
     terms: tuple[str, ...] = ()
     """What the objective is, each `width@temperature*weight`."""
     encoder: str = ""
@@ -22,21 +22,21 @@ class Provenance:
     data: str = ""
     """Training pairs, as --data named them."""
     data_fingerprint: str = ""
-    """Of the training pairs, as `Prepared.meta` has it."""
+    """Fingerprint of the training pairs, as in `Prepared.meta`."""
     test_data: str = ""
     """What the report was measured on."""
     registered_name: str = ""
     """The registered model."""
     version: str = ""
-    """Of the registered model."""
+    """Version of the registered model."""
     alias: str = ""
-    """By which it was asked for."""
+    """The alias that was asked for."""
     run_id: str = ""
     """MLflow's run that trained it."""
 
     @staticmethod
     def of_settings(settings: TrainSettings, width: int, codec: str) -> "Provenance":
-        """What the settings of a local run say."""
+        """The provenance of a local run, from its settings."""
         held_out = (
             f"{settings.data.hold_out:.0%} of the training data, held out" if settings.data.hold_out else ""
         )

@@ -93,6 +93,6 @@ def geometry(
 
 
 def _by_rank(values_D: Float[Tensor, " D"]) -> list[tuple[int, float]]:
-    """Of 48 log-spaced ranks."""
+    """The curve at 48 log-spaced ranks."""
     ranks = sorted({round(len(values_D) ** (i / (POINTS - 1))) for i in range(POINTS)})
     return [(rank, values_D[rank - 1].item()) for rank in ranks]

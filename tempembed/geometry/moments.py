@@ -23,7 +23,7 @@ class Moments:
 
     @staticmethod
     def of(rows_MD: Float[Tensor, "M D"]) -> "Moments":
-        """Of all rows, about the mean of the first block."""
+        """The moments of all rows, about the mean of the first block."""
         moments = Moments(rows_MD.shape[1], rows_MD[:BLOCK].mean(0))
         moments.add(rows_MD)
         return moments
@@ -37,7 +37,7 @@ class Moments:
             self.gram_DD += shifted.T @ shifted
 
     def tensors(self) -> list[Tensor]:
-        """What is summed over ranks."""
+        """The tensors that are summed over ranks."""
         return [self.count, self.sum_D, self.gram_DD]
 
     def covariance(self) -> Float[Tensor, "D D"]:

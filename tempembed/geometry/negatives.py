@@ -11,12 +11,12 @@ from torch import Tensor
 CURVE_POINTS = 32
 TRAINING_TEMPERATURES = (0.03, 0.1, 0.4)
 TRAINING_QUERIES, TRAINING_DOCUMENTS = 64, 1024
-"""Of a step's batch: enough for a curve, at half a hundredth of the time of ten static steps."""
+"""Rows of a step's batch: enough for a curve, at half a hundredth of the time of ten static steps."""
 
 
 @dataclass(frozen=True)
 class Influence:
-    """Of the negatives of an average query, at one temperature."""
+    """The influence of the negatives of an average query, at one temperature."""
 
     temperature: float
     effective: float

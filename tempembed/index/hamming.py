@@ -131,7 +131,7 @@ def hamming_top_k(
 
 
 def _words(codes_MB: Tensor) -> np.ndarray:
-    """As 64-bit words; the padding is zero in queries and documents alike."""
+    """Codes as 64-bit words; the padding is zero in queries and documents alike."""
     codes = codes_MB.contiguous().numpy()
     if rest := -codes.shape[1] % 8:
         codes = np.pad(codes, ((0, 0), (0, rest)))

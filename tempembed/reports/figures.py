@@ -31,7 +31,7 @@ def _temperature(trial: Trial) -> float:
 
 
 def svg(draw: Callable[[Figure], None], width: float = 7.2, height: float = 4.2) -> Markup:
-    """What `draw` draws, as an SVG element."""
+    """A drawing as an SVG element."""
     # Figure without pyplot: no global state, no display
     figure = Figure(figsize=(width, height), layout="constrained")
     draw(figure)

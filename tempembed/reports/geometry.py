@@ -65,7 +65,7 @@ def spectrum_picture(geometries: Mapping[str, dict[str, Any]]) -> Markup:
 
 
 def _shown(name: str) -> str:
-    """As a legend takes it: not too long, no formula between dollars, and no underscore first, which hides a line."""
+    """A name for a legend: short, without a formula between dollars, without a leading underscore (which hides a line)."""
     short = name if len(name) <= 30 else f"{name[:12]}…{name[-17:]}"
     return f"{' ' * short.startswith('_')}{short}".replace("$", r"\$")
 

@@ -31,7 +31,7 @@ class Predictor:
 
     measure: str
     correlations: Mapping[str, Correlation]
-    """By name from TARGETS, those that every model has."""
+    """Correlations by name from TARGETS, as far as every model has the score."""
 
     @property
     def strength(self) -> float:
@@ -64,7 +64,7 @@ def predictors(reports: Sequence[Report]) -> list[Predictor]:
 
 
 def _retention(reports: Sequence[Report], target: str) -> np.ndarray | None:
-    """What each model keeps; None where one was not measured."""
+    """The retention of each model; None if one was not measured."""
     codec, part = TARGETS[target]
     rows = [report.find("ndcg_at_10", codec, report.width // part) for report in reports]
     values = [row.retention for row in rows if row and row.retention is not None]

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from tempembed.reports.figures import COLOURS, svg
-from tempembed.reproduction.maps import Maps, map_lines
+from tempembed.reproduction.maps import Maps, map_groups
 from tempembed.reproduction.quantities import (
     BINARY,
     BOTH,
@@ -21,9 +21,9 @@ from tempembed.reproduction.quantities import (
     kept,
     score,
 )
-from tempembed.reproduction.results import CLUSTERING, RETRIEVAL, Line, NotMeasured, Results
+from tempembed.reproduction.results import CLUSTERING, RETRIEVAL, Group, NotMeasured, Results
 
-UNIFORMITY = Quantity(name="uniformity", unit="score", of=lambda line: line.measure("uniformity"))
+UNIFORMITY = Quantity(name="uniformity", unit="score", of=lambda group: group.measure("uniformity"))
 NOT_MEASURED = "not measured"
 
 
@@ -32,21 +32,21 @@ class Drawing:
     """A figure, not drawn yet."""
 
     name: str
-    """Of its file."""
+    """Name of its file."""
     title: str
     caption: str
     draw: Callable[[Figure], None]
     size: tuple[float, float] = (9.0, 3.8)
 
     def svg(self) -> Markup:
-        """As an SVG element; a line of text where nothing of it was measured."""
+        """An SVG element, or a line of text if nothing of it was measured."""
         try:
             return svg(self.draw, *self.size)
         except NotMeasured as missing:
             return Markup("<p class=note>Not measured: {}.</p>").format(str(missing))
 
     def write(self, folder: Path) -> list[Path]:
-        """As SVG and PNG files; none where nothing of it was measured."""
+        """Write SVG and PNG files; none if nothing of it was measured."""
         figure = Figure(figsize=self.size, layout="constrained")
         try:
             self.draw(figure)
@@ -109,12 +109,12 @@ def drawings(results: Results, maps: Maps) -> list[Drawing]:
     ]  # fmt: skip
 
 
-def _over_temperature(axes: Axes, lines: Sequence[Line], quantity: Quantity, **style: object) -> None:
+def _over_temperature(axes: Axes, groups: Sequence[Group], quantity: Quantity, **style: object) -> None:
     """A line over τ with intervals, and a point for each seed."""
     found = []
-    for line in lines:
+    for group in groups:
         try:
-            found.append((line.tau, quantity.of(line)))
+            found.append((group.tau, quantity.of(group)))
         except NotMeasured:
             continue
     if not found:
@@ -137,8 +137,8 @@ def _over_temperature(axes: Axes, lines: Sequence[Line], quantity: Quantity, **s
 
 def _with_prefixes(axes: Axes, results: Results, quantity: Quantity) -> None:
     _over_temperature(axes, results.role("single"), quantity, color=COLOURS[0], label="InfoNCE")
-    if lines := results.role("mrl"):
-        _over_temperature(axes, lines, quantity, color=COLOURS[3], linestyle="--", label="MRL")
+    if groups := results.role("mrl"):
+        _over_temperature(axes, groups, quantity, color=COLOURS[3], linestyle="--", label="MRL")
 
 
 def _panels(figure: Figure, results: Results, quantities: Sequence[Quantity]) -> None:
@@ -152,16 +152,16 @@ def _panels(figure: Figure, results: Results, quantities: Sequence[Quantity]) ->
             axes.text(0.5, 0.5, NOT_MEASURED, ha="center", transform=axes.transAxes)
             continue
         styles = zip((COLOURS[2], COLOURS[4], COLOURS[5]), (":", "--", "-."), strict=True)
-        for (colour, dashes), line in zip(styles, results.role("multi"), strict=False):
-            axes.axhline(quantity.of(line).mean, color=colour, linewidth=1.3, linestyle=dashes, label=line.entry.label)  # fmt: skip
+        for (colour, dashes), group in zip(styles, results.role("multi"), strict=False):
+            axes.axhline(quantity.of(group).mean, color=colour, linewidth=1.3, linestyle=dashes, label=group.entry.label)  # fmt: skip
         axes.legend(fontsize=7.5)
 
 
 def _dimension(figure: Figure, results: Results) -> None:
     axes = figure.subplots()
     _with_prefixes(axes, results, DIMENSION)
-    line = results.role("single")[0]
-    geometry = line.runs[0].report.geometry
+    group = results.role("single")[0]
+    geometry = group.runs[0].report.geometry
     baseline = geometry["pca95_random"]
     axes.axhline(baseline, linestyle="--", color="#888888")
     axes.annotate(
@@ -174,19 +174,19 @@ def _dimension(figure: Figure, results: Results) -> None:
 
 
 def _truncation(figure: Figure, results: Results) -> None:
-    lines = results.role("single")
-    if not lines:
+    groups = results.role("single")
+    if not groups:
         raise NotMeasured("InfoNCE at a temperature")
     for axes, task in zip(figure.subplots(1, 2), (RETRIEVAL, CLUSTERING), strict=True):
-        for colour, line in zip(COLOURS, lines, strict=False):
-            specs = [spec for spec in line.specs(task) if not spec.is_bits]
-            samples = [line.kept(task, spec) for spec in specs]
+        for colour, group in zip(COLOURS, groups, strict=False):
+            specs = [spec for spec in group.specs(task) if not spec.is_bits]
+            samples = [group.kept(task, spec) for spec in specs]
             widths = [spec.width for spec in specs]
-            axes.plot(widths, [s.mean for s in samples], marker="o", markersize=4, color=colour, label=f"τ = {line.tau:g}")  # fmt: skip
+            axes.plot(widths, [s.mean for s in samples], marker="o", markersize=4, color=colour, label=f"τ = {group.tau:g}")  # fmt: skip
             ends = [s.interval or (s.mean, s.mean) for s in samples]
             axes.fill_between(widths, [low for low, _ in ends], [high for _, high in ends], color=colour, alpha=0.12, linewidth=0)  # fmt: skip
         axes.set_title(f"{score(task).name} kept", loc="left", fontsize=10)
-        if not (specs := lines[0].specs(task)):
+        if not (specs := groups[0].specs(task)):
             axes.text(0.5, 0.5, NOT_MEASURED, ha="center", transform=axes.transAxes)
             continue
         widths = sorted({spec.width for spec in specs})
@@ -204,26 +204,26 @@ def _binarisation(figure: Figure, results: Results) -> None:
         for colour, form, how in zip(COLOURS[:2], pair, ("Hamming", "re-ranked"), strict=True):
             quantity = kept(RETRIEVAL, form)
             _over_temperature(axes, results.role("single"), quantity, color=colour, label=how)
-            if lines := results.role("mrl"):
-                _over_temperature(axes, lines, quantity, color=colour, linestyle="--", label=f"{how}, MRL")
+            if groups := results.role("mrl"):
+                _over_temperature(axes, groups, quantity, color=colour, linestyle="--", label=f"{how}, MRL")
         axes.set_title(title, loc="left", fontsize=10)
         axes.legend(fontsize=8)
     panels[0].set_ylabel("nDCG@10 kept")
 
 
 def _negatives(figure: Figure, results: Results) -> None:
-    lines = results.role("single")
-    if not lines:
+    groups = results.role("single")
+    if not groups:
         raise NotMeasured("InfoNCE at a temperature")
-    line = lines[len(lines) // 2]
-    geometry = line.runs[0].report.geometry
+    group = groups[len(groups) // 2]
+    geometry = group.runs[0].report.geometry
     if "influence" not in geometry:
         raise NotMeasured("the influence of negatives")
     found = geometry["influence"]
     ranks = found["ranks"]
     panels = figure.subplots(1, 2, sharey=True)
     for axes, key, title in zip(
-        panels, ("random", "model"), ("random vectors", line.entry.label), strict=True
+        panels, ("random", "model"), ("random vectors", group.entry.label), strict=True
     ):
         for colour, (tau, curve) in zip(COLOURS, found[key].items(), strict=False):
             label = f"τ = {tau} ({curve['effective']:,.0f})"
@@ -240,20 +240,20 @@ def _negatives(figure: Figure, results: Results) -> None:
 
 
 def _maps(figure: Figure, results: Results, maps: Maps) -> None:
-    chosen = [line for line in map_lines(results) if line.entry.label in maps]
+    chosen = [group for group in map_groups(results) if group.entry.label in maps]
     if not chosen:
         raise NotMeasured("a map of the documents")
     _, labels = maps[chosen[0].entry.label]
     names = sorted(set(labels), key=lambda name: (-list(labels).count(name), name))
     colours = dict(zip(names, (*COLOURS, "#e377c2"), strict=False))
-    for axes, line in zip(figure.subplots(1, len(chosen), squeeze=False)[0], chosen, strict=True):
-        points_M2, labels = maps[line.entry.label]
+    for axes, group in zip(figure.subplots(1, len(chosen), squeeze=False)[0], chosen, strict=True):
+        points_M2, labels = maps[group.entry.label]
         for name, colour in colours.items():
             x, y = points_M2[[row for row, label in enumerate(labels) if label == name]].T.tolist()
             axes.scatter(x, y, s=4, linewidths=0, alpha=0.7, color=colour, label=name[:20])
         axes.set_xticks([])
         axes.set_yticks([])
-        axes.set_title(f"τ = {line.tau:g}", loc="left", fontsize=10)
+        axes.set_title(f"τ = {group.tau:g}", loc="left", fontsize=10)
     handles, texts = figure.axes[0].get_legend_handles_labels()
     figure.legend(handles, texts, loc="outside lower center", ncols=5, fontsize=7.5, markerscale=2.5, frameon=False)  # fmt: skip
 

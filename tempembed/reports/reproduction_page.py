@@ -41,7 +41,7 @@ METHOD = (
 
 @dataclass(frozen=True, kw_only=True)
 class Setup:
-    """Where and on what a reproduction ran."""
+    """The hardware, the versions and the data of a reproduction."""
 
     data: Mapping[str, Any]
     """As in a prepared data set's meta: source, num_pairs, fingerprint."""
@@ -129,7 +129,7 @@ def figures_to(folder: Path, results: Results, maps: Maps) -> list[Path]:
 
 
 def _tables(results: Results) -> list[Table]:
-    """Those below the figures: of the first encoder, of the others, and the cost."""
+    """The tables below the figures: the first encoder's, the others', and the cost."""
     first, *others = results.preset.encoders
     main = results.of(first)
     return [
@@ -141,7 +141,7 @@ def _tables(results: Results) -> list[Table]:
 
 def _other_encoder(results: Results, encoder: str) -> list[Table]:
     """A second architecture: its scores, and those of the claims that its runs can answer."""
-    if not results.lines:
+    if not results.groups:
         return []
     findings = [f for f in claims(results) if f.verdict != "not measured"]
     return [
@@ -151,14 +151,14 @@ def _other_encoder(results: Results, encoder: str) -> list[Table]:
 
 
 def _setup(results: Results, setup: Setup) -> Table:
-    runs = [run for line in results.lines for run in line.runs]
+    runs = [run for group in results.groups for run in group.runs]
     data, test, preset = setup.data, runs[0].report.data, results.preset
     hours = sum(run.trial.seconds or 0 for run in runs) / 3600
     rows = [
         ("training data", f"{data['num_pairs']:,} pairs of {Path(data['source']).name}, fingerprint {data['fingerprint']}"),
         ("test", f"{test.num_queries:,} queries against {test.num_documents:,} documents"),
         *((f"encoder: {name}", ", ".join(f"{k.replace('_', ' ')} {v}" for k, v in chosen.items()) or "defaults") for name, chosen in preset.encoders.items()),
-        ("runs", f"preset {preset.name}: {len(runs)} trials of {len(results.lines)} objectives, seeds {', '.join(map(str, preset.seeds))}"
+        ("runs", f"preset {preset.name}: {len(runs)} trials of {len(results.groups)} objectives, seeds {', '.join(map(str, preset.seeds))}"
          + (f", {hours:.2f} hours of trials" if hours else "")),
         ("hardware", setup.hardware),
         ("versions", ", ".join(f"{name} {version}" for name, version in setup.versions.items())),

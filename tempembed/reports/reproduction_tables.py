@@ -17,7 +17,7 @@ from tempembed.reproduction.quantities import (
     kept,
     score,
 )
-from tempembed.reproduction.results import CLUSTERING, METRICS, RETRIEVAL, Line, NotMeasured, Results
+from tempembed.reproduction.results import CLUSTERING, METRICS, RETRIEVAL, Group, NotMeasured, Results
 from tempembed.reproduction.sample import difference
 
 
@@ -39,19 +39,19 @@ def prefix_table(results: Results) -> Table:
         score(RETRIEVAL), score(CLUSTERING), DIMENSION, kept(RETRIEVAL, TRUNCATED), kept(RETRIEVAL, BINARY),
     )  # fmt: skip
     rows = []
-    for line in results.role("mrl"):
+    for group in results.role("mrl"):
         try:
-            plain = results.line(f"InfoNCE τ={line.tau:g}")
+            plain = results.group(f"InfoNCE τ={group.tau:g}")
         except NotMeasured:
             continue
-        rows.append((f"{line.tau:g}", *(_both(quantity, plain, line) for quantity in quantities)))
+        rows.append((f"{group.tau:g}", *(_both(quantity, plain, group) for quantity in quantities)))
     return Table(
         title="Table 1: without and with prefixes (MRL)", head=("τ", *(q.name for q in quantities)), rows=tuple(rows),
         note="InfoNCE → MRL; below, the paired difference. * its 95 % interval leaves zero out.",
     )  # fmt: skip
 
 
-def _both(quantity: Quantity, plain: Line, prefixes: Line) -> str:
+def _both(quantity: Quantity, plain: Group, prefixes: Group) -> str:
     try:
         a, b = quantity.of(plain), quantity.of(prefixes)
     except NotMeasured:
@@ -63,22 +63,22 @@ def _both(quantity: Quantity, plain: Line, prefixes: Line) -> str:
 
 def sets_table(results: Results, task: str) -> Table:
     """Table 2: one temperature and several, in every form: the score, and the share of the full score."""
-    lines = []
+    groups = []
     for label in (BEST_SINGLE, "TempAgg", "TempAggMRL", "TempSpecMRL"):
         try:
-            lines.append(results.line(label))
+            groups.append(results.group(label))
         except NotMeasured:
             continue
-    forms = [form for form in FORMS if any(_value(line, task, form) for line in lines)]
-    values = [[_value(line, task, form) for form in forms] for line in lines]
+    forms = [form for form in FORMS if any(_value(group, task, form) for group in groups)]
+    values = [[_value(group, task, form) for form in forms] for group in groups]
     best = set()
     for j in range(len(forms)):
         for part in (0, 1) if j else (0,):
             column = [value[part] if (value := row[j]) else -1.0 for row in values]
             best.add((column.index(max(column)), 1 + 2 * j - (j > 0) + part))
     rows = tuple(
-        (line.entry.label, *(text for form, value in zip(forms, row, strict=True) for text in _texts(form, value)))
-        for line, row in zip(lines, values, strict=True)
+        (group.entry.label, *(text for form, value in zip(forms, row, strict=True) for text in _texts(form, value)))
+        for group, row in zip(groups, values, strict=True)
     )  # fmt: skip
     head = [text for form in forms for text in ([form.name] if form is FORMS[0] else [f"{form.name}, {form.times}", "kept"])]  # fmt: skip
     return Table(
@@ -88,10 +88,10 @@ def sets_table(results: Results, task: str) -> Table:
     )  # fmt: skip
 
 
-def _value(line: Line, task: str, form: Form) -> tuple[float, float] | None:
+def _value(group: Group, task: str, form: Form) -> tuple[float, float] | None:
     try:
-        spec = form.spec(line.width)
-        return line.score(task, spec).mean, line.kept(task, spec).mean
+        spec = form.spec(group.width)
+        return group.score(task, spec).mean, group.kept(task, spec).mean
     except NotMeasured:
         return None
 
@@ -136,28 +136,28 @@ def spread_table(results: Results) -> Table:
 def objective_table(results: Results) -> Table:
     """Every objective in the quantities that are compared, mean over the seeds."""
     rows = []
-    for line in results.lines:
+    for group in results.groups:
         cells = []
         for quantity in COMPARED:
             try:
-                cells.append(quantity.text(quantity.of(line).mean))
+                cells.append(quantity.text(quantity.of(group).mean))
             except NotMeasured:
                 cells.append("")
-        rows.append((line.entry.label, str(len(line.seeds)), *cells))
+        rows.append((group.entry.label, str(len(group.seeds)), *cells))
     return Table(
         title="All objectives", head=("objective", "seeds", *(q.name for q in COMPARED)), rows=tuple(rows)
     )
 
 
 def cost_table(results: Results) -> Table:
-    """What a run costs."""
+    """Seconds, throughput and memory of a run."""
 
     def text(value: float | None, form: str, divisor: float = 1.0) -> str:
         return "" if value is None else format(value / divisor, form)
 
     rows = tuple(
         (
-            cost.label if cost.encoder == results.lines[0].entry.encoder else f"{cost.label} ({cost.encoder})",
+            cost.label if cost.encoder == results.groups[0].entry.encoder else f"{cost.label} ({cost.encoder})",
             str(cost.num_terms), text(cost.values[0], ".1f"), text(cost.values[1], ",.0f"), text(cost.values[2], ".2f", 1e9),
             text(cost.values[3], ".1f"), text(cost.values[4], ".1f"),
         )

@@ -18,7 +18,7 @@ TREES, SEED = 300, 0
 
 @dataclass(frozen=True, kw_only=True)
 class Importance:
-    """What a random forest needs to tell the trials' scores at one goal."""
+    """Which features a random forest needs to predict the trials' scores at one goal."""
 
     by_feature: dict[str, float]
     """Permutation importance, in the order of FEATURES."""

@@ -18,7 +18,7 @@ NOTE = (
 
 
 def trial_table(trials: Sequence[Trial]) -> Table:
-    """What finished trials reached, the best of each column marked."""
+    """The scores of finished trials, the best of each column marked."""
     rows = tuple(map(_cells, trials))
     best = set()
     for column, name in enumerate(COLUMNS[2:], start=2):

@@ -11,6 +11,6 @@ from tempembed.reproduction.temperature_claims import temperature_claims
 
 
 def claims(results: Results) -> list[Finding]:
-    """All claims, judged on the lines of one encoder."""
+    """All claims, judged on the groups of one encoder."""
     tests = [*temperature_claims(results), *prefix_claims(results), *set_claims(results)]
     return [attempted(key, claim, test) for key, claim, test in tests]

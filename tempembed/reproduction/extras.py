@@ -7,7 +7,7 @@ from statistics import fmean
 
 from tempembed.reproduction.finding import Finding, Unit, attempted
 from tempembed.reproduction.quantities import BINARY, BOTH, COMPARED, TRUNCATED, Quantity, kept
-from tempembed.reproduction.results import CLUSTERING, Line, NotMeasured, Results
+from tempembed.reproduction.results import CLUSTERING, Group, NotMeasured, Results
 from tempembed.reproduction.sample import Interval, Sample, difference
 from tempembed.reproduction.temperature_claims import ends
 
@@ -38,32 +38,32 @@ class Comparison:
 
 
 def comparisons(results: Results) -> list[Comparison]:
-    """Those of the entries that name a baseline, where both were measured."""
+    """Comparisons of the entries that name a baseline, if both were measured."""
     found = []
-    for line in results.lines:
-        if not line.entry.against:
+    for group in results.groups:
+        if not group.entry.against:
             continue
         try:
-            baseline = results.line(line.entry.against)
+            baseline = results.group(group.entry.against)
         except NotMeasured:
             continue
         found.append(
             Comparison(
-                question=line.entry.question, label=_label(line), baseline=baseline.entry.label,
-                cells=tuple(_cell(quantity, line, baseline) for quantity in COMPARED),
+                question=group.entry.question, label=_label(group), baseline=baseline.entry.label,
+                cells=tuple(_cell(quantity, group, baseline) for quantity in COMPARED),
             )
         )  # fmt: skip
     return found
 
 
-def _label(line: Line) -> str:
-    ended = ", ".join(f"{tau:.4f}" for tau in line.ended_at)
-    return f"{line.entry.label} (ended at {ended})" if ended else line.entry.label
+def _label(group: Group) -> str:
+    ended = ", ".join(f"{tau:.4f}" for tau in group.ended_at)
+    return f"{group.entry.label} (ended at {ended})" if ended else group.entry.label
 
 
-def _cell(quantity: Quantity, line: Line, baseline: Line) -> Cell | None:
+def _cell(quantity: Quantity, group: Group, baseline: Group) -> Cell | None:
     try:
-        sample = difference(quantity.of(line), quantity.of(baseline))
+        sample = difference(quantity.of(group), quantity.of(baseline))
     except NotMeasured:
         return None
     return Cell(effect=sample.mean, interval=sample.interval, unit=quantity.unit)
@@ -79,12 +79,12 @@ def clustering_claims(results: Results) -> list[Finding]:
     return found
 
 
-def samples_of(quantity: Quantity, lines: Sequence[Line]) -> dict[str, Sample]:
-    """A quantity by label, of the lines that have it."""
+def samples_of(quantity: Quantity, groups: Sequence[Group]) -> dict[str, Sample]:
+    """A quantity by label, of the groups that have it."""
     found = {}
-    for line in lines:
+    for group in groups:
         try:
-            found[line.entry.label] = quantity.of(line)
+            found[group.entry.label] = quantity.of(group)
         except NotMeasured:
             continue
     return found
@@ -104,10 +104,10 @@ class Spread:
 
 
 def spreads(results: Results) -> list[Spread]:
-    """Of each quantity that objectives are compared in; empty with one seed."""
+    """The spread of each quantity that objectives are compared in; empty with one seed."""
     found = []
     for quantity in COMPARED:
-        samples = {k: v for k, v in samples_of(quantity, results.lines).items() if len(v.seeds) > 1}
+        samples = {k: v for k, v in samples_of(quantity, results.groups).items() if len(v.seeds) > 1}
         if not samples:
             continue
         ranges = {k: (v.values_S.max() - v.values_S.min()).item() for k, v in samples.items()}
@@ -122,7 +122,7 @@ COSTS = ("train_seconds", "pairs_per_second", "peak_bytes", "evaluation_seconds"
 
 @dataclass(frozen=True, kw_only=True)
 class RunCost:
-    """What a run takes, mean over the seeds; what was not recorded is None."""
+    """The cost of a run, mean over the seeds; None where it was not recorded."""
 
     label: str
     encoder: str
@@ -135,10 +135,10 @@ def costs(results: Results) -> list[RunCost]:
     """The cost of every objective."""
     return [
         RunCost(
-            label=line.entry.label, encoder=line.entry.encoder, num_terms=len(line.runs[0].trial.terms),
-            values=tuple(_mean([run.cost.get(name) for run in line.runs]) for name in COSTS),
+            label=group.entry.label, encoder=group.entry.encoder, num_terms=len(group.runs[0].trial.terms),
+            values=tuple(_mean([run.cost.get(name) for run in group.runs]) for name in COSTS),
         )
-        for line in results.lines
+        for group in results.groups
     ]  # fmt: skip
 
 

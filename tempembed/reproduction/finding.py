@@ -45,7 +45,7 @@ class Finding:
 
 
 def amount(value: float, unit: Unit) -> str:
-    """As text: differences with their sign, those of shares in percentage points."""
+    """A value as text: differences with their sign, those of shares in percentage points."""
     return _number(value, unit) + {"kept": " %", "share": " pp", "relative": " %"}.get(unit, "")
 
 
@@ -77,7 +77,7 @@ def judge(interval: Interval | None, sign: int, margin: float = 0.0) -> Verdict:
 
 
 def all_of(verdicts: Sequence[Verdict]) -> Verdict:
-    """Of a claim that has several parts and needs them all: each is judged at 95 % (intersection-union test)."""
+    """The verdict on a claim that needs all of its parts: each is judged at 95 % (intersection-union test)."""
     if "does not hold" in verdicts:
         return "does not hold"
     return "holds" if set(verdicts) == {"holds"} else "undecided"
@@ -100,7 +100,7 @@ Test = tuple[str, str, Callable[[], Finding]]
 
 
 def attempted(key: str, claim: str, test: Callable[[], Finding]) -> Finding:
-    """What the test finds, or that its models were not measured."""
+    """The test's finding, or that its models were not measured."""
     try:
         return test()
     except NotMeasured as missing:

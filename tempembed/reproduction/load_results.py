@@ -6,7 +6,7 @@ from typing import Any
 
 from tempembed.evaluation.report_files import REPORT, load_evaluation
 from tempembed.reproduction.presets import Entry, Preset
-from tempembed.reproduction.results import Line, Results, Run
+from tempembed.reproduction.results import Group, Results, Run
 from tempembed.system.errors import UserError
 from tempembed.system.untrusted import read_json
 from tempembed.tuning.trial import Trial, trial_of
@@ -37,7 +37,7 @@ def load_results(folders: Sequence[Path], preset: Preset) -> Results:
             f"{places}: expected all {len(wanted)} trials of the preset {preset.name}, {len(missing)} are missing, the first is "
             f"{missing[0]}; run it to its end"
         )
-    lines: dict[Entry, list[Run]] = {}
+    groups: dict[Entry, list[Run]] = {}
     failed = []
     for name, (entry, seed) in wanted.items():
         folder, trial = there[name]
@@ -46,12 +46,12 @@ def load_results(folders: Sequence[Path], preset: Preset) -> Results:
             continue
         evaluation = load_evaluation(folder / REPORT)
         run = Run(entry=entry, seed=seed, trial=trial, evaluation=evaluation, folder=folder)
-        lines.setdefault(entry, []).append(run)
-    if not lines:
+        groups.setdefault(entry, []).append(run)
+    if not groups:
         raise UserError(f"{places}: expected at least one trial that ended well, all {len(failed)} failed")
     found = Results(
         preset=preset,
-        lines=tuple(Line(entry=entry, runs=tuple(runs)) for entry, runs in lines.items()),
+        groups=tuple(Group(entry=entry, runs=tuple(runs)) for entry, runs in groups.items()),
         failed=tuple(failed),
     )
     _check_paired(found)
@@ -85,7 +85,7 @@ def _trials(path: Path) -> list[Trial]:
 
 def _check_paired(results: Results) -> None:
     first: dict[str, tuple[str, str, int]] = {}
-    for run in (run for line in results.lines for run in line.runs):
+    for run in (run for group in results.groups for run in group.runs):
         name, num = run.entry.name(run.seed), len(next(iter(run.evaluation.replicates.values()), ()))
         for task, facts in run.report.data.tasks.items():
             known, print_, count = first.setdefault(task, (name, facts.fingerprint, num))

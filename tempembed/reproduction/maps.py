@@ -7,22 +7,22 @@ from jaxtyping import Float
 from torch import Tensor
 
 from tempembed.geometry.tsne import frequent_rows, tsne
-from tempembed.reproduction.results import Line, Results
+from tempembed.reproduction.results import Group, Results
 
 Maps = Mapping[str, tuple[Float[Tensor, "M 2"], Sequence[str]]]
-"""By label of an entry: documents on a plane, and their labels."""
+"""Documents on a plane and their labels, by label of an entry."""
 
 
-def map_lines(results: Results) -> list[Line]:
+def map_groups(results: Results) -> list[Group]:
     """InfoNCE at the lowest, a middle and the highest temperature."""
-    lines = results.role("single")
-    return list(dict.fromkeys(lines[i] for i in (0, len(lines) // 2, -1))) if lines else []
+    groups = results.role("single")
+    return list(dict.fromkeys(groups[i] for i in (0, len(groups) // 2, -1))) if groups else []
 
 
 def document_maps(
     results: Results, embed: Callable[[Path], Float[Tensor, "M D"]], labels: Sequence[str | None]
 ) -> Maps:
-    """t-SNE of the documents with the most frequent labels, of the first seed of each of `map_lines`; seconds each.
+    """t-SNE of the documents with the most frequent labels, of the first seed of each of `map_groups`; seconds each.
 
     Args:
         results: of one encoder.
@@ -31,8 +31,8 @@ def document_maps(
     """
     rows = frequent_rows(labels)
     found = {}
-    for line in map_lines(results) if rows else ():
-        points_M2 = tsne(embed(line.runs[0].folder)[rows])
+    for group in map_groups(results) if rows else ():
+        points_M2 = tsne(embed(group.runs[0].folder)[rows])
         if points_M2 is not None:
-            found[line.entry.label] = points_M2, [str(labels[row]) for row in rows]
+            found[group.entry.label] = points_M2, [str(labels[row]) for row in rows]
     return found

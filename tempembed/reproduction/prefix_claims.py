@@ -5,7 +5,7 @@ from functools import partial
 
 from tempembed.reproduction.finding import Finding, Test, concluded
 from tempembed.reproduction.quantities import BINARY, DIMENSION, TRUNCATED, Quantity, kept, score
-from tempembed.reproduction.results import RETRIEVAL, Line, NotMeasured, Results
+from tempembed.reproduction.results import RETRIEVAL, Group, NotMeasured, Results
 from tempembed.reproduction.sample import difference
 
 PAPER: dict[tuple[str, float | None], str] = {("5c", 0.04): "95.3 % without, 96.1 % with MRL [R]"}
@@ -20,7 +20,7 @@ def prefix_claims(results: Results) -> Iterator[Test]:
         ("5c", "MRL raises what binarisation keeps", kept(RETRIEVAL, BINARY), 1),
         ("5d", "MRL raises the full-width score", score(RETRIEVAL), 1),
     ]
-    temperatures = [line.entry.temperature for line in results.role("mrl")] or [None]
+    temperatures = [group.entry.temperature for group in results.role("mrl")] or [None]
     for key, claim, quantity, sign in parts:
         for tau in temperatures:
             yield key, claim, partial(_gain, results, key, claim, quantity, sign, tau)
@@ -28,10 +28,10 @@ def prefix_claims(results: Results) -> Iterator[Test]:
     yield "5e", largest, partial(_largest_gain, results, largest)
 
 
-def _with_and_without(results: Results, tau: float | None) -> tuple[Line, Line]:
+def _with_and_without(results: Results, tau: float | None) -> tuple[Group, Group]:
     if tau is None:
         raise NotMeasured("MRL at a temperature")
-    return results.line(f"MRL τ={tau:g}"), results.line(f"InfoNCE τ={tau:g}")
+    return results.group(f"MRL τ={tau:g}"), results.group(f"InfoNCE τ={tau:g}")
 
 
 def _gain(
@@ -47,10 +47,12 @@ def _gain(
 
 
 def _largest_gain(results: Results, claim: str) -> Finding:
-    lines, quantity = results.role("mrl"), score(RETRIEVAL)
-    if len(lines) < 2:
+    groups, quantity = results.role("mrl"), score(RETRIEVAL)
+    if len(groups) < 2:
         raise NotMeasured("MRL at two temperatures")
-    gains = {line.tau: difference(*map(quantity.of, _with_and_without(results, line.tau))) for line in lines}
+    gains = {
+        group.tau: difference(*map(quantity.of, _with_and_without(results, group.tau))) for group in groups
+    }
     low, high = min(gains), max(gains)
     rows = ", ".join(f"{gain.mean:+.4f}" for gain in gains.values())
     return concluded(

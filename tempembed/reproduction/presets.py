@@ -30,7 +30,7 @@ class Entry:
     terms: tuple[str, ...] = ()
     """In its place: explicit terms, with W for the full width."""
     temperature: float | None = None
-    """Of an entry with one."""
+    """The temperature of an entry with one."""
     beta: float = 0.0
     encoder: str = STATIC
     against: str = ""
@@ -46,7 +46,7 @@ class Entry:
         return text if self.encoder == STATIC else f"{self.encoder}-{text}"
 
     def name(self, seed: int) -> str:
-        """Of its trial."""
+        """Name of its trial."""
         return f"{self.slug}-seed{seed}"
 
 
@@ -58,7 +58,7 @@ class Preset:
     seeds: tuple[int, ...]
     entries: tuple[Entry, ...]
     encoders: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    """By encoder: what its runs set of TrainSettings. Runs of unlike encoders need data that is tokenised apart."""
+    """Settings of the runs of each encoder, as in TrainSettings. Runs of unlike encoders need data that is tokenised apart."""
 
     def of(self, *encoders: str) -> "Preset":
         """The part with these encoders, in this order.
@@ -131,7 +131,7 @@ BETA = 1.0
 
 
 def extras() -> tuple[Entry, ...]:
-    """What the paper's reviewers missed (docs/design/paper.md 1.8), each with its natural baseline."""
+    """Entries that the paper's reviewers missed (docs/design/paper.md 1.8), each with its natural baseline."""
     taus = (0.03, 0.06, 0.1)
     mean = sum(taus) / len(taus)
     scaled = tuple(f"W@{tau:g}*{tau / mean:.4g}" for tau in taus)

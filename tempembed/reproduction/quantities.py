@@ -1,4 +1,4 @@
-"""What is read off a line of the results: scores and kept shares in the forms of the paper's Table 2, and dimensions."""
+"""What is read off a group of the results: scores and kept shares in the forms of the paper's Table 2, and dimensions."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from scipy import stats
 
 from tempembed.codecs.spec import Spec
 from tempembed.reproduction.finding import Unit
-from tempembed.reproduction.results import CLUSTERING, METRICS, RETRIEVAL, Line
+from tempembed.reproduction.results import CLUSTERING, METRICS, RETRIEVAL, Group
 from tempembed.reproduction.sample import Sample
 
 
@@ -42,12 +42,12 @@ FORMS = (FULL, TRUNCATED, BINARY, RERANKED, BOTH)
 
 @dataclass(frozen=True, kw_only=True)
 class Quantity:
-    """A number of a line."""
+    """A number of a group."""
 
     name: str
     unit: Unit
-    """Of its differences."""
-    of: Callable[[Line], Sample]
+    """Unit of its differences."""
+    of: Callable[[Group], Sample]
 
     def text(self, value: float) -> str:
         """The number itself, without a sign."""
@@ -57,16 +57,16 @@ class Quantity:
 def score(task: str, form: Form = FULL) -> Quantity:
     """A task's score."""
     name = METRICS[task] if form is FULL else f"{METRICS[task]}, {form.name}"
-    return Quantity(name=name, unit="score", of=lambda line: line.score(task, form.spec(line.width)))
+    return Quantity(name=name, unit="score", of=lambda group: group.score(task, form.spec(group.width)))
 
 
 def kept(task: str, form: Form) -> Quantity:
     """Share of the full score that a form keeps."""
     name = f"{METRICS[task]} kept, {form.name} ({form.times})"
-    return Quantity(name=name, unit="share", of=lambda line: line.kept(task, form.spec(line.width)))
+    return Quantity(name=name, unit="share", of=lambda group: group.kept(task, form.spec(group.width)))
 
 
-DIMENSION = Quantity(name="PCA-95", unit="components", of=lambda line: line.measure("pca95"))
+DIMENSION = Quantity(name="PCA-95", unit="components", of=lambda group: group.measure("pca95"))
 COMPARED = (
     score(RETRIEVAL), score(CLUSTERING), DIMENSION, kept(RETRIEVAL, TRUNCATED), kept(RETRIEVAL, BINARY),
     kept(RETRIEVAL, RERANKED), kept(RETRIEVAL, BOTH),
@@ -74,12 +74,12 @@ COMPARED = (
 """What two objectives are compared in."""
 
 
-def curve(lines: Sequence[Line], quantity: Quantity) -> str:
+def curve(groups: Sequence[Group], quantity: Quantity) -> str:
     """A quantity over the temperatures, with Spearman's rank correlation of its means with them."""
-    means = [quantity.of(line).mean for line in lines]
-    temperatures = [line.tau for line in lines]
+    means = [quantity.of(group).mean for group in groups]
+    temperatures = [group.tau for group in groups]
     taus = ", ".join(f"{tau:g}" for tau in temperatures)
     text = f"{', '.join(map(quantity.text, means))} at τ = {taus}"
-    if len(set(means)) < 2 or len(lines) < 3:
+    if len(set(means)) < 2 or len(groups) < 3:
         return text
     return f"{text}; Spearman's ρ with τ {stats.spearmanr(temperatures, means).statistic:+.2f}"

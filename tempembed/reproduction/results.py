@@ -17,7 +17,7 @@ METRICS = {RETRIEVAL: "nDCG@10", CLUSTERING: "V-measure"}
 
 
 class NotMeasured(Exception):
-    """What a claim or a table needs is not among the results; the text says what."""
+    """A claim or a table needs something that was not measured; the text says what."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -33,17 +33,17 @@ class Run:
 
     @property
     def report(self) -> Report:
-        """What was measured of it."""
+        """The report of the run."""
         return self.evaluation.report
 
     @property
     def cost(self) -> dict[str, float]:
-        """What it took."""
+        """Seconds, bytes and throughput of the run."""
         return {**(self.trial.cost or {}), **(self.report.cost or {})}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Line:
+class Group:
     """An entry with its runs, by seed."""
 
     entry: Entry
@@ -51,7 +51,7 @@ class Line:
 
     @property
     def seeds(self) -> tuple[int, ...]:
-        """Those that ended well."""
+        """Seeds of the runs that ended well."""
         return tuple(run.seed for run in self.runs)
 
     @property
@@ -61,7 +61,7 @@ class Line:
 
     @property
     def ended_at(self) -> tuple[float, ...]:
-        """What each temperature that is learned ended at, mean over the seeds."""
+        """Final value of each learned temperature, mean over the seeds."""
         reached = [run.report.temperatures or {} for run in self.runs]
         if "learned" not in self.entry.objective:
             return ()
@@ -131,43 +131,43 @@ class Line:
 
 @dataclass(frozen=True, kw_only=True)
 class Results:
-    """All lines of a reproduction, in the preset's order."""
+    """All groups of a reproduction, in the preset's order."""
 
     preset: Preset
-    lines: tuple[Line, ...]
+    groups: tuple[Group, ...]
     failed: tuple[Trial, ...]
     """The trials that did not end well."""
 
     def of(self, encoder: str) -> "Results":
-        """Those of one encoder."""
-        lines = tuple(line for line in self.lines if line.entry.encoder == encoder)
-        return Results(preset=self.preset.of(encoder), lines=lines, failed=self.failed)
+        """The results of one encoder."""
+        groups = tuple(group for group in self.groups if group.entry.encoder == encoder)
+        return Results(preset=self.preset.of(encoder), groups=groups, failed=self.failed)
 
-    def role(self, role: Role) -> list[Line]:
-        """By temperature, where they have one."""
-        chosen = [line for line in self.lines if line.entry.role == role]
-        return sorted(chosen, key=lambda line: line.tau)
+    def role(self, role: Role) -> list[Group]:
+        """The groups of a role, by temperature if they have one."""
+        chosen = [group for group in self.groups if group.entry.role == role]
+        return sorted(chosen, key=lambda group: group.tau)
 
-    def line(self, label: str) -> Line:
-        """By its label, or the one that BEST_SINGLE or BEST_MRL stands for.
+    def group(self, label: str) -> Group:
+        """The group with a label, or the one that BEST_SINGLE or BEST_MRL stands for.
 
         Raises:
             NotMeasured: no trial of it ended well.
         """
         if label in (BEST_SINGLE, BEST_MRL):
             return self.best("single" if label == BEST_SINGLE else "mrl", RETRIEVAL)
-        found = next((line for line in self.lines if line.entry.label == label), None)
+        found = next((group for group in self.groups if group.entry.label == label), None)
         if found is None:
             raise NotMeasured(label)
         return found
 
-    def best(self, role: Role, task: str) -> Line:
-        """Of a role, the line with the best full score.
+    def best(self, role: Role, task: str) -> Group:
+        """The group of a role with the best full score.
 
         Raises:
             NotMeasured: it has none.
         """
-        lines = self.role(role)
-        if not lines:
+        groups = self.role(role)
+        if not groups:
             raise NotMeasured(f"an entry of role {role}")
-        return max(lines, key=lambda line: line.score(task).mean)
+        return max(groups, key=lambda group: group.score(task).mean)

@@ -17,7 +17,7 @@ Interval = tuple[float, float]
 
 @dataclass(frozen=True, kw_only=True)
 class Sample:
-    """Of one entry: a row for each seed. Replicate r is the same resample of the queries for all seeds and entries."""
+    """A quantity of one entry, a row for each seed. Replicate r is the same resample of the queries for all seeds and entries."""
 
     seeds: tuple[int, ...]
     values_S: Float[Tensor, " S"]
@@ -59,7 +59,7 @@ def difference(a: Sample, b: Sample) -> Sample:
 
 
 def share(part: Sample, whole: Sample) -> Sample:
-    """What the part is of the whole."""
+    """The part as a share of the whole."""
     return paired(ratio, part, whole)
 
 

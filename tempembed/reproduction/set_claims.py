@@ -38,8 +38,8 @@ def set_claims(results: Results) -> Iterator[Test]:
 
 
 def _close(results: Results, key: str, claim: str, label: str) -> Finding:
-    best, line = results.line(BEST_SINGLE), results.line(label)
-    a, b = line.score(RETRIEVAL), best.score(RETRIEVAL)
+    best, group = results.group(BEST_SINGLE), results.group(label)
+    a, b = group.score(RETRIEVAL), best.score(RETRIEVAL)
     return concluded(
         key, claim, f"nDCG@10: {label} against {best.entry.label}, relative; close is above {-CLOSE:.0%}",
         paired(lambda r: r - 1, share(a, b)), sign=1, margin=-CLOSE, unit="relative",
@@ -48,8 +48,8 @@ def _close(results: Results, key: str, claim: str, label: str) -> Finding:
 
 
 def _above(results: Results, key: str, claim: str, label: str) -> Finding:
-    best, line = results.line(BEST_SINGLE), results.line(label)
-    a, b = line.score(CLUSTERING), best.score(CLUSTERING)
+    best, group = results.group(BEST_SINGLE), results.group(label)
+    a, b = group.score(CLUSTERING), best.score(CLUSTERING)
     return concluded(
         key, claim, f"V-measure: {label} minus {best.entry.label}", difference(a, b), sign=1,
         detail=f"{a.mean:.4f} against {b.mean:.4f}",
@@ -57,9 +57,9 @@ def _above(results: Results, key: str, claim: str, label: str) -> Finding:
 
 
 def _far_above(results: Results, key: str, claim: str, label: str) -> Finding:
-    best, line = results.line(BEST_SINGLE), results.line(label)
+    best, group = results.group(BEST_SINGLE), results.group(label)
     top = results.best("single", CLUSTERING)
-    a, b, c = (each.score(CLUSTERING) for each in (line, best, top))
+    a, b, c = (each.score(CLUSTERING) for each in (group, best, top))
     gap = c.mean - b.mean
     way = f", {(a.mean - b.mean) / gap:.0%} of the way" if gap > 0 else ""
     return concluded(
@@ -75,12 +75,12 @@ def _best_of_all(
     results: Results, key: str, claim: str, label: str, form: Form, kind: Callable[[str, Form], Quantity]
 ) -> Finding:
     """Against each model of the paper's Table 2; shown is the strongest rival."""
-    quantity, line = kind(RETRIEVAL, form), results.line(label)
+    quantity, group = kind(RETRIEVAL, form), results.group(label)
     names = [BEST_SINGLE, *(name for name in ("TempAgg", "TempAggMRL", "TempSpecMRL") if name != label)]
-    rivals = [results.line(name) for name in names]
-    differences = {rival.entry.label: difference(quantity.of(line), quantity.of(rival)) for rival in rivals}
+    rivals = [results.group(name) for name in names]
+    differences = {rival.entry.label: difference(quantity.of(group), quantity.of(rival)) for rival in rivals}
     strongest = min(differences, key=lambda name: differences[name].mean)
-    values = [f"{rival.entry.label} {quantity.text(quantity.of(rival).mean)}" for rival in (line, *rivals)]
+    values = [f"{rival.entry.label} {quantity.text(quantity.of(rival).mean)}" for rival in (group, *rivals)]
     return concluded(
         key, claim, f"{quantity.name}: {label} minus {strongest}, the strongest rival",
         differences[strongest], sign=1, unit=quantity.unit, detail=", ".join(values),
@@ -91,6 +91,6 @@ def _best_of_all(
 def _about_99(results: Results, claim: str) -> Finding:
     return concluded(
         "8", claim, "nDCG@10 kept by TempSpecMRL, binary, top 100 re-ranked; about 99 % is above 98.5 %",
-        kept(RETRIEVAL, RERANKED).of(results.line("TempSpecMRL")), sign=1, margin=ABOUT_99, unit="kept",
+        kept(RETRIEVAL, RERANKED).of(results.group("TempSpecMRL")), sign=1, margin=ABOUT_99, unit="kept",
         paper=ABOUT,
     )  # fmt: skip

@@ -17,7 +17,7 @@ from tempembed.reproduction.quantities import (
     kept,
     score,
 )
-from tempembed.reproduction.results import CLUSTERING, RETRIEVAL, Line, NotMeasured, Results
+from tempembed.reproduction.results import CLUSTERING, RETRIEVAL, Group, NotMeasured, Results
 from tempembed.reproduction.sample import Sample, average, difference, paired
 
 PAPER = {
@@ -28,16 +28,16 @@ PAPER = {
 """Numbers 7, 8 and 10 of docs/design/paper.md section 2, with their tags."""
 
 
-def sweep(results: Results) -> list[Line]:
+def sweep(results: Results) -> list[Group]:
     """Plain InfoNCE over the paper's range of temperatures.
 
     Raises:
         NotMeasured: fewer than two.
     """
-    lines = [line for line in results.role("single") if LOWEST <= line.tau <= HIGHEST]
-    if len(lines) < 2:
+    groups = [group for group in results.role("single") if LOWEST <= group.tau <= HIGHEST]
+    if len(groups) < 2:
         raise NotMeasured("InfoNCE at two temperatures")
-    return lines
+    return groups
 
 
 def temperature_claims(results: Results) -> list[Test]:
@@ -66,26 +66,26 @@ def temperature_claims(results: Results) -> list[Test]:
 
 def ends(results: Results, key: str, claim: str, quantity: Quantity, sign: int, paper: str = "") -> Finding:
     """A direction over τ, judged on the two ends of the sweep."""
-    lines = sweep(results)
-    first, last = lines[0], lines[-1]
+    groups = sweep(results)
+    first, last = groups[0], groups[-1]
     return concluded(
         key, claim, f"{quantity.name}: τ = {last.tau:g} minus τ = {first.tau:g}",
         difference(quantity.of(last), quantity.of(first)), sign=sign, unit=quantity.unit,
-        detail=curve(lines, quantity), paper=paper,
+        detail=curve(groups, quantity), paper=paper,
     )  # fmt: skip
 
 
 def _levels_off(results: Results, claim: str) -> Finding:
-    lines, quantity = sweep(results), score(CLUSTERING)
-    if len(lines) < 3:
+    groups, quantity = sweep(results), score(CLUSTERING)
+    if len(groups) < 3:
         raise NotMeasured("InfoNCE at three temperatures")
 
-    def per_doubling(low: Line, high: Line) -> Sample:
+    def per_doubling(low: Group, high: Group) -> Sample:
         octaves = math.log2(high.tau / low.tau)
         return paired(lambda a, b: (a - b) / octaves, quantity.of(high), quantity.of(low))
 
-    first, last = per_doubling(*lines[:2]), per_doubling(*lines[-2:])
-    steps = [f"{a.tau:g} to {b.tau:g}" for a, b in (lines[:2], lines[-2:])]
+    first, last = per_doubling(*groups[:2]), per_doubling(*groups[-2:])
+    steps = [f"{a.tau:g} to {b.tau:g}" for a, b in (groups[:2], groups[-2:])]
     return concluded(
         "1c", claim, f"V-measure gained per doubling of τ: from {steps[1]} minus from {steps[0]}",
         difference(last, first), sign=-1, detail=f"{first.mean:+.4f} at first, {last.mean:+.4f} at last",
@@ -93,8 +93,8 @@ def _levels_off(results: Results, claim: str) -> Finding:
 
 
 def _every_step(results: Results, claim: str) -> Finding:
-    lines = sweep(results)
-    steps = {(a, b): difference(DIMENSION.of(b), DIMENSION.of(a)) for a, b in pairwise(lines)}
+    groups = sweep(results)
+    steps = {(a, b): difference(DIMENSION.of(b), DIMENSION.of(a)) for a, b in pairwise(groups)}
     (low, high), least = max(steps.items(), key=lambda step: step[1].mean)
     falls = sum(step.mean < 0 for step in steps.values())
     return concluded(
@@ -105,12 +105,12 @@ def _every_step(results: Results, claim: str) -> Finding:
 
 
 def _equal_bytes(results: Results, claim: str) -> Finding:
-    lines, binary, prefix = sweep(results), kept(RETRIEVAL, BINARY), kept(RETRIEVAL, EQUAL)
-    each = [difference(binary.of(line), prefix.of(line)) for line in lines]
-    width = lines[0].width
+    groups, binary, prefix = sweep(results), kept(RETRIEVAL, BINARY), kept(RETRIEVAL, EQUAL)
+    each = [difference(binary.of(group), prefix.of(group)) for group in groups]
+    width = groups[0].width
     return concluded(
         "4", claim,
         f"nDCG@10 kept in {width // 8} bytes: {width} bits minus {width // 32} float32 coordinates, mean over τ",
         average(*each), sign=1, unit="share",
-        detail=f"{', '.join(f'{100 * one.mean:+.1f} pp' for one in each)} at τ = {', '.join(f'{line.tau:g}' for line in lines)}",
+        detail=f"{', '.join(f'{100 * one.mean:+.1f} pp' for one in each)} at τ = {', '.join(f'{group.tau:g}' for group in groups)}",
     )  # fmt: skip

@@ -27,6 +27,7 @@ Report = Callable[[dict[str, Any]], None]
 """Takes the metrics of a step; all ranks call it at the same steps."""
 TRAINED = "trained.json"
 """Written after the model: what it is the model of."""
+CHECKPOINTS = "checkpoints"
 
 
 def quiet(line: str) -> None:
@@ -78,47 +79,24 @@ def train(
         DamagedError: no checkpoint to resume from is intact.
         UserError: a batch that does not divide over the ranks, a checkpoint of other settings.
     """
-    rank, world_size = rank_and_world_size()
     keep_freed_memory()
-    num_steps, identity = stage.num_steps, dict(stage.identity)
     done_before = resume and _is_trained(stage, output)
-    _agree_on(num_steps if done_before else 0)
+    _agree_on(stage.num_steps if done_before else 0)
     if done_before:
         return True
+    is_first = rank_and_world_size()[0] == 0
+    say = say if is_first else quiet
     optimizer = adamw(stage.parameter_groups())
-    folder = output / "checkpoints"
-    start = _start(stage, optimizer, output, resume=resume, say=say if rank == 0 else quiet)
-    # No module here has buffers that change; without a broadcast a forward is free of collectives
-    trunk = (
-        DistributedDataParallel(stage.trunk, gradient_as_bucket_view=True, broadcast_buffers=False)
-        if world_size > 1
-        else stage.trunk
-    )
-    wrapped = {id(parameter) for parameter in stage.trunk.parameters()}
-    beside = [p for p in stage.modules.parameters() if id(p) not in wrapped]
+    start = _start(stage, optimizer, output, resume=resume, say=say)
+    steps = _Steps(stage, optimizer, optimizer_settings, loop.seed)
     watches = stage.watches()
     meter = _Meter(stage, watches, start)
     stage.modules.train()
+    num_steps, done = stage.num_steps, start
     checkpoint_every = loop.checkpoint_every or stage.plan.steps_per_epoch
-    clock, done, has_warned = stage.stopwatch, start, False
     for step in range(start, num_steps if stop_after is None else min(stop_after, num_steps)):
-        clock.to("data")
-        torch.manual_seed((loop.seed * 1_000_003 + step) * 1_009 + rank)
-        batch = stage.batch(step, stage.plan.rows(step, rank, world_size))
-        step_output = stage.forward(batch, step / num_steps, trunk)
-        meter.observe(step, step_output)
-        clock.to("backward")
-        step_output.loss.backward()
-        average_gradients(beside)
-        clock.to("optimizer")
-        norm = torch.nn.utils.clip_grad_norm_(
-            stage.trunk.parameters(), optimizer_settings.max_grad_norm or torch.inf, error_if_nonfinite=False
-        )
-        set_learning_rates(optimizer, step, num_steps, optimizer_settings.warmup)
-        optimizer.step()
-        optimizer.zero_grad()
-        stage.after_step()
-        clock.to("report")
+        step_output, norm = steps.take(step, meter)
+        stage.stopwatch.to("report")
         done = step + 1
         at_checkpoint = done < num_steps and (done % checkpoint_every == 0 or done == stop_after)
         at_probe = done in probe_at
@@ -128,43 +106,83 @@ def train(
                 watch.check()
         stopping = False
         if at_report:
-            if norm.item() == 0.0 and not has_warned:
-                has_warned = True
-                say(f"step {done}: the gradient is zero, nothing is learned; {stage.if_no_gradient}")
-            metrics, stopping = meter.metrics(done, step_output, stop())
-            stopping = stopping and done < num_steps
-            probed = probe() if probe and at_probe and rank == 0 else {}
-            report(
-                {
-                    "step": done,
-                    "num_steps": num_steps,
-                    "epoch": done / stage.plan.steps_per_epoch,
-                    **({"stopping": True} if stopping else {}),
-                    **metrics,
-                    **probed,
-                    "train/learning_rate": optimizer.param_groups[0]["lr"],
-                    "train/grad_norm": norm.item(),
-                    **{f"time/{phase}": mean for phase, mean in clock.seconds_per_lap().items()},
-                }
-            )
-        if rank == 0 and (at_checkpoint or stopping):
-            save_checkpoint(folder, done, stage.modules, optimizer, identity)
+            steps.warn_without_gradient(norm, done, say)
+            metrics, asked = meter.metrics(done, step_output, stop())
+            stopping = asked and done < num_steps
+            metrics |= {
+                "train/learning_rate": optimizer.param_groups[0]["lr"],
+                "train/grad_norm": norm.item(),
+            }
+            if probe and at_probe and is_first:
+                metrics |= probe()
+            if stopping:
+                metrics["stopping"] = True
+            times = stage.stopwatch.seconds_per_lap()
+            report({**metrics, **{f"time/{phase}": seconds for phase, seconds in times.items()}})
+        if is_first and (at_checkpoint or stopping):
+            save_checkpoint(output / CHECKPOINTS, done, stage.modules, optimizer, dict(stage.identity))
         if stopping:
             break
-    if rank == 0 and done == num_steps:
+    if is_first and done == num_steps:
         with room_for("model", output, sum(p.nbytes for p in stage.trunk.parameters())):
             stage.save(output)
-            write_json(output / TRAINED, identity)
+            write_json(output / TRAINED, dict(stage.identity))
     barrier()
     return done == num_steps
+
+
+class _Steps:
+    """Takes the steps of a stage."""
+
+    def __init__(
+        self, stage: Stage, optimizer: torch.optim.Optimizer, settings: OptimizerSettings, seed: int
+    ) -> None:
+        self._stage, self._optimizer, self._settings, self._seed = stage, optimizer, settings, seed
+        self._rank, self._world_size = rank_and_world_size()
+        # No module here has buffers that change; without a broadcast a forward is free of collectives
+        self._trunk = (
+            DistributedDataParallel(stage.trunk, gradient_as_bucket_view=True, broadcast_buffers=False)
+            if self._world_size > 1
+            else stage.trunk
+        )
+        wrapped = {id(parameter) for parameter in stage.trunk.parameters()}
+        self._beside = [p for p in stage.modules.parameters() if id(p) not in wrapped]
+        self._has_warned = False
+
+    def take(self, step: int, meter: "_Meter") -> tuple[StepOutput, Tensor]:
+        """Forward, backward, and the optimiser's step; what it gave, and the norm of the trunk's gradient."""
+        stage, num_steps, settings = self._stage, self._stage.num_steps, self._settings
+        stage.stopwatch.to("data")
+        torch.manual_seed((self._seed * 1_000_003 + step) * 1_009 + self._rank)
+        batch = stage.batch(step, stage.plan.rows(step, self._rank, self._world_size))
+        output = stage.forward(batch, step / num_steps, self._trunk)
+        meter.observe(step, output)
+        stage.stopwatch.to("backward")
+        output.loss.backward()
+        average_gradients(self._beside)
+        stage.stopwatch.to("optimizer")
+        norm = torch.nn.utils.clip_grad_norm_(
+            stage.trunk.parameters(), settings.max_grad_norm or torch.inf, error_if_nonfinite=False
+        )
+        set_learning_rates(self._optimizer, step, num_steps, settings.warmup)
+        self._optimizer.step()
+        self._optimizer.zero_grad()
+        stage.after_step()
+        return output, norm
+
+    def warn_without_gradient(self, norm: Tensor, done: int, say: Callable[[str], None]) -> None:
+        """Say once that nothing is learned."""
+        if norm.item() == 0.0 and not self._has_warned:
+            self._has_warned = True
+            say(f"step {done}: the gradient is zero, nothing is learned; {self._stage.if_no_gradient}")
 
 
 def _start(
     stage: Stage, optimizer: torch.optim.Optimizer, output: Path, *, resume: bool, say: Callable[[str], None]
 ) -> int:
     """The step to go on from, with the state that it needs; 0 for a new run."""
-    folder, (rank, _) = output / "checkpoints", rank_and_world_size()
-    if rank == 0:
+    folder, is_first = output / CHECKPOINTS, rank_and_world_size()[0] == 0
+    if is_first:
         folder.mkdir(parents=True, exist_ok=True)
         remove_partial(folder)
         if warning := disk_warning(folder, stage.modules):
@@ -177,7 +195,7 @@ def _start(
         else 0
     )  # fmt: skip
     _agree_on(start)
-    if rank == 0:
+    if is_first:
         (output / TRAINED).unlink(missing_ok=True)
     return start
 
@@ -196,7 +214,7 @@ class _Meter:
         for name, count in output.sums.items():
             self._sums[name] = self._sums[name] + count if name in self._sums else count.clone()
 
-    def metrics(self, done: int, output: StepOutput, stop: bool) -> tuple[dict[str, float], bool]:
+    def metrics(self, done: int, output: StepOutput, stop: bool) -> tuple[dict[str, Any], bool]:
         """Those of a report, and whether any rank is to stop; alike on all ranks, for one reduction carries them all."""
         _, world_size = rank_and_world_size()
         means = {"loss": output.loss.detach(), **output.means}
@@ -214,6 +232,9 @@ class _Meter:
         seconds /= world_size
         steps, plan, unit = done - self._start, self._stage.plan, self._stage.unit
         return {
+            "step": done,
+            "num_steps": self._stage.num_steps,
+            "epoch": done / plan.steps_per_epoch,
             **{f"train/{name}": value / world_size for name, value in zip(means, values, strict=False)},
             **{f"train/{name}_per_step": value / steps for name, value in zip(self._sums, values[len(means) :], strict=True)},
             **{name: value for watch in self._watches for name, value in watch.report().items()},

@@ -1,10 +1,18 @@
-"""Things by name: our own, and MODULE:NAME of any package that can be imported."""
+"""Code from outside the package: things by MODULE:NAME, and modules that register codecs and task kinds."""
 
 import importlib
+import os
 from collections.abc import Mapping
+from functools import cache
+from importlib.metadata import entry_points
 from typing import Any
 
 from tempembed.system.errors import UserError
+
+GROUP = "tempembed.plugins"
+"""Entry points of installed packages: each names a module that registers something when it is imported."""
+VARIABLE = "TEMPEMBED_PLUGINS"
+"""Further modules, by their names, with commas between them."""
 
 
 def find(flag: str, name: str, known: Mapping[str, Any]) -> Any:
@@ -31,3 +39,21 @@ def find(flag: str, name: str, known: Mapping[str, Any]) -> Any:
     raise UserError(
         f"{flag}: expected {', '.join(sorted(known))}, or MODULE:NAME of one that can be imported, {why}; correct it"
     )
+
+
+@cache
+def load_plugins() -> None:
+    """Import the modules, once in a process.
+
+    Raises:
+        UserError: a module that is named in the environment is not there.
+    """
+    for point in entry_points(group=GROUP):
+        point.load()
+    for name in filter(None, os.environ.get(VARIABLE, "").split(",")):
+        try:
+            importlib.import_module(name.strip())
+        except ModuleNotFoundError as error:
+            raise UserError(
+                f"${VARIABLE}: expected names of modules, found no {error.name!r}; put its folder on PYTHONPATH"
+            ) from error

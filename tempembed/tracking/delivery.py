@@ -6,7 +6,7 @@ from functools import partial
 
 from tempembed.tracking.courier import Courier
 from tempembed.tracking.spool import Spool, replay
-from tempembed.tracking.tracker import TrackedRun, find_tracker
+from tempembed.tracking.tracker import TrackedRun, Tracker, find_tracker
 
 
 @contextmanager
@@ -25,14 +25,17 @@ def delivery(spool: Spool, run: TrackedRun, trackers: Sequence[str]) -> Iterator
         UserError: a tracker cannot be opened.
     """
     couriers: dict[str, Courier] = {}
+    opened: dict[str, Tracker] = {}
     try:
         for name in trackers:
-            tracker = find_tracker(name)(run)
+            opened[name] = tracker = find_tracker(name)(run)
             couriers[name] = Courier(
                 spool, partial(replay, tracker=tracker), tracker.address or name, run.say,
                 run_id=tracker.run_id, name=name,
             )  # fmt: skip
         yield couriers
     finally:
-        for courier in couriers.values():
+        for name, courier in couriers.items():
             courier.close()
+            if not courier.is_alive():  # else it waits for a server
+                opened[name].close()

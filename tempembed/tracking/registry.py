@@ -38,12 +38,12 @@ class Version:
 
     @property
     def label(self) -> str:
-        """What it is called in sentences."""
+        """Its name in sentences."""
         return f"version {self.number} ({self.tags.get('objective', 'unknown objective')})"
 
 
 def registered_name(data: str, fingerprint: str) -> str:
-    """Of a data set: scores are compared within one, never across. A test of other content is another data set.
+    """The registered model of a data set: scores are compared within one, never across. A test of other content is another data set.
 
     >>> registered_name("/data/my pairs.parquet", "0123456789abcdef")
     'tempembed-my-pairs-01234567'

@@ -6,6 +6,7 @@ Written by tensorboardX, which Ray brings; TensorBoard itself is not needed here
 import os
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,11 @@ class TensorBoardTracker(Tracker):
         """A text."""
         self._write(run, [(0, text(key, value))])
 
+    def close(self) -> None:
+        """Close the event files."""
+        while self._writers:
+            self._writers.popitem()[1].close()
+
     def _write(
         self, run: str, entries: Iterable[tuple[int, Summary]], milliseconds: int | None = None
     ) -> None:
@@ -66,7 +72,9 @@ class TensorBoardTracker(Tracker):
                 writer.write_event(Event(wall_time=seconds, step=step, summary=summary))
             writer.flush()
         except OSError as error:
-            self._writers.pop(run, None)
+            if broken := self._writers.pop(run, None):
+                with suppress(OSError):
+                    broken.close()
             raise UnreachableError(str(error)) from error
 
     def _open(self, run: str) -> EventsWriter:

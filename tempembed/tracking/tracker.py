@@ -55,6 +55,9 @@ class Tracker:
     def finish(self, run: str, status: str) -> None:
         """A run ends: FINISHED, FAILED or KILLED. It may start again."""
 
+    def close(self) -> None:
+        """This process tells no more: let go of files and connections."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrackedRun:

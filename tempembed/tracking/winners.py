@@ -64,7 +64,7 @@ def promote(
 
 
 def _reached(candidate: Candidate, aliases: Sequence[str]) -> dict[str, Standing]:
-    """What a trial reaches, by alias; its report is read once for all of them."""
+    """The scores of a trial by alias; its report is read once for all of them."""
     evaluation = load_evaluation(candidate.folder / REPORT)
     found = {alias: standing(candidate.name, evaluation, alias) for alias in aliases}
     return {alias: new for alias, new in found.items() if new}

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 
-from tempembed.evaluation.kinds import KINDS
+from tempembed.evaluation.kinds import task_kinds
 from tempembed.evaluation.report import Report, ScoreRow
 from tempembed.evaluation.retrieval import Retrieval
 from tempembed.system.errors import UserError
@@ -11,7 +11,7 @@ from tempembed.system.errors import UserError
 
 def full_goals() -> dict[str, str]:
     """Goals at full width and precision, which are kinds of tasks that every run measures, and their metrics."""
-    return {name: kind.metric for name, kind in KINDS.items() if kind.in_runs}
+    return {name: kind.metric for name, kind in task_kinds().items() if kind.in_runs}
 
 
 def budget_of(goal: str) -> int | None:

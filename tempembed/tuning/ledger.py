@@ -26,7 +26,7 @@ class Ledger(RunFolder):
         self._writing = Lock()  # the courier records the ids of runs in MLflow
 
     def trial_folder(self, name: str) -> Path:
-        """Where a trial keeps everything.
+        """The folder of a trial.
 
         Raises:
             UserError: not a name.
@@ -43,11 +43,11 @@ class Ledger(RunFolder):
         return known
 
     def known(self, name: str) -> dict[str, Any]:
-        """What is known of a trial; nothing of one that is not there."""
+        """The record of a trial; empty if there is none."""
         return read_object(self.trial_folder(name) / RECORD) or {}
 
     def records(self) -> list[dict[str, Any]]:
-        """Of all trials, in the order of their numbers."""
+        """Records of all trials, in the order of their numbers."""
         found = {path: read_object(path) for path in (self.folder / "trials").glob(f"*/{RECORD}")}
         for path, record in found.items():
             if record and not (

@@ -12,21 +12,21 @@ from tempembed.tuning.goals import best_row
 
 @dataclass(frozen=True, kw_only=True)
 class Standing:
-    """What a model reaches at a goal."""
+    """The score of a model at a goal."""
 
     model: str
     """What it is called in sentences."""
     fingerprint: str
-    """Of the test."""
+    """Fingerprint of the test data."""
     row: ScoreRow
     """Its best score, with the codec."""
     replicates_R: Float[Tensor, " R"]
-    """Of that score, on the resamples that all models on this test share."""
+    """Replicates of that score, on the resamples that all models on this test share."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Decision:
-    """Whether an alias moves, and why."""
+    """The decision whether an alias moves, with the reason."""
 
     alias: str
     promote: bool
@@ -43,7 +43,7 @@ def goal_of(alias: str) -> str:
 
 
 def standing(model: str, evaluation: Evaluation, alias: str) -> Standing | None:
-    """What a measured model reaches at an alias; None where it has no score for it."""
+    """The score of a measured model at an alias; None if it has none."""
     row = best_row(evaluation.report, goal_of(alias))
     if row is None:
         return None

@@ -44,7 +44,9 @@ class Recommendation:
         return text
 
 
-def recommend(models: Mapping[str, Evaluation], budget: int, holder: str | None = None) -> Recommendation:
+def recommend_model(
+    models: Mapping[str, Evaluation], budget: int, holder: str | None = None
+) -> Recommendation:
     """The holder of the budget's alias, or without one the best score of all within the budget.
 
     Args:

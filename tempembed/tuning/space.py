@@ -31,7 +31,7 @@ def _temperature(trial: Any, name: str, most: float = MOST) -> float:
 
 
 def _weights(trial: Any, dims: Sequence[int]) -> list[float]:
-    """On the simplex, scaled to a mean of 1: normalised exponentials of uniform numbers are uniform on it."""
+    """Weights drawn uniformly from the simplex, scaled to a mean of 1 (normalised exponentials of uniform numbers)."""
     drawn = [-math.log(trial.suggest_float(f"share_{dim}", 0.01, 0.99)) for dim in dims]
     return [len(dims) * value / sum(drawn) for value in drawn]
 

@@ -11,14 +11,14 @@ class Savings:
     """Against the same trials, all run to their end."""
 
     trials: int
-    """That ended, one way or the other."""
+    """Trials that finished or were stopped."""
     stopped: int
-    """Of them, before their end."""
+    """Trials that were stopped before their end."""
     steps: int
     """Steps of all of them, had none been stopped."""
     steps_saved: int
     seconds: float
-    """That they took."""
+    """Seconds that they took."""
     seconds_saved: float
     """What the stopped ones would have taken longer, at the mean of the finished: training, and the measurement at the end."""
 

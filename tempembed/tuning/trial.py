@@ -35,13 +35,13 @@ class TrialTerm:
 
 @dataclass(frozen=True, kw_only=True)
 class Trial:
-    """What is known of a trial; what is None does not apply and is left out of the file."""
+    """A trial; a field that is None does not apply and is left out of the file."""
 
     name: str
     status: str
     """FINISHED, STOPPED early, FAILED, or RUNNING: unfinished."""
     objective: str
-    """By name: infonce:0.06, tempaggmrl."""
+    """The objective's name: infonce:0.06, tempaggmrl."""
     terms: tuple[TrialTerm, ...]
     """The objective."""
     seed: int = 0
@@ -49,21 +49,21 @@ class Trial:
     encoder: str = ""
     number: int | None = None
     family: str | None = None
-    """Of a point that a study proposed."""
+    """Family of objectives, if a study proposed the trial."""
     mlflow_run_id: str | None = None
     goals: Mapping[str, Number] | None = None
     """What a finished trial reached."""
     pareto_rank: int | None = None
     seconds: Number | None = None
     cost: Mapping[str, Number] | None = None
-    """Of a finished trial: training, measurement, and what was around them."""
+    """Seconds, bytes and throughput of a finished trial: its training, its measurement and the overhead."""
     stopped_at: int | None = None
     """The last step of a trial that was stopped early."""
     error: str | None = None
     lost: bool | None = None
     """Whether it failed by a failure of the infrastructure: the same command tries it again."""
     report: Report | None = None
-    """Of a finished trial. In the file its members stand beside the trial's."""
+    """The report of a finished trial. In the file its members stand beside the trial's."""
 
     @property
     def is_finished(self) -> bool:
@@ -82,7 +82,7 @@ class Trial:
         return self.report
 
     def to_json(self) -> dict[str, Any]:
-        """As in trials.json."""
+        """A row of trials.json."""
         facts = {
             name: value for name, value in asdict(replace(self, report=None)).items() if value is not None
         }

@@ -8,8 +8,8 @@ from mteb.types import PromptType
 from sentence_transformers import SentenceTransformer
 
 from tempembed.encoders.load import load_encoder
+from tempembed.evaluation.mteb_local import corpus_tasks
 from tempembed.evaluation.mteb_results import StoredEncoder
-from tempembed.evaluation.mteb_tasks import corpus_tasks
 from tempembed.evaluation.store import EmbeddingStore
 from tempembed.export.export import Source, export
 from tempembed.export.provenance import Provenance

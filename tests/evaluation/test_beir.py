@@ -11,9 +11,11 @@ import pytest
 
 from tempembed.encoders.static import NO_PROMPTS
 from tempembed.evaluation.evaluate import evaluate
-from tempembed.evaluation.folder import FolderTask, read_folder
+from tempembed.evaluation.folder import read_folder
+from tempembed.evaluation.folder_task import FolderTask
+from tempembed.evaluation.mteb_local import folder_task
 from tempembed.evaluation.mteb_results import mteb_scores
-from tempembed.evaluation.mteb_tasks import folder_task, to_ours
+from tempembed.evaluation.mteb_tasks import to_ours
 from tempembed.evaluation.store import EmbeddingStore
 from tempembed.system.errors import UserError
 from tests.evaluation.test_mteb import Counting

@@ -13,8 +13,9 @@ from tempembed.encoders.role import Prompts, Role
 from tempembed.encoders.static import NO_PROMPTS
 from tempembed.evaluation.evaluate import evaluate
 from tempembed.evaluation.folder import read_folder
+from tempembed.evaluation.mteb_local import corpus_tasks, folder_task, local_task
 from tempembed.evaluation.mteb_results import mteb_scores
-from tempembed.evaluation.mteb_tasks import _local, corpus_tasks, folder_task, to_ours
+from tempembed.evaluation.mteb_tasks import to_ours
 from tempembed.evaluation.store import EmbeddingStore
 
 WIDTH = 24
@@ -194,14 +195,14 @@ def test_levels_fractions_and_identical_ids_as_mteb_has_them(tmp_path):
     ]
     data = datasets.DatasetDict({"test": datasets.Dataset.from_list(rows)})
     size = {"max_fraction_of_documents_to_embed": 0.5, "max_documents_per_cluster": 60, "n_clusters": 4}
-    levels = _local(AbsTaskClustering, "levels", "Clustering", "v_measure", data, **size)
+    levels = local_task(AbsTaskClustering, "levels", "Clustering", "v_measure", data, **size)
     ids = [f"x{i}" for i in range(40)]
     texts = {"id": ids, "text": [f"s {i} topic{i % 6}" for i in range(40)]}
     same = {
         "corpus": datasets.Dataset.from_dict({**texts, "title": [""] * 40}), "queries": datasets.Dataset.from_dict(texts),
         "relevant_docs": {ids[i]: {ids[(i + 6) % 40]: 1, ids[(i + 12) % 40]: 1} for i in range(40)}, "top_ranked": None,
     }  # fmt: skip
-    itself = _local(
+    itself = local_task(
         AbsTaskRetrieval,
         "itself",
         "Retrieval",
@@ -224,7 +225,7 @@ def test_a_query_without_a_right_document_counts_as_mteb_counts_it(tmp_path):
         "corpus": datasets.Dataset.from_dict({**texts, "title": [""] * 40}), "queries": datasets.Dataset.from_dict(queries),
         "relevant_docs": {"a": {"x1": 1, "x7": 1}, "b": {"x2": 0}, "c": {"x3": 1, "x9": 2}}, "top_ranked": None,
     }  # fmt: skip
-    task = _local(AbsTaskRetrieval, "judged", "Retrieval", "ndcg_at_10", {"default": {"test": data}})
+    task = local_task(AbsTaskRetrieval, "judged", "Retrieval", "ndcg_at_10", {"default": {"test": data}})
     store = EmbeddingStore(tmp_path, Counting())
     row = evaluate(to_ours(task, NO_PROMPTS), store.embed, model="m", specs=lambda full: []).report.scores[0]
     want = mteb_scores([task], store, name="j", prompts=NO_PROMPTS, output=tmp_path / "mteb")
@@ -243,7 +244,7 @@ def test_summaries_as_mteb_rates_them(tmp_path):
     ]  # fmt: skip
     data = datasets.DatasetDict({"test": datasets.Dataset.from_list(rows)})
     scale = {"min_score": 0, "max_score": 5}
-    task = _local(AbsTaskSummarization, "summaries", "Summarization", "cosine_spearman", data, **scale)
+    task = local_task(AbsTaskSummarization, "summaries", "Summarization", "cosine_spearman", data, **scale)
     store = EmbeddingStore(tmp_path, Counting())
     row = evaluate(to_ours(task, NO_PROMPTS), store.embed, model="m", specs=lambda full: []).report.scores[0]
     want = mteb_scores([task], store, name="s", prompts=NO_PROMPTS, output=tmp_path / "mteb")

@@ -15,8 +15,9 @@ from tempembed.encoders.static import NO_PROMPTS
 from tempembed.evaluation.corpus import Corpus, corpus_from_pairs
 from tempembed.evaluation.evaluate import evaluate
 from tempembed.evaluation.folder import read_folder
+from tempembed.evaluation.mteb_local import corpus_tasks, folder_task, local_task
 from tempembed.evaluation.mteb_results import mteb_scores
-from tempembed.evaluation.mteb_tasks import _local, corpus_tasks, folder_task, to_ours
+from tempembed.evaluation.mteb_tasks import to_ours
 from tempembed.evaluation.own_text import own_texts
 from tempembed.evaluation.probe import Probe
 from tempembed.evaluation.retrieval import Retrieval
@@ -313,7 +314,7 @@ def by_id(identical, relevant=None, ranked=None):
         "relevant_docs": relevant or {f"x{i}": {f"x{(i + 6) % 40}": 1, f"x{i + 12}": 1} for i in range(20)},
         "top_ranked": ranked,
     }  # fmt: skip
-    return _local(
+    return local_task(
         AbsTaskRetrieval, "ids", "Reranking" if ranked else "Retrieval",
         "map_at_1000" if ranked else "ndcg_at_10", {"default": {"test": data}}, ignore_identical_ids=identical,
     )  # fmt: skip
@@ -377,9 +378,9 @@ def test_a_task_of_mtebs_own_is_left_as_it_is(tmp_path):
         "relevant_docs": {"q": {"b": 1}},
         "top_ranked": None,
     }
-    local = _local(AbsTaskRetrieval, "t", "Retrieval", "ndcg_at_10", {"default": {"test": data}})
+    local = local_task(AbsTaskRetrieval, "t", "Retrieval", "ndcg_at_10", {"default": {"test": data}})
     assert to_ours(local, NO_PROMPTS)[0].excluded == [[0]]
-    named = _local(AbsTaskRetrieval, "t", "Retrieval", "ndcg_at_10", {"default": {"test": data}})
+    named = local_task(AbsTaskRetrieval, "t", "Retrieval", "ndcg_at_10", {"default": {"test": data}})
     metadata = named.metadata.model_copy(update={"dataset": {"path": "mteb/t", "revision": "1"}})
     type(named).metadata = metadata
     assert not to_ours(named, NO_PROMPTS)[0].excluded

@@ -9,6 +9,7 @@ from ray_jobs.fit import fit_here
 from ray_jobs.worker import Assignment
 from tempembed.commands.train import Train, train_command
 from tempembed.run.folder import SPOOL
+from tempembed.settings.flat import changed
 from tempembed.settings.train import TrainSettings
 from tempembed.stages.prepare import prepare
 from tempembed.system.errors import UserError
@@ -24,8 +25,6 @@ from tempembed.tracking.tracker import (
     find_tracker,
     register_tracker,
 )
-
-SMALL = {"width": 32, "vocabulary": 400, "batch_size": 32, "steps": 20, "log_every": 5}
 
 
 class Notebook(Tracker):
@@ -68,19 +67,18 @@ def told(folder):
 
 
 def settings(data_dir):
-    return {"data": str(data_dir / "train.parquet"), "eval_data": str(data_dir / "test.parquet"), **SMALL}
+    data = {"data": str(data_dir / "train.parquet"), "eval_data": str(data_dir / "test.parquet")}
+    return TrainSettings.of(**data, width=32, vocabulary=400, batch_size=32, steps=20, log_every=5)
 
 
 def test_a_run_of_the_command_line(registered, data_dir, tmp_path):
     """Each step once, although the run was stopped and resumed."""
     output = tmp_path / "run"
-    command = {
-        "train": TrainSettings.of(**settings(data_dir), checkpoint_every=6),
-        "tracking": TrackingSettings(trackers=("notebook",)),
-        "output": str(output),
-    }
-    train_command(Train(**command, stop_after=12))
-    train_command(Train(**command, resume=True))
+    command = Train(
+        train=settings(data_dir), tracking=TrackingSettings(trackers=("notebook",)), output=str(output)
+    )
+    train_command(changed(command, stop_after=12, checkpoint_every=6))
+    train_command(changed(command, resume=True, checkpoint_every=6))
     found = told(output)
     assert found[0] == ["start", "run", "0"]
     steps = [row["step"] for row in read_jsonl(output / "metrics.jsonl")]
@@ -94,7 +92,7 @@ def test_a_run_of_the_command_line(registered, data_dir, tmp_path):
 
 def test_a_run_of_a_worker_below_a_sweep(registered, data_dir, tmp_path):
     """What a trial with --num-workers 0 does, and what the sweep's driver does meanwhile."""
-    trial = TrainSettings.of(**settings(data_dir))
+    trial = settings(data_dir)
     output, spool = tmp_path / "trials" / "one", Spool(tmp_path / SPOOL)
     sweep = TrackedRun(name="sweep", folder=tmp_path, settings={}, identity="id")
     reports = []

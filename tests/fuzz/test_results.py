@@ -38,8 +38,8 @@ def test_results(sweep, content):
     (sweep / "trials.json").write_bytes(content)
     with only_our_errors("test_results", sweep):
         results = load_results([sweep], PRESET)
-        for line in results.lines:
-            assert line.score(RETRIEVAL).values_S.min() == 0.5
+        for group in results.groups:
+            assert group.score(RETRIEVAL).values_S.min() == 0.5
         for cost in costs(results):
             assert cost.values[COSTS.index("overhead_seconds")] in (None, 2.5) or content != json_bytes(
                 RECORDS

@@ -9,7 +9,8 @@ import pytest
 
 from ray_jobs.prepared import PreparedData
 from ray_jobs.queue import listed_trials, unfinished_trials
-from ray_jobs.sweep import Sweep, named_as_before, restored_sweep, unlike
+from ray_jobs.resume import named_as_before, restored_sweep, unlike
+from ray_jobs.sweep import Sweep
 from ray_jobs.tune import parsed
 from tempembed.settings.flat import changed as with_settings
 from tempembed.stages.identity import Facts

@@ -24,7 +24,7 @@ from tempembed.reproduction.presets import (
     settings,
     single,
 )
-from tempembed.reproduction.results import Line, Results, Run
+from tempembed.reproduction.results import Group, Results, Run
 from tempembed.settings.train import TrainSettings
 from tempembed.tuning.trial import Trial, TrialTerm
 from tests.rows import evaluation, score_row
@@ -79,7 +79,7 @@ def sweep_folder(tmp_path_factory):
         for seed in TINY.seeds:
             name, run = entry.name(seed), runs[entry.name(seed)]
             record = {
-                "name": name, "objective": run.objective_name, "seed": seed, "beta": run.beta,
+                "name": name, "objective": run.loss.objective_name, "seed": seed, "beta": run.loss.beta,
                 "terms": [dataclasses.asdict(TrialTerm.of(term)) for term in run.loss.resolved_terms(WIDTH)],
             }  # fmt: skip
             if name == "infonce-learned-tau-seed1":
@@ -124,7 +124,7 @@ def plant(
     queries_R = noise * torch.randn(
         resamples, generator=drawn, dtype=torch.float64
     )  # shared: that is the pairing
-    lines = []
+    groups = []
     for entry in preset.entries:
         runs = []
         for seed in seeds:
@@ -140,5 +140,5 @@ def plant(
             trial = Trial(name=name, status="FINISHED", objective=entry.objective, terms=(term,))
             measured = evaluation(rows, replicates, geometry=geometry, width=width)
             runs.append(Run(entry=entry, seed=seed, trial=trial, evaluation=measured, folder=None))
-        lines.append(Line(entry=entry, runs=tuple(runs)))
-    return Results(preset=preset, lines=tuple(lines), failed=())
+        groups.append(Group(entry=entry, runs=tuple(runs)))
+    return Results(preset=preset, groups=tuple(groups), failed=())

@@ -177,17 +177,17 @@ def test_equal_models_are_undecided(planted):
 
 def test_seeds_that_disagree_decide_nothing(planted):
     results = planted(as_claimed, dimension).of("static")
-    line = sweep(results)[-1]
+    group = sweep(results)[-1]
     key, runs = f"retrieval|{Spec(width=WIDTH)}", []
-    for run, move in zip(line.runs, (0.0, 0.25, -0.05), strict=True):
+    for run, move in zip(group.runs, (0.0, 0.25, -0.05), strict=True):
         found, report = run.evaluation.replicates, run.report
         moved = tuple(replace(r, score=r.score + move) if r.key == key else r for r in report.scores)
         evaluation = Evaluation(
             report=replace(report, scores=moved), replicates={**found, key: found[key] + move}
         )
         runs.append(replace(run, evaluation=evaluation))
-    lines = tuple(replace(line, runs=tuple(runs)) if each is line else each for each in results.lines)
-    found = {f.key: f for f in claims(replace(results, lines=lines))}["1a"]
+    groups = tuple(replace(group, runs=tuple(runs)) if each is group else each for each in results.groups)
+    found = {f.key: f for f in claims(replace(results, groups=groups))}["1a"]
     assert found.verdict == "undecided"
     assert min(found.by_seed) < 0 < max(found.by_seed)
 

@@ -20,18 +20,18 @@ def test_every_run_is_valid_and_has_a_name_of_its_own(name, width):
     assert all(check_name(run, "trial") for run in runs)
     objectives = set()
     for run in runs.values():
-        own = width if run.encoder == STATIC else run.width
+        own = width if run.model.encoder == STATIC else run.model.width
         terms = run.loss.resolved_terms(own)
         assert max(term.dim for term in terms) == own
-        assert run.data == "x.parquet"
-        objectives.add((run.encoder, terms, run.beta, run.seed))
+        assert run.data.data == "x.parquet"
+        objectives.add((run.model.encoder, terms, run.loss.beta, run.loop.seed))
     assert len(objectives) == len(runs)
     # of one seed, nothing but the objective differs: the same data in the same order
     for encoder in (STATIC, TRANSFORMER):
         same = {
             with_settings(run, objective="infonce:1", terms=(), beta=0.0)
             for run in runs.values()
-            if run.encoder == encoder and run.seed == 0
+            if run.model.encoder == encoder and run.loop.seed == 0
         }
         assert len(same) == 1
 
@@ -51,7 +51,7 @@ def test_what_the_claims_need_is_run(name):
 
 def test_terms_scaled_by_tau_have_equal_prefactors():
     runs = settings(PRESETS["quick"](), TrainSettings())
-    terms = runs["tempagg-terms-scaled-by-tau-seed0"].resolved_terms(512)
+    terms = runs["tempagg-terms-scaled-by-tau-seed0"].loss.resolved_terms(512)
     assert [term.weight / term.temperature for term in terms] == pytest.approx([3 / 0.19] * 3, rel=1e-3)
 
 

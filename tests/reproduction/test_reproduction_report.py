@@ -14,7 +14,7 @@ from tempembed.reports.reproduction_page import (
 )
 from tempembed.reproduction.claims import claims
 from tempembed.reproduction.load_results import load_results
-from tempembed.reproduction.maps import document_maps, map_lines
+from tempembed.reproduction.maps import document_maps, map_groups
 
 FIGURES = (
     "figure1-negatives", "figure2-quality", "figure3-tsne", "figure3-uniformity", "figure4-dimension", "figure5-truncation",
@@ -31,8 +31,8 @@ def results(sweep_folder, tiny):
 def setup(results):
     generator = torch.Generator().manual_seed(0)
     labels = [f"package {i % 3}" for i in range(60)]
-    lines = map_lines(results.of("static"))
-    maps = {line.entry.label: (torch.randn(60, 2, generator=generator), labels) for line in lines}
+    groups = map_groups(results.of("static"))
+    maps = {group.entry.label: (torch.randn(60, 2, generator=generator), labels) for group in groups}
     return Setup(
         data={"source": "/x/pairs.parquet", "num_pairs": 1234, "fingerprint": "abc"}, hardware="2 cores of <some> CPU",
         versions={"torch": "2.13.0"}, date="2026-11-25", commit="abc1234", maps=maps,
@@ -90,7 +90,7 @@ def test_maps_of_documents(results):
         assert folder.name == "infonce-0.4-seed0"
         return torch.randn(30, 8, generator=torch.Generator().manual_seed(0))
 
-    one = dataclasses.replace(results, lines=(results.line("InfoNCE τ=0.4"),)).of("static")
+    one = dataclasses.replace(results, groups=(results.group("InfoNCE τ=0.4"),)).of("static")
     ((label, (points, names)),) = document_maps(one, embed, [None, *["a", "b"] * 14, None]).items()
     assert label == "InfoNCE τ=0.4"
     assert points.shape == (28, 2)
@@ -107,7 +107,7 @@ def test_figures_as_files(results, setup, tmp_path):
 
 def test_what_was_not_measured_is_said(results, setup, tmp_path):
     few = dataclasses.replace(
-        results, lines=tuple(line for line in results.lines if line.entry.role == "multi")
+        results, groups=tuple(group for group in results.groups if group.entry.role == "multi")
     )
     write_reproduction(few, dataclasses.replace(setup, maps={}), tmp_path / "few.html")
     text = (tmp_path / "few.html").read_text()
@@ -115,4 +115,4 @@ def test_what_was_not_measured_is_said(results, setup, tmp_path):
     assert "needs InfoNCE at two temperatures" in text
     assert "Not measured: a map of the documents." in text
     assert figures_to(tmp_path, few, {}) == []
-    assert map_lines(few.of("static")) == []
+    assert map_groups(few.of("static")) == []

@@ -21,29 +21,29 @@ def copy(sweep_folder, tmp_path):
 
 def test_a_sweep_is_read(sweep_folder, tiny):
     results = load_results([sweep_folder], tiny)
-    assert [line.entry for line in results.lines] == list(tiny.entries)
+    assert [group.entry for group in results.groups] == list(tiny.entries)
     assert [trial.name for trial in results.failed] == ["infonce-learned-tau-seed1"]
-    assert results.line("InfoNCE, learned τ").seeds == (0,)
+    assert results.group("InfoNCE, learned τ").seeds == (0,)
     main = results.of("static")
-    assert [line.tau for line in main.role("single")] == [0.04, 0.1, 0.4]
-    assert main.line(BEST_SINGLE).entry.role == "single"
-    line = main.lines[0]
-    rows = json.loads((line.runs[0].folder / "evaluation.json").read_text())["scores"]
+    assert [group.tau for group in main.role("single")] == [0.04, 0.1, 0.4]
+    assert main.group(BEST_SINGLE).entry.role == "single"
+    group = main.groups[0]
+    rows = json.loads((group.runs[0].folder / "evaluation.json").read_text())["scores"]
     want = next(r for r in rows if r["task"] == "retrieval" and r["spec"] == "prefix:32+float32")
-    found = line.kept(RETRIEVAL, Spec(width=32))
+    found = group.kept(RETRIEVAL, Spec(width=32))
     assert found.values_S[0].item() == pytest.approx(want["retention"])
     assert found.replicates_SR.shape == (2, 1000)
-    assert line.measure("pca95").values_S[0].item() == line.runs[0].report.geometry["pca95"]
+    assert group.measure("pca95").values_S[0].item() == group.runs[0].report.geometry["pca95"]
     with pytest.raises(NotMeasured, match=r"InfoNCE τ=0\.04: retrieval under prefix:7"):
-        line.score(RETRIEVAL, Spec(width=7))
+        group.score(RETRIEVAL, Spec(width=7))
     with pytest.raises(NotMeasured, match="no such label"):
-        main.line("no such label")
+        main.group("no such label")
 
 
 def test_one_seed_gives_the_interval_of_compare(sweep_folder, tiny):
     results = load_results([sweep_folder], tiny).of("static")
     low, high = results.role("single")[0], results.role("single")[-1]
-    reports = [load_evaluation(line.runs[0].folder / "evaluation.json") for line in (low, high)]
+    reports = [load_evaluation(group.runs[0].folder / "evaluation.json") for group in (low, high)]
     spec = f"prefix:{low.width}+float32"
     want = next(
         r for r in paired_differences(*reports) if (r.first.task, r.first.spec) == ("retrieval", spec)
@@ -68,7 +68,7 @@ def test_what_is_not_there_is_refused(copy, tiny, tmp_path):
     (tmp_path / "other" / "trials.json").write_text(json.dumps(records[:2]))
     shutil.move(copy / "trials" / "infonce-0.04-seed0", tmp_path / "other/trials/infonce-0.04-seed0")
     shutil.move(copy / "trials" / "infonce-0.04-seed1", tmp_path / "other/trials/infonce-0.04-seed1")
-    assert len(load_results([copy, tmp_path / "other"], tiny).lines) == len(tiny.entries)
+    assert len(load_results([copy, tmp_path / "other"], tiny).groups) == len(tiny.entries)
 
 
 def test_damaged_replicates_are_refused(copy, tiny):

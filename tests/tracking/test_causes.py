@@ -187,9 +187,10 @@ def test_what_databases_say(said, shown):
 
 
 @pytest.fixture(scope="module")
-def database(tmp_path_factory):
+def database(tmp_path_factory, mlflow_tables):
     """MLflow's, with an experiment and a run."""
     path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
+    shutil.copy(mlflow_tables, path)
     started(f"sqlite:///{path}")
     return path
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -31,7 +32,7 @@ ALIASES = ("full", "bytes-32", "bytes-8")
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory):
+def store(tmp_path_factory, mlflow_tables):
     """Two trained-looking models on one test, a good and a bad one, as a sweep leaves them."""
     root = tmp_path_factory.mktemp("registry")
     words = [f"word{i} thing{i % 7} group{i % 5}" for i in range(120)]
@@ -40,6 +41,7 @@ def store(tmp_path_factory):
     )  # fmt: skip
     tokenizer = train_tokenizer(words, 200)
     uri = f"sqlite:///{root / 'mlflow.db'}"
+    shutil.copy(mlflow_tables, root / "mlflow.db")
     parent = start_run(uri, "tests", "sweep", {}, "identity")
     candidates = {}
     for seed, name in enumerate(("bad", "good")):
@@ -127,8 +129,7 @@ def test_a_run_that_is_registered_again_is_the_same_version(store):
     assert version.tags["seed"] == "2"
 
 
-def test_the_settings_of_a_run_arrive_whoever_made_it_died(tmp_path, monkeypatch):
-    uri = f"sqlite:///{tmp_path / 'other.db'}"
+def test_the_settings_of_a_run_arrive_whoever_made_it_died(mlflow_uri, monkeypatch):
 
     def dies(self, params):
         raise KeyboardInterrupt
@@ -136,22 +137,21 @@ def test_the_settings_of_a_run_arrive_whoever_made_it_died(tmp_path, monkeypatch
     with monkeypatch.context() as patch:
         patch.setattr(MlflowRun, "params", dies)
         with pytest.raises(KeyboardInterrupt):
-            start_run(uri, "tests", "sweep", {"a": 1}, "id-1")
-    run = start_run(uri, "tests", "sweep", {"a": 1}, "id-1")
+            start_run(mlflow_uri, "tests", "sweep", {"a": 1}, "id-1")
+    run = start_run(mlflow_uri, "tests", "sweep", {"a": 1}, "id-1")
     assert run._client.get_run(run.run_id).data.params == {"a": "1"}
 
 
-def test_a_run_with_the_same_identity_goes_on(store, tmp_path):
-    uri = f"sqlite:///{tmp_path / 'other.db'}"
-    first = start_run(uri, "tests", "sweep", {"a": 1}, "id-1")
+def test_a_run_with_the_same_identity_goes_on(mlflow_uri):
+    first = start_run(mlflow_uri, "tests", "sweep", {"a": 1}, "id-1")
     child = first.child("trial", {"b": 2})
     first.finish("KILLED")
-    again = start_run(uri, "tests", "sweep", {"a": 1}, "id-1")
+    again = start_run(mlflow_uri, "tests", "sweep", {"a": 1}, "id-1")
     assert again.run_id == first.run_id
     assert again.child("trial", {"b": 2}).run_id == child.run_id
     assert again.find("trial").run_id == child.run_id
     assert again.find("other") is None
-    assert start_run(uri, "tests", "sweep", {"a": 1}, "id-2").run_id != first.run_id
+    assert start_run(mlflow_uri, "tests", "sweep", {"a": 1}, "id-2").run_id != first.run_id
 
 
 def test_mlflow_serves_a_version_that_answers_with_its_embeddings(store, tmp_path):

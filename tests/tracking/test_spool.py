@@ -168,27 +168,25 @@ def test_a_record_that_nobody_can_take_does_not_hold_up_the_others(spool):
 
 
 @pytest.mark.mlflow
-def test_what_mlflow_cannot_have_is_refused_and_a_file_from_elsewhere_is_not_sent(tmp_path):
+def test_what_mlflow_cannot_have_is_refused_and_a_file_from_elsewhere_is_not_sent(tmp_path, mlflow_uri):
     """Whoever had a run's folder may have written into its spool."""
     output = tmp_path / "run"
     output.mkdir()
     (tmp_path / "secret.txt").write_text("x")
     (output / "link.txt").symlink_to(tmp_path / "secret.txt")
-    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
-    root = start_run(uri, "tests", "root", {}, "id")
+    root = start_run(mlflow_uri, "tests", "root", {}, "id")
     tracker = MlflowTracker(root, output)
     for path in (tmp_path / "secret.txt", "../secret.txt", "link.txt", "/dev/zero", "."):
         with pytest.raises(RefusedError):
             replay({"run": "", "kind": "file", "time": 1, "path": str(path)}, tracker)
     with pytest.raises(RefusedError):
         replay({"run": "", "kind": "points", "time": 1, "points": [["a" * 300, 1.0, 1]]}, tracker)
-    assert MlflowClient(uri).list_artifacts(root.run_id) == []
+    assert MlflowClient(mlflow_uri).list_artifacts(root.run_id) == []
 
 
 @pytest.mark.mlflow
-def test_mlflow_keeps_what_it_is_told_twice_once(spool, tmp_path):
-    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
-    root = start_run(uri, "tests", "root", {}, "id")
+def test_mlflow_keeps_what_it_is_told_twice_once(spool, tmp_path, mlflow_uri):
+    root = start_run(mlflow_uri, "tests", "root", {}, "id")
     (tmp_path / "file.txt").write_text("x")
     trial = spool.run().child("trial", {"a": 1}, {"t": "v"})
     for step in (1, 2):
@@ -203,7 +201,7 @@ def test_mlflow_keeps_what_it_is_told_twice_once(spool, tmp_path):
             replay(record, MlflowTracker(root, tmp_path, lambda *pair: started.append(pair)))
         except RefusedError as error:
             assert "gone.txt" in str(error)  # noqa: PT017
-    client = MlflowClient(uri)
+    client = MlflowClient(mlflow_uri)
     (run,) = client.search_runs([root._experiment_id], f"tags.`mlflow.parentRunId` = '{root.run_id}'")
     assert {pair for pair in started} == {("trial", run.info.run_id)}
     assert [(m.step, m.value) for m in client.get_metric_history(run.info.run_id, "train/loss")] == [

@@ -15,7 +15,7 @@ from tempembed.tracking.tracker import TrackedRun
 def events(folder):
     """(tag, step, value, wall time) of the scalars in a folder, and the names of its texts."""
     scalars, texts = [], set()
-    for path in folder.glob("events.out.tfevents.*"):
+    for path in sorted(folder.glob("events.out.tfevents.*")):
         content = path.read_bytes()
         while content:
             (length,) = struct.unpack("<Q", content[:8])

@@ -9,7 +9,7 @@ from tempembed.system.errors import UserError
 from tempembed.tuning.goals import best_row, check_goals, goal_values
 from tempembed.tuning.pareto import pareto_ranks
 from tempembed.tuning.promotion import decide, standing
-from tempembed.tuning.recommend import recommend
+from tempembed.tuning.recommend import recommend_model
 from tests.rows import evaluation, score_row
 
 R = 400
@@ -105,15 +105,15 @@ def test_an_alias_moves_only_to_what_is_better_by_the_paired_interval():
 
 def test_recommendation():
     models = {"one": model(0.70, 0.60), "two": model(0.65, 0.64)}
-    found = recommend(models, 64)
+    found = recommend_model(models, 64)
     assert (found.best.model, found.full.model, found.runner_up.model) == ("two", "one", "one")
     assert found.lost_ci[0] < 1 - 0.64 / 0.70 < found.lost_ci[1]
     assert "For 64 bytes: two with prefix:64+int8 (64 bytes)" in found.text()
     assert "Runner-up: one with prefix:64+int8" in found.text()
     # the alias's holder is the answer, also where another has a higher score
-    assert recommend(models, 64, holder="one").best.model == "one"
-    alone = recommend({"one": models["one"]}, 64)
+    assert recommend_model(models, 64, holder="one").best.model == "one"
+    alone = recommend_model({"one": models["one"]}, 64)
     assert (alone.runner_up.model, alone.runner_up.row.spec) == ("one", "prefix:64+binary")
-    assert recommend({"one": models["one"]}, 8).runner_up is None
+    assert recommend_model({"one": models["one"]}, 8).runner_up is None
     with pytest.raises(UserError, match="--bytes 7: expected at least 8 bytes"):
-        recommend(models, 7)
+        recommend_model(models, 7)
