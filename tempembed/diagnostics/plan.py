@@ -34,7 +34,7 @@ class Request:
     layers: int
     vocabulary: int
     tokens: int
-    """Of an average text."""
+    """Tokens of an average text."""
     batch_size: int
     """Global batch, in pairs."""
     num_workers: int
@@ -59,7 +59,7 @@ class Request:
 
     @property
     def settings(self) -> TrainSettings:
-        """Of a training run with this step; checks what is left."""
+        """Settings of a training run with this step; checks what is left."""
         return TrainSettings.of(
             encoder=self.encoder, width=self.width, layers=self.layers, vocabulary=self.vocabulary,
             max_tokens=max(self.tokens, 8), objective=self.objective, terms=self.terms, batch_size=self.batch_size,
@@ -93,7 +93,7 @@ class Request:
 
 @dataclass(frozen=True, kw_only=True)
 class Cost:
-    """Of one step on one worker."""
+    """Cost of one step on one worker."""
 
     strategy: str
     num_negatives: int

@@ -63,7 +63,7 @@ class Case:
     learned: bool = False
     dtype: torch.dtype = torch.float64
     towers: tuple[str, ...] = ("",)
-    """Of the encoder; with two, that of the documents has more chunks."""
+    """Towers of the encoder; with two, that of the documents has more chunks."""
     regularisers: tuple[str, ...] = ()
 
     def __str__(self) -> str:

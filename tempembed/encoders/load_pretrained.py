@@ -12,10 +12,10 @@ from sentence_transformers.sentence_transformer.modules import Pooling, StaticEm
 from sentence_transformers.util import load_file_path
 from transformers import PreTrainedModel
 
+from tempembed.encoders.check_loaded import check_loaded
 from tempembed.encoders.encoder import Encoder
 from tempembed.encoders.kinds import is_plain, require_dense
 from tempembed.encoders.pretrained import PretrainedEncoder
-from tempembed.encoders.probe import probe
 from tempembed.encoders.role import Prompts, RoleName
 from tempembed.encoders.static import StaticEncoder
 from tempembed.encoders.transformers_log import silence, warnings
@@ -28,7 +28,7 @@ from tempembed.system.wording import first_line
 POOLINGS = {"mean": "mean", "cls": "cls", "last": "lasttoken"}
 """Ours, and what the library calls them."""
 WORDS = "the quick brown fox 1 2 3 . , дом 人 é"
-"""Of which every tokenizer knows something."""
+"""A text of which every tokenizer knows something."""
 
 
 def load_pretrained(name: str, asked: Mapping[RoleName, str], pooling: str | None) -> Encoder:
@@ -86,7 +86,7 @@ def load_pretrained(name: str, asked: Mapping[RoleName, str], pooling: str | Non
     notes = [*_pooled(name, model, plain, pooling), *_padding(name, model)]
     encoder = PretrainedEncoder(model, prompts)
     encoder.notes = tuple(notes)
-    probe(name, encoder)
+    check_loaded(name, encoder)
     return encoder
 
 
@@ -114,7 +114,7 @@ def _two_towers(
         raise UserError(f"model {name!r}: {error}") from error
     for tower in encoder.towers().values():
         _check_tokenizer(name, tower.model)
-        probe(name, tower)
+        check_loaded(name, tower)
     return encoder
 
 

@@ -121,7 +121,7 @@ class PretrainedEncoder(TextEncoder):
     def _pooled_apart(
         self, features: dict[str, Tensor], unpooled: np.ndarray | None, empty: np.ndarray
     ) -> Tensor:
-        """Of texts of which pooling leaves out unlike numbers of tokens: the library knows one number a batch.
+        """Embeddings where pooling leaves out unlike numbers of tokens: the library knows one number a batch.
 
         A text without tokens attends to its padding, for attention to nothing is not defined, and pooling sees nothing.
         """

@@ -37,7 +37,7 @@ TABLE_TOKENS = 262_144
 """Best taken at once from a table: its gradient is as large as it, whatever the texts, so few large parts."""
 SIMILARITIES = ("cosine", "dot", "euclidean", "manhattan")
 OF_THE_LIBRARY = re.compile(r"sentence_transformers\.[a-zA-Z_.]*\bStaticEmbedding")
-"""What it is and was called there."""
+"""The class of a static table in sentence-transformers, by its names of now and before."""
 NO_PROMPTS = Prompts.of_config({}, {})
 
 

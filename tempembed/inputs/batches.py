@@ -102,7 +102,7 @@ class BatchPlan:
 
 
 def _codes(ids: np.ndarray) -> list[np.ndarray]:
-    """Of ids [roles, rows]; a row's second mention of a text counts as none.
+    """Codes of ids [roles, rows]; a row's second mention of a text counts as none.
 
     Roles that share no text are a group each, for fewer keys are found sooner; one in which no text comes again is none.
     """

@@ -24,11 +24,11 @@ from tempembed.objectives.term import INFONCE, Hardness, Terms
 from tempembed.parallel.gather import gather, rank_and_world_size
 
 BLOCK_BYTES = 32 * 2**20
-"""Of one similarity block; there is one for each distinct dim. What binds is that rows x width products stay efficient."""
+"""Size of a similarity block; there is one for each distinct dim. What binds is that rows x width products stay efficient."""
 STRIP_BYTES = 4 * 2**20
-"""Of a strip of the block that element-wise work runs over: small enough for the second-level cache."""
+"""Size of a strip of the block that element-wise work runs over: small enough for the second-level cache."""
 GPU_BLOCK_BYTES = 256 * 2**20
-"""The same two on a GPU, where a kernel must outlast its launch: 32,768 pairs in TF32 took 61 ms on an H200, 78 ms at half."""
+"""Both sizes on a GPU, where a kernel must outlast its launch: 32,768 pairs in TF32 took 61 ms on an H200, 78 ms at half."""
 GPU_STRIP_BYTES = 32 * 2**20
 HIDDEN = -1e30
 """Similarity of a place that is no negative; finite, so that it times a zero weight is zero."""
@@ -110,12 +110,12 @@ class Run:
 
     @cached_property
     def cosines(self) -> Tensor:
-        """Of a strip."""
+        """Buffer for the cosines of a strip."""
         return self._empty(self.strip_rows, len(self.columns))
 
     @cached_property
     def powers(self) -> Tensor:
-        """Of a strip: e to the logits of one term."""
+        """Buffer for e to the logits of one term, of a strip."""
         return self._empty(self.strip_rows, len(self.columns))
 
     def losses(self) -> Tensor:
@@ -138,7 +138,7 @@ class Run:
             self._products_of_gradient(rows)
 
     def gradients(self) -> tuple[Tensor | None, ...]:
-        """Of rows, columns and scales."""
+        """Gradients of rows, columns and scales."""
         if not self.wants_gradient:
             return None, None, None
         for k, dim in enumerate(self.dims):
@@ -159,7 +159,7 @@ class Run:
         return self.dims[k] < self.dims[-1]
 
     def _inverse_norms(self, embeddings: Tensor) -> Float[Tensor, "K B"]:
-        """Of each prefix."""
+        """Inverse norms of each prefix."""
         squares = [embeddings[:, part].to(self.dtype).square().sum(1) for part in self.slices]
         return torch.stack(squares).cumsum(0).clamp_min(1e-24).rsqrt()
 

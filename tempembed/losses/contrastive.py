@@ -144,13 +144,13 @@ def contrastive_loss(
 
 
 def _other_way(masked_BC: Bool[Tensor, "B C"], positive_B: Int[Tensor, " B"]) -> Bool[Tensor, "B G"]:
-    """Of local documents against all queries: a query is as right for a document as the document for the query."""
+    """Masks of local documents against all queries: a query is as right for a document as the document for the query."""
     num = len(positive_B) * rank_and_world_size()[1]
     return gather(masked_BC[:, :num].to(torch.uint8)).bool()[:, positive_B].T
 
 
 def _gathered_ids(ids: TextIds | None) -> tuple[Tensor | None, Tensor | None]:
-    """Of all queries, of all candidates."""
+    """Ids of all queries and of all candidates."""
     if ids is None:
         return None, None
     extra = [] if ids.hard_negatives_NB is None else [gather(row_B) for row_B in ids.hard_negatives_NB]

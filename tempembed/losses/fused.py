@@ -26,7 +26,7 @@ _HIDDEN = tl.constexpr(HIDDEN)
 
 
 class FusedRun(Run):
-    """Of one direction. Sums are in a fixed order: the same inputs give the same bits."""
+    """One direction in fused kernels. Sums are in a fixed order: the same inputs give the same bits."""
 
     def __init__(
         self,
@@ -129,7 +129,7 @@ def _sums_kernel(
     products, inverse_columns, inverse_rows, positive, exponents, top_out, sums_out, logs_out, means_out,
     num_rows, num_columns, NUM: tl.constexpr, PADDED: tl.constexpr, COLUMNS: tl.constexpr,
 ):  # fmt: skip
-    """Of a row's negatives: the largest cosine over the row's own norm, `top`; `sum e^(exponent (cosine - top))`; its log
+    """Statistics of a row's negatives: the largest cosine over the row's own norm, `top`; `sum e^(exponent (cosine - top))`; its log
 
     without `top`; and the mean cosine that these powers weigh.
     """

@@ -60,7 +60,7 @@ class FalseNegatives:
         return sum(len(self.places(low, low + 1024)[0]) for low in range(0, len(self._positive_B), 1024))
 
     def matrix(self) -> Bool[Tensor, "B C"]:
-        """As a matrix, for the dense loss."""
+        """The masks as a matrix, for the dense loss."""
         matrix = torch.zeros(
             len(self._positive_B), self._num_candidates, dtype=torch.bool, device=self._positive_B.device
         )

@@ -34,7 +34,7 @@ class Temperatures(nn.Module):
         return bool(self._learned)
 
     def forward(self, progress: float) -> Float[Tensor, " T"]:
-        """Of all terms, after this share of the run (0 to 1)."""
+        """Temperatures of all terms after this share of the run (0 to 1)."""
         values = [term.course.at(progress) if term.course else term.temperature for term in self._terms]
         temperatures_T = self.log_scale.new_tensor(values)
         if not self._learned:

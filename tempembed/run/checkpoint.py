@@ -68,7 +68,7 @@ def save_checkpoint(
 
 
 def checkpoints(folder: Path) -> list[Path]:
-    """Those that were written to their end, oldest first."""
+    """Complete checkpoints, oldest first."""
     return sorted(folder.glob("step_*"))
 
 

@@ -215,7 +215,7 @@ class _Meter:
             self._sums[name] = self._sums[name] + count if name in self._sums else count.clone()
 
     def metrics(self, done: int, output: StepOutput, stop: bool) -> tuple[dict[str, Any], bool]:
-        """Those of a report, and whether any rank is to stop; alike on all ranks, for one reduction carries them all."""
+        """The metrics of a report, and whether any rank is to stop; alike on all ranks, for one reduction carries them all."""
         _, world_size = rank_and_world_size()
         means = {"loss": output.loss.detach(), **output.means}
         own = [*means.values(), *self._sums.values()]

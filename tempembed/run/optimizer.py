@@ -11,7 +11,7 @@ def adamw(groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
 
 
 def set_learning_rates(optimizer: torch.optim.Optimizer, step: int, num_steps: int, warmup: float) -> None:
-    """Those of a step, from 0: each group's peak times the schedule."""
+    """Set the learning rates of a step, from 0: each group's peak times the schedule."""
     slope = schedule(step, num_steps, warmup)
     for group in optimizer.param_groups:
         group["lr"] = group["peak"] * slope

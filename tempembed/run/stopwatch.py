@@ -31,7 +31,7 @@ class Stopwatch:
         self._add(self._phase, -seconds)
 
     def seconds_per_lap(self) -> dict[str, float]:
-        """Of each phase since the last call; the running one counts up to now."""
+        """Mean seconds of each phase since the last call; the running one counts up to now."""
         self._end()
         means = {phase: seconds / max(1, self._laps) for phase, seconds in self._seconds.items() if phase}
         self._seconds, self._laps = {}, 0

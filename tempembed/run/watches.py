@@ -106,5 +106,5 @@ class NegativeInfluence:
         """Nothing can be wrong."""
 
     def report(self) -> dict[str, float]:
-        """Of the newest step of this rank."""
+        """Effective negatives of the newest step of this rank."""
         return training_influence(*self._latest) if self._latest else {}

@@ -22,7 +22,7 @@ class DataSettings:
     skip_bad_rows: bool = False
     """Leave bad rows of --data out and count them, instead of stopping at the first."""
     min_score: float | None = None
-    """Of data with a column of scores: rows from this score on are pairs."""
+    """Least score of a pair, where the data has a column of scores."""
     allow_overlap: bool = False
     """Train although texts of --eval-data are in --data."""
 

@@ -26,7 +26,7 @@ class ModelSettings:
     vocabulary: Annotated[int, Positive] = 8192
     """Tokens of the tokenizer that is trained on the data, for static and transformer."""
     pooling: Literal["mean", "cls", "last"] | None = None
-    """Of a plain transformers model, which has none; default mean. sentence-transformers models have their own."""
+    """Pooling of a plain transformers model, which has none of its own; default mean. sentence-transformers models have their own."""
     query_prompt: str | None = None
     """Put before each query, in training, in every measurement, and by encode_query of the saved model; default: the model's
     own, by sentence-transformers' rules."""
@@ -44,7 +44,7 @@ class ModelSettings:
     save_dtype: Literal["float32", "float16", "bfloat16"] = "float32"
     """Type of the saved weights. Training is in float32, whatever the model was stored in."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Of the encoder's products; auto: bfloat16 on a GPU that has it, else float32."""
+    """Precision of the encoder's products; auto: bfloat16 on a GPU that has it, else float32."""
 
     def __post_init__(self) -> None:
         check_ranges(self)

@@ -81,7 +81,7 @@ class ContrastiveStage(Stage):
         return self.data.batch(step, rows)
 
     def forward(self, batch: PairBatch, progress: float, trunk: nn.Module) -> StepOutput:
-        """Of `PairStep`."""
+        """The step that `PairStep` takes."""
         return self.step(batch, progress, trunk, self.stopwatch)
 
     def parameter_groups(self) -> list[dict[str, Any]]:
@@ -128,7 +128,7 @@ class ContrastiveStage(Stage):
         return (folder / "modules.json").exists()
 
     def restored(self, identity: Mapping[str, Any]) -> Mapping[str, Any]:
-        """That of an earlier version of us, resolved as it would be here."""
+        """The identity that an earlier version of us wrote, resolved as it would be here."""
         return restored_identity(identity, self._facts)
 
     def _freeze_unused(self) -> None:

@@ -38,9 +38,9 @@ class Facts:
     data: str
     """Fingerprint of the training pairs."""
     encoder: str
-    """Of the encoder before training: its name if it is made here, otherwise its content."""
+    """What the encoder is before training: its name if it is made here, otherwise its content."""
     width: int
-    """Of its embeddings."""
+    """Width of the embeddings."""
     is_table: bool
     """Whether it is a static table, which learns at a rate of its own."""
     sizes: tuple[int, ...]
@@ -48,7 +48,7 @@ class Facts:
 
     @staticmethod
     def of(prepared: "Prepared", settings: TrainSettings, encoder: "Encoder") -> "Facts":
-        """Of the data of a run, and of its encoder before training."""
+        """The facts of a run's data, and of its encoder before training."""
         meta, sources = prepared.meta, prepared.sources
         content = settings.model.encoder if settings.model.own_encoder else encoder.fingerprint()
         sizes = [meta["num_pairs"]] if sources is None else np.bincount(sources).tolist()
@@ -61,7 +61,7 @@ class Facts:
         return {"fingerprint": self.data, "encoder_content": self.encoder}
 
     def restored(self, noted: Mapping[str, Any], settings: TrainSettings) -> "Facts":
-        """Those of a run that is gone on with; what an earlier version of us has not noted of it is as here.
+        """The facts of a run that is resumed; what an earlier version of us has not noted of it is as here.
 
         Args:
             noted: what its folder has.

@@ -26,7 +26,7 @@ class PairBatch:
     present: np.ndarray
     """Bool [N, pairs]: which hard negatives there are."""
     has_negative_NB: Tensor | None = None
-    """The same on the device; None where all rows of the data have all."""
+    """`present` on the device; None where all rows of the data have all."""
     ids: TextIds | None = None
     """For the masks; None where nothing is to be masked."""
 

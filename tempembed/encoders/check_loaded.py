@@ -16,14 +16,14 @@ LONGEST = 8192
 """Tokens of the longest text that is tried: mistaken position tables are of hundreds."""
 TEXTS = ("The quick brown fox jumps over the lazy dog.", "  Grüße, 世界! `def f(x): return x`\n", "a")
 TOLERANCE = 1e-4
-"""Of an embedding, relative to its length: kernels of other batch sizes round otherwise."""
+"""Largest difference of an embedding, relative to its length: kernels of other batch sizes round otherwise."""
 
 
 class _Enough(Exception):
     """The tokens and places are looked up; what follows costs the square of the length."""
 
 
-def probe(name: str, encoder: PretrainedEncoder) -> None:
+def check_loaded(name: str, encoder: PretrainedEncoder) -> None:
     """Raise UserError, in one line, if the model fails on a text that it may meet, or embeds it unlike the library."""
     if encoder.takes_bags:
         return  # its table was compared with its tokenizer
