@@ -4,7 +4,6 @@ Ray passes a gauge on once, within 10 s of its being set, and drops it 20 s late
 and again, as long as the process lives. Counters stay, and a process that ends in order passes on its last values.
 """
 
-import re
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -56,7 +55,6 @@ LABELLED = {
     "train/temperature/": ("temperature", "term"),
     "time/": ("phase_seconds", "phase"),
 }
-FIXED_TEMPERATURE = re.compile(r"train/loss/(dim_\d+_temperature_([\d.e+-]+))")
 
 
 class Sample(NamedTuple):
@@ -68,15 +66,15 @@ class Sample(NamedTuple):
 
 
 def report_samples(metrics: Mapping[str, Any]) -> Iterator[Sample]:
-    """The samples of a report of the training loop. Fixed temperatures are read from the names of their terms."""
+    """The samples of a report of the training loop."""
+    for term, temperature in metrics.get("temperatures", {}).items():
+        yield Sample("temperature", temperature, {"term": term})
     for key, value in metrics.items():
         if key in PLAIN:
             yield Sample(PLAIN[key], value)
         for prefix, (name, tag) in LABELLED.items():
             if key.startswith(prefix):
                 yield Sample(name, value, {tag: key.removeprefix(prefix)})
-        if fixed := FIXED_TEMPERATURE.fullmatch(key):
-            yield Sample("temperature", float(fixed[2]), {"term": fixed[1]})
 
 
 def evaluation_samples(report: Report) -> Iterator[Sample]:

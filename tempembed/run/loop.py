@@ -234,6 +234,7 @@ class _Meter:
         return {
             "step": done,
             "num_steps": self._stage.num_steps,
+            **self._stage.about(),
             "epoch": done / plan.steps_per_epoch,
             **{f"train/{name}": value / world_size for name, value in zip(means, values, strict=False)},
             **{f"train/{name}_per_step": value / steps for name, value in zip(self._sums, values[len(means) :], strict=True)},

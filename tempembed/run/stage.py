@@ -104,6 +104,10 @@ class Stage(ABC):
         """Metrics of a step that are known without the device, alike on all ranks."""
         return {}
 
+    def about(self) -> Mapping[str, Any]:
+        """JSON values that go with each report and are no metrics: what its names stand for."""
+        return {}
+
     def watches(self) -> Sequence[Watch]:
         """What looks at its steps."""
         return ()

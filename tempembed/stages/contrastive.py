@@ -107,6 +107,10 @@ class ContrastiveStage(Stage):
         """Rows that share a text with another of their batch."""
         return {"repeats_per_epoch": self.data.repeats(step)}
 
+    def about(self) -> Mapping[str, Any]:
+        """The fixed temperatures, by the label of their terms; those that move are metrics."""
+        return {"temperatures": {term.label: term.temperature for term in self.terms if not term.course}}
+
     def watches(self) -> Sequence[Watch]:
         """Values that are not finite, the spectrum of documents, the influence of negatives."""
         names = [*map(str, self.terms), *(f"regulariser {each}" for each in self.step.objective.regularisers)]

@@ -4,6 +4,7 @@ import io
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -46,7 +47,9 @@ def first_signal(line: str, then: Callable[[], None] | None = None) -> Iterator[
         if then:
             then()
 
-    before = {number: signal.signal(number, caught) for number in (signal.SIGINT, signal.SIGTERM)}
+    # signals come to the main thread alone, and only it may say what they do
+    numbers = (signal.SIGINT, signal.SIGTERM) if threading.current_thread() is threading.main_thread() else ()
+    before = {number: signal.signal(number, caught) for number in numbers}
     try:
         yield lambda: came[0] if came else None
     finally:

@@ -6,7 +6,7 @@ from tests.rows import report, score_row
 
 def test_a_report_becomes_samples():
     report = {
-        "step": 20, "num_steps": 100, "epoch": 0.5, "train/loss": 3.5, "train/loss/dim_16_temperature_0.03": 1.5,
+        "step": 20, "num_steps": 100, "temperatures": {"dim_16_temperature_0.03": 0.03}, "epoch": 0.5, "train/loss": 3.5, "train/loss/dim_16_temperature_0.03": 1.5,
         "train/loss/dim_64_temperature_learned_0.1": 2.0, "train/temperature/dim_64_temperature_learned_0.1": 0.11,
         "train/pairs_per_second": 1e4, "train/learning_rate": 0.1, "time/data": 0.001, "time/gather": 0.0,
         "train/effective_negatives/0.03": 4.0,
@@ -17,7 +17,7 @@ def test_a_report_becomes_samples():
         for each in (
             ("step", 20), ("steps", 100), ("loss", 3.5), ("pairs_per_second", 1e4),
             ("term_loss", 1.5, {"term": "dim_16_temperature_0.03"}),
-            ("temperature", 0.03, {"term": "dim_16_temperature_0.03"}),  # fixed: from its name
+            ("temperature", 0.03, {"term": "dim_16_temperature_0.03"}),
             ("term_loss", 2.0, {"term": "dim_64_temperature_learned_0.1"}),
             ("temperature", 0.11, {"term": "dim_64_temperature_learned_0.1"}),
             ("phase_seconds", 0.001, {"phase": "data"}), ("phase_seconds", 0.0, {"phase": "gather"}),
@@ -27,7 +27,8 @@ def test_a_report_becomes_samples():
 
 
 def test_a_fixed_temperature_may_be_tiny():
-    assert list(report_samples({"train/loss/dim_8_temperature_1e-39": 1.0}))[1].value == 1e-39
+    report = {"temperatures": {"dim_8_temperature_1e-39": 1e-39}, "train/loss/dim_8_temperature_1e-39": 1.0}
+    assert next(report_samples(report)).value == 1e-39
 
 
 def row(bytes_per_vector, score, retention):
