@@ -110,6 +110,8 @@ def start(folder: Path, *, need_ray: bool = True, need_mlflow: bool = True, num_
             ports = {
                 f"{whose}_METRIC_PORT": str(free_port(0, taken)) for whose in ("AUTOSCALER", "DASHBOARD")
             }
+            # no warning of trials whose processes start side by side
+            ports["RAY_worker_maximum_startup_concurrency"] = str(4 * num_cpus)
             started.append(_spawn(command, env | ports, folder / "ray.log"))
         stack = note()
         if need_mlflow:
