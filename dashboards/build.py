@@ -54,7 +54,7 @@ for (const panel of PANELS) {
 
 
 def dashboard(board: Board) -> dict[str, Any]:
-    """As Grafana 11 and 12 read it from a file."""
+    """The board as JSON, as Grafana 11 and 12 read it from a file."""
     return {
         "uid": board.uid,
         "title": board.title,
@@ -84,7 +84,7 @@ def dashboard(board: Board) -> dict[str, Any]:
 
 
 def variable(name: str, label: str, query: str) -> dict[str, Any]:
-    """Some or all values of a label; all matches the empty one too, which a run outside a sweep has."""
+    """A menu of a label's values; "all" matches the empty value too, which a run outside a sweep has."""
     return {
         "name": name, "label": label, "type": "query", "datasource": SOURCE, "definition": query,
         "query": {"query": query, "refId": name}, "refresh": 2, "sort": 1, "hide": 0, "regex": "", "multi": True,
@@ -93,7 +93,7 @@ def variable(name: str, label: str, query: str) -> dict[str, Any]:
 
 
 def panel(number: int, panel: Panel) -> dict[str, Any]:
-    """One panel, in its place."""
+    """A panel as JSON, placed on the grid."""
     is_bar = panel.kind == "bargauge"
     custom = {"lineWidth": 1, "fillOpacity": 60 if panel.stacked else 0, "showPoints": "auto", "spanNulls": False,
               "stacking": {"mode": "normal" if panel.stacked else "none", "group": "A"}}  # fmt: skip
@@ -125,12 +125,12 @@ def panel(number: int, panel: Panel) -> dict[str, Any]:
 
 
 def plain(expr: str, window: str = "1d") -> str:
-    """A query without Grafana's variables: everything, over the last day."""
+    """The query without Grafana's variables: all runs, over the last day."""
     return expr.replace("$__range", window).replace("$sweep", ".*").replace("$run", ".*")
 
 
 def page(board: Board) -> str:
-    """A console template: the same panels on a page that Prometheus itself serves."""
+    """The same panels as a console template, a page that Prometheus itself serves."""
     panels = [
         {
             "title": html.escape(each.title),
@@ -149,12 +149,12 @@ def page(board: Board) -> str:
 
 
 def file_name(board: Board) -> str:
-    """Its uid without the project."""
+    """The name of a board's files: its uid without the project."""
     return board.uid.removeprefix("tempembed-")
 
 
 def files() -> dict[Path, str]:
-    """What is written, by place."""
+    """The text of every file, by its path."""
     found = {}
     for board in BOARDS:
         name = file_name(board)

@@ -7,12 +7,12 @@ SWEEP = '{sweep=~"$sweep"}'
 
 
 def of_run(metric: str, *by: str) -> str:
-    """The newest process that tells it; its labels (WorkerId, SessionName ...) fall away."""
+    """A query for a metric of a run, without the labels of its process (WorkerId, SessionName ...)."""
     return f"max by ({', '.join(('sweep', 'run', *by))}) (ray_tempembed_{metric}{RUN})"
 
 
 def lately(metric: str, *by: str) -> str:
-    """What a run left at its end, also after its process has gone."""
+    """A query for what a run reported at its end, also after its process is gone."""
     return (
         f"max by ({', '.join(('sweep', 'run', *by))}) (last_over_time(ray_tempembed_{metric}{RUN}[$__range]))"
     )
@@ -32,7 +32,7 @@ class Panel:
     """timeseries, or bargauge for the newest values."""
     stacked: bool = False
     needs: str = ""
-    """What a cluster must have to give it data."""
+    """What a cluster must have for the panel to have data."""
 
 
 @dataclass(frozen=True, kw_only=True)

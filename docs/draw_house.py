@@ -37,7 +37,7 @@ def svg() -> str:
         "<title>The rooms of tempembed: a floor imports from those below it</title>",
         *boxes,
         f'<text x="{WIDTH / 2}" y="{height + 10}" font-size="12" fill="#555555">a floor imports from those below it; '
-        "rooms side by side not from each other; ray and Ray Train at the top alone</text>",
+        "rooms side by side not from each other; only ray_jobs imports Ray</text>",
         "</svg>\n",
     ])  # fmt: skip
 

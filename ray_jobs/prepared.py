@@ -40,11 +40,11 @@ def prepare_in_subprocess(settings: TrainSettings) -> PreparedData:
 
 def _prepare(settings: TrainSettings) -> PreparedData:
     from tempembed.evaluation.trained import kinds_of_runs
-    from tempembed.stages.prepare import initial_encoder, prepare
+    from tempembed.stages.prepare import prepare_with_encoder
 
-    prepared = prepare(settings, lambda line: print(line, flush=True))
+    prepared, encoder = prepare_with_encoder(settings, lambda line: print(line, flush=True))
     test = prepared.evaluation()
-    facts = Facts.of(prepared, settings, initial_encoder(settings, prepared))
+    facts = Facts.of(prepared, settings, encoder)
     return PreparedData(
         folder=prepared.folder,
         meta=prepared.meta,

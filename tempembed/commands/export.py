@@ -73,11 +73,10 @@ def _registered(command: Export, folder: Path) -> "Source":
     if command.codec is not None:
         raise UserError("export: a registered version has a codec of its own; leave --codec out")
     from tempembed.export.export import Source
-    from tempembed.export.provenance import Provenance
     from tempembed.tracking.registry import fetch_version
 
-    fields = fetch_version(command.mlflow_uri, command.name, command.alias, command.version, folder)
-    return Source.of_folder(folder, Provenance(**fields))
+    where = (command.mlflow_uri, command.name, command.alias, command.version)
+    return Source.of_folder(folder, fetch_version(*where, folder))
 
 
 def _local(command: Export) -> "Source":

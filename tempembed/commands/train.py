@@ -81,10 +81,10 @@ def _train(command: Train, output: Path, tracking: TrackingSettings) -> None:
     from tempembed.evaluation.report_files import REPORT
     from tempembed.evaluation.trained import evaluate_trained
     from tempembed.stages.contrastive import train_pairs
-    from tempembed.stages.prepare import prepare
+    from tempembed.stages.prepare import prepare_with_encoder
     from tempembed.tracking.points import evaluation_points
 
-    prepared = prepare(command.settings, say)
+    prepared, encoder = prepare_with_encoder(command.settings, say)
     output.mkdir(parents=True, exist_ok=True)
     with hold(output, "run"), _tracked(command.settings, output, tracking) as trackers:
 
@@ -96,7 +96,7 @@ def _train(command: Train, output: Path, tracking: TrackingSettings) -> None:
         stopping = "stopping at the next report, with a checkpoint; again to stop at once"
         with first_signal(stopping) as signal_number:
             is_trained = train_pairs(
-                command.settings, prepared, output, report,
+                command.settings, prepared, output, report, encoder=encoder,
                 resume=command.resume, stop_after=command.stop_after, stop=lambda: signal_number() is not None, say=say,
             )  # fmt: skip
         if not is_trained:

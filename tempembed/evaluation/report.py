@@ -15,6 +15,8 @@ from tempembed.system.untrusted import read_json
 
 Number = Annotated[float, Interval(gt=-1e300, lt=1e300)]
 Count = Annotated[int, Interval(ge=0, lt=2**63)]
+Amount = Count | Number
+"""A whole number stays one."""
 Bounds = tuple[Number, Number]
 """Ends of a 95 % interval."""
 FULL_PRECISION = "float32"
@@ -127,10 +129,10 @@ class Report:
     skipped: tuple[Skipped, ...] = ()
     temperatures: Mapping[str, Number] | None = None
     """What the temperatures that move ended at, by term."""
-    cost: Mapping[str, Number] | None = None
+    cost: Mapping[str, Amount] | None = None
     """Cost of the training, and the seconds of the measurement."""
-    mteb: Mapping[str, Number] | None = None
-    """mteb's own scores, by task."""
+    mteb: Mapping[str, float] | None = None
+    """mteb's own scores, by task; NaN where mteb has none."""
     model_fingerprint: str | None = None
     codec: str | None = None
     """The recommended one."""

@@ -66,7 +66,7 @@ class Index:
             ) from error
 
     def vectors(self, rows_C: Int[Tensor, " C"]) -> Float[Tensor, "C K"]:
-        """Vectors of documents as the codec's re-ranking takes them (compression.search.Reranker)."""
+        """Vectors of documents as the codec's re-ranking takes them (`tempembed.index.top_k.Reranker`)."""
         how = self.exported.codec.spec.rerank
         if self.rerank_MR is None:
             return self.exported.codec.numbers.decode(self.codes_MB[rows_C])

@@ -64,7 +64,7 @@ def write_model_page(
     influence = geometry.get("influence")
     points, labels = documents or (None, ())
     write_page(
-        path, "model", report=report, name=name, kept=kept_picture(report.means), tasks=_task_scores(report),
+        path, "model", report=report, name=name, kept=kept_picture(report.means), undrawn=codecs_of_widths(report.means)[MOST_LINES:], tasks=_task_scores(report),
         geometry=_geometry_table(geometry),
         spectrum=spectrum_picture({name: geometry}) if "spectrum" in geometry else None,
         influence=influence_picture(influence) if influence else None,
@@ -112,12 +112,17 @@ def _influence_table(geometry: Mapping[str, Any]) -> Table:
     return Table(head=head, rows=rows)
 
 
-def kept_picture(means: Sequence[MeanRow]) -> Markup | None:
-    """Width against what codecs keep, a panel for each kind of task; None if no codec has two widths."""
+def codecs_of_widths(means: Sequence[MeanRow]) -> list[str]:
+    """Names of the codecs that were measured at two widths or more, the paper's first."""
     widths: dict[str, set[int]] = {}
     for row in means:
         widths.setdefault(row.codec, set()).add(row.dim)
-    codecs = [name for name in dict.fromkeys((*PAPER, *widths)) if len(widths.get(name, ())) > 1][:MOST_LINES]
+    return [name for name in dict.fromkeys((*PAPER, *widths)) if len(widths.get(name, ())) > 1]
+
+
+def kept_picture(means: Sequence[MeanRow]) -> Markup | None:
+    """Width against what codecs keep, a panel for each kind of task; None if no codec has two widths."""
+    codecs = codecs_of_widths(means)[:MOST_LINES]
     kinds = list(dict.fromkeys(row.kind for row in means if row.codec in codecs))
     if not kinds:
         return None

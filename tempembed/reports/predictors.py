@@ -72,10 +72,11 @@ def _retention(reports: Sequence[Report], target: str) -> np.ndarray | None:
 
 
 def _correlation(x: np.ndarray, y: np.ndarray, picks: np.ndarray) -> Correlation:
-    found = np.array([_spearman(x[pick], y[pick]) for pick in picks])
-    found = found[~np.isnan(found)]
-    low, high = np.quantile(found, (0.025, 0.975)) if len(found) else (np.nan, np.nan)
-    return Correlation(rho=_spearman(x, y), ci=(float(low), float(high)))
+    rho = _spearman(x, y)
+    if np.isnan(rho):  # all models keep the same: so do those of every resample
+        return Correlation(rho=rho, ci=(rho, rho))
+    low, high = np.nanquantile([_spearman(x[pick], y[pick]) for pick in picks], (0.025, 0.975))
+    return Correlation(rho=rho, ci=(float(low), float(high)))
 
 
 def _spearman(x: np.ndarray, y: np.ndarray) -> float:

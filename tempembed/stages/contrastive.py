@@ -34,6 +34,7 @@ class ContrastiveStage(Stage):
         settings: the run.
         prepared: its data.
         device: default the GPU of this process; the CPU where there is none, or where ranks talk over gloo.
+        encoder: as `prepare_with_encoder` gave it; default: made, or loaded, anew.
 
     Raises:
         UserError: the model is not the one that the data was prepared with, an objective that does not fit it.
@@ -43,12 +44,16 @@ class ContrastiveStage(Stage):
     if_no_gradient = "does every text of the batch have the same partner, so that no negative is left?"
 
     def __init__(
-        self, settings: TrainSettings, prepared: Prepared, device: str | torch.device | None = None
+        self,
+        settings: TrainSettings,
+        prepared: Prepared,
+        device: str | torch.device | None = None,
+        encoder: Encoder | None = None,
     ) -> None:
         super().__init__()
         torch.manual_seed(settings.loop.seed)
         self.settings = settings
-        self.encoder = initial_encoder(settings, prepared)
+        self.encoder = encoder or initial_encoder(settings, prepared)
         self.device = torch.device(device) if device else device_of_process()
         self.encoder.to(self.device)
         self.encoder.use_bfloat16 = _bfloat16(settings.model.precision, self.device)
@@ -157,6 +162,7 @@ def train_pairs(
     *,
     probe: Callable[[Encoder], Mapping[str, float]] | None = None,
     device: str | torch.device | None = None,
+    encoder: Encoder | None = None,
     **options: Any,
 ) -> bool:
     """Train an encoder on prepared pairs and save it in `output`.
@@ -168,6 +174,7 @@ def train_pairs(
         report: takes metrics.
         probe: measures the encoder in mid-training.
         device: as `ContrastiveStage` takes it.
+        encoder: as `ContrastiveStage` takes it.
         options: those of `run.loop.train`.
 
     Returns:
@@ -176,6 +183,6 @@ def train_pairs(
     Raises:
         UserError: as `ContrastiveStage` and `run.loop.train`.
     """
-    stage = ContrastiveStage(settings, prepared, device)
+    stage = ContrastiveStage(settings, prepared, device, encoder)
     measure = partial(probe, stage.encoder) if probe else None
     return train(stage, settings.optimizer, settings.loop, output, report, probe=measure, **options)

@@ -191,6 +191,13 @@ def prepare(settings: TrainSettings, say: Callable[[str], None] = lambda _: None
     Raises:
         UserError: bad data, fewer pairs than one batch, an objective that does not fit the encoder.
     """
+    return prepare_with_encoder(settings, say)[0]
+
+
+def prepare_with_encoder(
+    settings: TrainSettings, say: Callable[[str], None] = lambda _: None
+) -> tuple[Prepared, Encoder]:
+    """As `prepare`, with the encoder before training, which was made for it: loading a model takes seconds."""
     pairs = training_pairs(settings, say)
     eval_source = settings.data.eval_data or (
         INSTALLED_CODE if settings.data.data == INSTALLED_CODE else None
@@ -238,7 +245,7 @@ def prepare(settings: TrainSettings, say: Callable[[str], None] = lambda _: None
         say(line)
     if pairs.num_skipped:
         say(f"left out {pairs.num_skipped} rows of {pairs.source}: {dict(pairs.skip_reasons)}")
-    return prepared
+    return prepared, encoder
 
 
 def _write(

@@ -7,7 +7,6 @@ import tempfile
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import mlflow
 from mlflow import MlflowClient
@@ -15,6 +14,7 @@ from mlflow.exceptions import MlflowException
 
 from tempembed.evaluation.report import Evaluation
 from tempembed.evaluation.report_files import REPORT, load_evaluation, replicates_file
+from tempembed.export.provenance import Provenance
 from tempembed.system.errors import UserError
 from tempembed.system.names import check_name
 from tempembed.system.redact import redact
@@ -191,8 +191,8 @@ class Registry:
 
 def fetch_version(
     uri: str | None, name: str | None, alias: str | None, number: str | None, into: Path
-) -> dict[str, Any]:
-    """A version's folder, as `Registry.fetch`, and what is known of it: the fields of a handover.Provenance.
+) -> Provenance:
+    """Fetch a version's folder, as `Registry.fetch`; returns where it is from.
 
     Raises:
         UserError: no registry, model, alias or version.
@@ -201,13 +201,13 @@ def fetch_version(
     version = registry.version(registry.name(name), alias=alias, number=number)
     registry.fetch(version, alias, into)
     tags = version.tags
-    return {
-        "codec": tags.get(f"{alias}.codec", "float32"), "objective": tags.get("objective", ""),
-        "terms": tuple(tags.get("terms", "").split()), "encoder": tags.get("encoder", ""),
-        "seed": int(tags["seed"]) if "seed" in tags else None, "data": tags.get("data", ""),
-        "data_fingerprint": tags.get("training_fingerprint", ""), "test_data": tags.get("test_data", ""),
-        "registered_name": version.name, "version": version.number, "alias": alias or "", "run_id": version.run_id,
-    }  # fmt: skip
+    return Provenance(
+        codec=tags.get(f"{alias}.codec", "float32"), objective=tags.get("objective", ""),
+        terms=tuple(tags.get("terms", "").split()), encoder=tags.get("encoder", ""),
+        seed=int(tags["seed"]) if "seed" in tags else None, data=tags.get("data", ""),
+        data_fingerprint=tags.get("training_fingerprint", ""), test_data=tags.get("test_data", ""),
+        registered_name=version.name, version=version.number, alias=alias or "", run_id=version.run_id,
+    )  # fmt: skip
 
 
 def default_uri(given: str | None) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
-from tempembed.evaluation.report import Count, Number, Report, report_of
+from tempembed.evaluation.report import Amount, Count, Number, Report, report_of
 from tempembed.objectives.term import Term
 from tempembed.system.typed import typed
 from tempembed.tuning.pareto import pareto_ranks
@@ -55,7 +55,7 @@ class Trial:
     """What a finished trial reached."""
     pareto_rank: int | None = None
     seconds: Number | None = None
-    cost: Mapping[str, Number] | None = None
+    cost: Mapping[str, Amount] | None = None
     """Seconds, bytes and throughput of a finished trial: its training, its measurement and the overhead."""
     stopped_at: int | None = None
     """The last step of a trial that was stopped early."""

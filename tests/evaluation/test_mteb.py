@@ -35,6 +35,9 @@ class Counting:
     def role(self, name, prompt=None):
         return Role(name=name, prompt=prompt or "")
 
+    def tower(self, role):
+        return ""
+
     def prepare(self, texts, role):
         return [role.prompt + text for text in texts]
 

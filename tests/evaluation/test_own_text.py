@@ -38,6 +38,9 @@ class Topics:
     def role(self, name, prompt=None):
         return Role(name=name, prompt=prompt or "")
 
+    def tower(self, role):
+        return ""
+
     def prepare(self, texts, role):
         return [" ".join(text.split()) for text in texts]
 

@@ -90,12 +90,12 @@ def test_aliases_go_to_the_better_and_stay_there(store, tmp_path, monkeypatch):
     assert tags["bytes-8.codec"].startswith(("prefix:", "pca:"))
     # what comes back is what was trained, and the codec that was measured
     fields = fetch_version(uri, None, "bytes-8", None, tmp_path / "back")
-    assert fields["version"] == "2"
-    assert fields["codec"] == tags["bytes-8.codec"]
+    assert fields.version == "2"
+    assert fields.codec == tags["bytes-8.codec"]
     text = ["word3 thing3"]
     there = SentenceTransformer(str(candidates["good"].folder)).encode(text)
     assert (SentenceTransformer(str(tmp_path / "back")).encode(text) == there).all()
-    assert json.loads((tmp_path / "back" / "codec" / "codec.json").read_text())["codec"] == fields["codec"]
+    assert json.loads((tmp_path / "back" / "codec" / "codec.json").read_text())["codec"] == fields.codec
     # the default address
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     assert default_uri(None) == uri
