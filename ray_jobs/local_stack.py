@@ -181,6 +181,9 @@ def _spawn(command: list[str], env: dict[str, str], log: Path) -> tuple[int, flo
             stderr=subprocess.STDOUT,
             start_new_session=True,  # Ctrl-C reaches us, and we end them in order
         )
+    process.returncode = (
+        0  # it outlives this object, and is ended by its id: Python would warn that it still runs
+    )
     return process.pid, psutil.Process(process.pid).create_time()
 
 

@@ -51,7 +51,8 @@ class Plan:
 
 def plan_command(command: Plan) -> None:
     """`tempembed plan`."""
-    from tempembed.diagnostics.plan import Request, available_bytes, check_step, predict, recommend
+    from tempembed.diagnostics.plan import available_bytes, check_step, predict, recommend
+    from tempembed.diagnostics.request import Request
 
     if command.memory_gb is not None and not 0 < command.memory_gb < 1e9:
         raise UserError(f"--memory-gb: expected > 0 and finite, got {command.memory_gb}")

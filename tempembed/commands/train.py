@@ -112,7 +112,7 @@ def _train(command: Train, output: Path, tracking: TrackingSettings) -> None:
             points = evaluation_points(evaluate_trained(output, test, say))
             for tracker in trackers:
                 tracker.points("", points)
-                tracker.file("", output / REPORT)
+                tracker.file("", (output / REPORT).absolute())
             say(f"evaluation: {output / REPORT}")
 
 

@@ -11,84 +11,16 @@ from functools import partial
 import numpy as np
 import torch
 
-from tempembed.diagnostics.real_step import RealStep, sample_texts, saved_bytes, word_tokenizer
+from tempembed.diagnostics.real_step import RealStep, sample_texts, saved_bytes
+from tempembed.diagnostics.request import Request
 from tempembed.encoders.text import TextEncoder
 from tempembed.losses.nested import workspace_bytes
 from tempembed.objectives.term import Terms
 from tempembed.parallel.pool import run_on_ranks
-from tempembed.settings.train import TrainSettings
-from tempembed.stages.prepare import build_encoder
-from tempembed.system.errors import UserError
 from tempembed.system.memory import keep_freed_memory, peak_bytes, peak_growth, resident_bytes
 
 SAMPLE_ROWS = 1024
 SAMPLE_TOKENS = 65_536
-
-
-@dataclass(frozen=True, kw_only=True)
-class Request:
-    """A step to plan; the names are those of `tempembed plan`."""
-
-    encoder: str
-    width: int | None
-    layers: int
-    vocabulary: int
-    tokens: int
-    """Tokens of an average text."""
-    batch_size: int
-    """Global batch, in pairs."""
-    num_workers: int
-    hard_negatives: int
-    objective: str
-    terms: tuple[str, ...]
-    direction: str
-    micro_batch_tokens: int
-    network_gb_per_second: float
-
-    def __post_init__(self) -> None:
-        for name in ("tokens", "num_workers", "network_gb_per_second"):
-            if not getattr(self, name) > 0:
-                raise UserError(f"--{name.replace('_', '-')}: expected > 0, got {getattr(self, name)}")
-        if self.vocabulary < 6:
-            raise UserError(f"--vocabulary: expected >= 6, five of them are not words, got {self.vocabulary}")
-        if self.batch_size % self.num_workers or self.hard_negatives < 0:
-            raise UserError(
-                f"--batch-size, --hard-negatives: expected a multiple of the {self.num_workers} workers and 0 or more, "
-                f"got {self.batch_size} and {self.hard_negatives}"
-            )
-
-    @property
-    def settings(self) -> TrainSettings:
-        """Settings of a training run with this step; checks what is left."""
-        return TrainSettings.of(
-            encoder=self.encoder, width=self.width, layers=self.layers, vocabulary=self.vocabulary,
-            max_tokens=max(self.tokens, 8), objective=self.objective, terms=self.terms, batch_size=self.batch_size,
-            micro_batch_tokens=self.micro_batch_tokens, direction=self.direction,
-        )  # fmt: skip
-
-    @property
-    def rows(self) -> int:
-        """Queries of a worker."""
-        return self.batch_size // self.num_workers
-
-    @property
-    def texts(self) -> int:
-        """Texts that a worker encodes."""
-        return self.rows * (2 + self.hard_negatives)
-
-    @property
-    def columns(self) -> int:
-        """Candidates of a query."""
-        return self.batch_size * (1 + self.hard_negatives)
-
-    def model(self) -> TextEncoder:
-        """The encoder on this worker's device, with random weights if it is made here."""
-        encoder = build_encoder(self.settings, word_tokenizer(self.vocabulary))
-        if not isinstance(encoder, TextEncoder):
-            raise UserError(
-                f"--encoder {self.encoder}: expected one encoder for all texts, got a Router; plan its towers one by one"
-            )
-        return encoder.to("cuda" if torch.cuda.is_available() else "cpu")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,7 +58,7 @@ class Rates:
     """Bytes for a token, kept for the backward."""
 
 
-def measure_rates(encoder: TextEncoder, request: "Request", process: int) -> Rates:
+def measure_rates(encoder: TextEncoder, request: Request, process: int) -> Rates:
     """A step with long texts and few rows tells what a token costs, one with many rows of one token what a place of the loss costs."""
     per_row = 2 + request.hard_negatives
     budget = min(4 * encoder.micro_batch_tokens, SAMPLE_TOKENS)

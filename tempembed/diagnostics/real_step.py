@@ -2,25 +2,20 @@
 
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from tokenizers import Tokenizer, models
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
+from tempembed.diagnostics.request import Request
 from tempembed.encoders.text import TextEncoder
-from tempembed.encoders.tokenizer import END, MASK, PAD, START, UNKNOWN
 from tempembed.inputs.tokens import Tokens
 from tempembed.losses.contrastive import contrastive_loss
 from tempembed.parallel.gather import rank_and_world_size
 from tempembed.stages.pair_data import PairBatch
 from tempembed.stages.pair_step import PairStep
-
-if TYPE_CHECKING:
-    from tempembed.diagnostics.plan import Request
 
 
 class RealStep:
@@ -32,7 +27,7 @@ class RealStep:
         strategy: dense, tiled or cached.
     """
 
-    def __init__(self, encoder: TextEncoder, request: "Request", strategy: str) -> None:
+    def __init__(self, encoder: TextEncoder, request: Request, strategy: str) -> None:
         self._encoder, self._negatives = encoder.train(), request.hard_negatives
         self._step = PairStep(
             encoder, request.settings.loss.resolved(encoder.width), micro_batch_tokens=request.micro_batch_tokens,
@@ -85,12 +80,6 @@ def sample_texts(encoder: TextEncoder, num: int, tokens: int) -> Tokens:
     ids = np.random.default_rng(0).integers(5, encoder.num_tokens, num * tokens).astype(np.int32)
     texts = Tokens(ids=ids, offsets=np.arange(num + 1) * tokens)
     return texts.as_bags() if encoder.takes_bags else texts
-
-
-def word_tokenizer(vocabulary: int) -> Tokenizer:
-    """Any tokenizer with so many tokens: a plan has no texts."""
-    names = [PAD, UNKNOWN, START, END, MASK, *(f"w{i}" for i in range(vocabulary - 5))]
-    return Tokenizer(models.WordLevel({name: i for i, name in enumerate(names)}, unk_token=UNKNOWN))
 
 
 def saved_bytes(run: Callable[[], object], besides: object = ()) -> int:

@@ -50,7 +50,7 @@ class Notebook(Tracker):
         self.write("points", run or self.name, *sorted({key for key, _, _ in points}))
 
     def file(self, run, path):
-        self.write("file", run or self.name, Path(path).name)
+        self.write("file", run or self.name, path)
 
     def finish(self, run, status):
         self.write("finish", run or self.name, status)
@@ -71,9 +71,10 @@ def settings(data_dir):
     return TrainSettings.of(**data, width=32, vocabulary=400, batch_size=32, steps=20, log_every=5)
 
 
-def test_a_run_of_the_command_line(registered, data_dir, tmp_path):
+def test_a_run_of_the_command_line(registered, data_dir, tmp_path, monkeypatch):
     """Each step once, although the run was stopped and resumed."""
-    output = tmp_path / "run"
+    monkeypatch.chdir(tmp_path)
+    output = Path("run")
     command = Train(
         train=settings(data_dir), tracking=TrackingSettings(trackers=("notebook",)), output=str(output)
     )
@@ -87,7 +88,10 @@ def test_a_run_of_the_command_line(registered, data_dir, tmp_path):
     assert ["finish", "run", "KILLED"] in found
     (points,) = (words for words in found if words[0] == "points")
     assert "retention/ndcg_at_10/float32" in points
-    assert found[-2:] == [["file", "run", "evaluation.json"], ["finish", "run", "FINISHED"]]
+    assert found[-2:] == [
+        ["file", "run", str(tmp_path / "run" / "evaluation.json")],
+        ["finish", "run", "FINISHED"],
+    ]
 
 
 def test_a_run_of_a_worker_below_a_sweep(registered, data_dir, tmp_path):

@@ -154,6 +154,8 @@ def mlflow_again(stack: Stack, folder: Path) -> tuple[tuple[int, float], ...]:
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
     )  # fmt: skip
 
+    process.returncode = 0  # it outlives this object: Python would warn that it still runs
+
     def answers() -> bool:
         with socket.socket() as probe:
             return probe.connect_ex(("127.0.0.1", port)) == 0
