@@ -6,6 +6,7 @@ from typing import Any
 from ray.tune.search import Searcher
 
 from ray_jobs.worker import STOP
+from tempembed.settings.flat import restored
 from tempembed.settings.train import TrainSettings
 from tempembed.stages.identity import RESUMABLE_SETTINGS
 from tempembed.tuning.ledger import Ledger
@@ -52,6 +53,7 @@ def unfinished_trials(ledger: Ledger, base: TrainSettings) -> Iterator[dict[str,
     names = ("encoder", *(name for group in RESUMABLE_SETTINGS.values() for name in group))
     now = {name: value for name, value in base.to_dict().items() if name in names}
     for record in filter(is_unfinished, ledger.records()):
+        restored(base, record["settings"], base)  # no code that only the folder names is imported
         (ledger.trial_folder(record["name"]) / STOP).unlink(missing_ok=True)
         yield {"name": record["name"], "settings": {**record["settings"], **now}, "resume": True}
 

@@ -16,14 +16,14 @@ from tempembed.system.errors import UserError
 from tempembed.tuning.ledger import Ledger
 
 
-def restored_sweep(stored: Mapping[str, Any]) -> Sweep:
+def restored_sweep(stored: Mapping[str, Any], asked: Sweep | None = None) -> Sweep:
     """What `Sweep.stored` gave, perhaps that of an earlier version of us: what is not there has its default.
 
     Raises:
-        UserError: no settings of a sweep.
+        UserError: no settings of a sweep, or code to import that `asked` does not name.
     """
     try:
-        return restored(Sweep(), stored)
+        return restored(Sweep(), stored, asked)
     except UserError as error:
         raise UserError(
             f"sweep.json: expected the settings of a sweep ({error}); restore the file"
@@ -54,7 +54,7 @@ def unlike(
         prepared: its data.
         trials: those that it lists, by name.
     """
-    stored = restored_sweep(there["settings"])
+    stored = restored_sweep(there["settings"], sweep)
     noted = {"fingerprint": there.get("data"), "encoder_content": there.get("encoder_content")}
     facts = prepared.facts.restored(noted, stored.base)
     before = shared_identity(stored, facts) | {"test": there.get("test", prepared.test)}
@@ -65,7 +65,7 @@ def unlike(
     elif not any(found):
         wanted = {name: _key(each, prepared.facts) for name, each in trials.items()}
         if explicit := there.get("trials"):
-            settings = {name: restored_settings(each) for name, each in explicit.items()}
+            settings = {name: restored_settings(each, sweep.base) for name, each in explicit.items()}
             gone = [name for name, each in settings.items() if wanted.get(name) != _key(each, facts)]
         else:
             gone = [name for name, each in stored.grid().items() if _key(each, facts) not in wanted.values()]
@@ -77,7 +77,8 @@ def named_as_before(
     trials: Mapping[str, TrainSettings], records: Sequence[Mapping[str, Any]], facts: Facts
 ) -> dict[str, TrainSettings]:
     """The trials, each under the name that the same one has in the records: `tempagg` is `tempagg:0.03,0.06,0.1`."""
-    known = {_key(restored_settings(record["settings"]), facts): record["name"] for record in records}
+    asked = next(iter(trials.values()), None)
+    known = {_key(restored_settings(record["settings"], asked), facts): record["name"] for record in records}
     return {known.get(_key(each, facts), name): each for name, each in trials.items()}
 
 

@@ -44,7 +44,7 @@ def differences_to(
         prepared: its data now; None: only what can be told before the data is read.
         use_gpu: whether workers train on a GPU: only they can then tell the precision.
     """
-    stored = restored_settings(there.get("settings") or {})
+    stored = restored_settings(there.get("settings") or {}, settings)
     if prepared is None:
         return differences(settings_identity(stored), settings_identity(settings))
 

@@ -76,7 +76,7 @@ def sweep_trials(sweep: Sweep, settings: dict[str, TrainSettings] | None = None)
     ledger.lock()
     there = None if sweep.fresh else ledger.settings()
     if there:  # refuse before the work of preparing
-        stored = restored_sweep(there.get("settings", {}))
+        stored = restored_sweep(there.get("settings", {}), sweep)
         ledger.refuse(differences(shared_identity(stored), shared_identity(sweep)))
     connect()
     with blamed_on_disk(output, cache_dir(), temporary_folder()):

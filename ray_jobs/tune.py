@@ -48,7 +48,7 @@ def parsed(arguments: Sequence[str] | None = None) -> Sweep:
     sweep = parse()
     if sweep.resume:
         folder = folder_of(sweep.resume)
-        stored = restored_sweep((Ledger(folder).settings() or {}).get("settings", {}))
+        stored = restored_sweep((Ledger(folder).settings() or {}).get("settings", {}), sweep)
         sweep = dataclasses.replace(parse(default=stored), output=str(folder))
         check_resumed(sweep, stored)
     return with_places(sweep)

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tempembed.system.plugins import find
+from tempembed.system.plugins import find, names_code
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -43,9 +43,12 @@ def from_scratch(name: str) -> FromScratch | None:
     """
     if name in FROM_SCRATCH:
         return FROM_SCRATCH[name]
-    module, colon, attribute = name.partition(":")
-    is_import = colon and attribute.isidentifier() and all(part.isidentifier() for part in module.split("."))
-    return find("--encoder", name, FROM_SCRATCH) if is_import else None
+    return find("--encoder", name, FROM_SCRATCH) if names_code(name) else None
+
+
+def is_from_scratch(name: str) -> bool:
+    """Whether the name is that of an encoder that is made here; imports nothing."""
+    return name in FROM_SCRATCH or names_code(name)
 
 
 def build(

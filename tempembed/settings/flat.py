@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import annotated_types
 
 from tempembed.system.errors import UserError
+from tempembed.system.plugins import names_code
 
 MOST = 2**32 - 1
 """Largest whole number: random generators are seeded with 64 bits that are made of the seed, the step and the rank."""
@@ -128,16 +129,31 @@ def from_flat(settings: Group, values: Any) -> Group:
     return changed(settings, **values)
 
 
-def restored(settings: Group, stored: Any) -> Group:
+def restored(settings: Group, stored: Any, asked: Any = None) -> Group:
     """Settings in a file that an earlier version of us may have written: the one migration there is.
 
     What is not there has the default of `settings`, what is gone since is left out.
 
+    Args:
+        settings: with the defaults.
+        stored: what the file holds.
+        asked: settings of the command; code that the file names is imported only if these name it too, for the folder may be
+            somebody else's. None: they name none.
+
     Raises:
-        UserError: as `from_flat`.
+        UserError: as `from_flat`; or code to import that the command does not name.
     """
     if not isinstance(stored, Mapping):
         return from_flat(settings, stored)  # says what it is
+    own = {} if asked is None else flat(asked)
+    for name in ("encoder", "regularisers"):
+        values = stored.get(name) if isinstance(stored.get(name), list | tuple) else [stored.get(name)]
+        foreign = [text for text in values or () if isinstance(text, str) and names_code(text)]
+        if foreign and stored.get(name) not in (own.get(name), tuple(own.get(name) or ())):
+            raise UserError(
+                f"{flag(name)}: the settings in the folder name code to import, {' '.join(foreign)}; if you trust the folder, give "
+                f"the same {flag(name)}, else start anew"
+            )
     known = names(type(settings))
     return from_flat(settings, {name: value for name, value in stored.items() if name in known})
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from tempembed.encoders.from_scratch import FromScratch, from_scratch
+from tempembed.encoders.from_scratch import FromScratch, from_scratch, is_from_scratch
 from tempembed.encoders.role import RoleName, asked
 from tempembed.settings.flat import Positive, check_ranges
 from tempembed.system.errors import UserError
@@ -68,7 +68,7 @@ class ModelSettings:
     @property
     def own_encoder(self) -> bool:
         """Whether the encoder is made here, not loaded."""
-        return self.made_here is not None
+        return is_from_scratch(self.encoder)
 
     @property
     def prompts(self) -> dict[RoleName, str]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tempembed.encoders.from_scratch import from_scratch
+from tempembed.encoders.from_scratch import is_from_scratch
 from tempembed.objectives.term import Term
 from tempembed.settings.flat import restored
 from tempembed.settings.model import DEFAULT_MAX_TOKENS
@@ -71,7 +71,7 @@ class Facts:
             encoder, width = settings.model.encoder, settings.model.width or made.width
             is_table = made.is_table
         else:
-            here = settings.model.encoder if from_scratch(self.encoder) else self.encoder
+            here = settings.model.encoder if is_from_scratch(self.encoder) else self.encoder
             encoder, width, is_table = noted.get("encoder_content") or here, self.width, self.is_table
         data = noted.get("fingerprint") or self.data
         return Facts(data=data, encoder=encoder, width=width, is_table=is_table, sizes=self.sizes)
@@ -135,13 +135,13 @@ def restored_identity(stored: Mapping[str, Any], facts: Facts) -> dict[str, Any]
     return found | {"num_steps": stored.get("num_steps", found["num_steps"])}
 
 
-def restored_settings(stored: Mapping[str, Any]) -> TrainSettings:
+def restored_settings(stored: Mapping[str, Any], asked: TrainSettings | None = None) -> TrainSettings:
     """Settings of a run that an earlier version of us may have written (`restored`).
 
     Raises:
-        UserError: a value of another type.
+        UserError: a value of another type, or code to import that `asked` does not name.
     """
-    return restored(TrainSettings(), stored)
+    return restored(TrainSettings(), stored, asked)
 
 
 def _exact(term: Term) -> str:
