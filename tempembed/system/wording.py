@@ -30,5 +30,5 @@ def counts(reasons: Mapping[str, int]) -> str:
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of an error's message, at most 200 characters."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+    """The first line of an error's message, at most 400 characters."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:400]
