@@ -37,15 +37,20 @@ class Stack:
     """(pid, creation time): a pid that was given to another process is left alone."""
 
 
-def free_port(usual: int | None, taken: set[int]) -> int:
-    """The usual port, or any free one on loopback; never the same twice."""
+def free_port(usual: int | None, taken: set[int], *, just_closed: bool = True) -> int:
+    """The usual port, or any free one on loopback; never the same twice.
+
+    Args:
+        usual: taken if it is free.
+        taken: those that were handed out; the new one joins them.
+        just_closed: whether a port that was closed within the last minute is free. It is for most servers; Ray's GCS fails to
+            bind one whose old connections are in TIME_WAIT.
+    """
     for wanted in (usual, *[0] * 50):
         if wanted is None or wanted in taken:
             continue
         with socket.socket() as probe:
-            probe.setsockopt(
-                socket.SOL_SOCKET, socket.SO_REUSEADDR, 1
-            )  # a port that was closed just now is free
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, int(just_closed))
             try:
                 probe.bind((LOOPBACK, wanted))
             except OSError:
@@ -103,7 +108,7 @@ def start(folder: Path, *, need_ray: bool = True, need_mlflow: bool = True, num_
             started.append(_spawn(mlflow_server(folder, port), env, folder / "mlflow.log"))
             note()
         if need_ray:
-            gcs, dashboard = free_port(6379, taken), free_port(8265, taken)
+            gcs, dashboard = free_port(6379, taken, just_closed=False), free_port(8265, taken)
             ray_url = f"http://{LOOPBACK}:{dashboard}"
             command = [*ray_head(folder, num_cpus), f"--port={gcs}", f"--dashboard-port={dashboard}"]
             command += [f"--{name}={free_port(0, taken)}" for name in RAY_PORTS]

@@ -18,6 +18,7 @@ import ray
 from ray.core.generated import gcs_service_pb2, gcs_service_pb2_grpc
 
 from ray_jobs.connect import check_jobs_server, connect
+from ray_jobs.local_stack import free_port
 from tempembed.system.errors import UserError
 
 
@@ -235,3 +236,14 @@ def test_the_demo_wants_the_jobs_server(monkeypatch):
             assert "expected the cluster's token, got none or another one" in line(f"http://127.0.0.1:{port}")
     with web_server(200, json.dumps({"version": "4", "ray_version": "2.60.0"}).encode()) as port:
         check_jobs_server(f"http://127.0.0.1:{port}/")
+
+
+def test_a_port_that_was_closed_just_now_is_free_for_those_who_can_take_it():
+    """Ray's GCS cannot bind a port whose connections are in TIME_WAIT, and would end at once."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        with socket.create_connection(("127.0.0.1", port)) as client:
+            server.accept()[0].close()  # who closes first waits
+            assert client.recv(1) == b""
+    assert free_port(port, set()) == port
+    assert free_port(port, set(), just_closed=False) != port
