@@ -23,9 +23,9 @@ demo: install
 stop: install
 	$(BIN)/python -m ray_jobs.demo --stop
 
-# two processes; tests that start a Ray stay in one of them (tests/conftest.py)
+# two processes; the tests of a file share one, and so its fixtures
 test: install
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder $(ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 # 10,000 cases of bad input for every reader
 test-fuzz: install

@@ -73,12 +73,8 @@ def make_rows(num: int, seed: int = 0) -> list[dict[str, str]]:
     return rows
 
 
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Under xdist a file's tests share a process, and its fixtures; all that start a Ray share one, and begin first."""
-    for item in items:
-        group = "ray" if item.get_closest_marker("ray") else item.path.name
-        item.add_marker(pytest.mark.xdist_group(group))
+    """Tests that start a Ray begin first: they take longest. All of `make test` are in one file, for a machine holds one Ray."""
     items.sort(key=lambda item: item.get_closest_marker("ray") is None)
 
 

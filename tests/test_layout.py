@@ -60,3 +60,14 @@ def test_documents_that_are_cited_are_there(folder):
     files = [p for suffix in ("py", "md") for p in (ROOT / folder).rglob(f"*.{suffix}")]
     cited = {(p.relative_to(ROOT), name) for p in files for name in CITED.findall(p.read_text())}
     assert not [(str(path), name) for path, name in cited if not (ROOT / name).exists()]
+
+
+def test_one_file_starts_a_ray():
+    """A machine holds one Ray, and `make test` runs files side by side."""
+    aside = ("faults", "cluster", "dashboards", "security")  # have targets of their own
+    marked = [
+        path
+        for path in (ROOT / "tests").rglob("test_*.py")
+        if re.search(r"mark\.ray\b", path.read_text()) and path.parent.name not in aside
+    ]
+    assert [path.name for path in marked] == ["test_jobs.py"]

@@ -13,7 +13,7 @@ from ray_jobs.alone import ALONE
 from ray_jobs.local_stack import environment, free_port, start, stop
 from tests.faults.harness import Job, wait_for
 
-pytestmark = [pytest.mark.faults, pytest.mark.ray, pytest.mark.xdist_group("ray")]
+pytestmark = [pytest.mark.faults, pytest.mark.ray]
 STEPS, EVERY = 1500, 5  # of some 40 ms
 
 

@@ -21,7 +21,7 @@ from tests.conftest import make_room, small_disk
 from tests.faults.conftest import ALL, NUM_STEPS
 from tests.faults.harness import Job, kill, mlflow_again, wait_for
 
-pytestmark = [pytest.mark.faults, pytest.mark.ray, pytest.mark.mlflow, pytest.mark.xdist_group("ray")]
+pytestmark = [pytest.mark.faults, pytest.mark.ray, pytest.mark.mlflow]
 
 
 @pytest.mark.parametrize("victim", [0, 1])

@@ -7,7 +7,7 @@ from mlflow import MlflowClient
 
 from tests.faults.harness import Job, kill, wait_for
 
-pytestmark = [pytest.mark.faults, pytest.mark.ray, pytest.mark.mlflow, pytest.mark.xdist_group("ray")]
+pytestmark = [pytest.mark.faults, pytest.mark.ray, pytest.mark.mlflow]
 NUM_TRIALS = 4
 
 

@@ -17,7 +17,7 @@ from tempembed.tracking.jsonl import read_jsonl
 from tests.conftest import make_room, small_disk
 from tests.faults.harness import Job, kill, wait_for
 
-pytestmark = [pytest.mark.faults, pytest.mark.ray, pytest.mark.mlflow, pytest.mark.xdist_group("ray")]
+pytestmark = [pytest.mark.faults, pytest.mark.ray, pytest.mark.mlflow]
 STEPS, EVERY = 400, 5
 OBJECTIVES = ("infonce:0.1", "mrl:0.1")
 FIRST, SECOND = Sweep(objectives=OBJECTIVES).grid()

@@ -11,7 +11,7 @@ from ray_jobs.local_stack import start, stop
 from ray_jobs.sweep import Sweep
 from tests.faults.harness import Job, wait_for
 
-pytestmark = [pytest.mark.faults, pytest.mark.ray, pytest.mark.mlflow, pytest.mark.xdist_group("ray")]
+pytestmark = [pytest.mark.faults, pytest.mark.ray, pytest.mark.mlflow]
 OBJECTIVES = ("infonce:0.1", "mrl:0.1")
 
 

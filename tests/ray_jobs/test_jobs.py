@@ -27,7 +27,7 @@ from tempembed import cli
 from tempembed.system.errors import UserError
 from tests.ray_jobs.browser import CHROMIUM, look
 
-pytestmark = [pytest.mark.ray, pytest.mark.mlflow, pytest.mark.xdist_group("ray")]
+pytestmark = [pytest.mark.ray, pytest.mark.mlflow]
 SMALL = ("--width", "64", "--vocabulary", "400", "--batch-size", "32", "--steps", "20", "--log-every", "5")
 
 
