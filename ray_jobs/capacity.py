@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from tempembed.settings.flat import flag
 from tempembed.settings.train import TrainSettings
 from tempembed.system.errors import InfrastructureError, UserError
 
@@ -58,7 +59,7 @@ def check_least(flags: Any, **least: int) -> None:
     """Raise UserError unless each of these flags is at least that."""
     for name, bound in least.items():
         if getattr(flags, name) < bound:
-            raise UserError(f"--{name.replace('_', '-')}: expected >= {bound}, got {getattr(flags, name)}")
+            raise UserError(f"{flag(name)}: expected >= {bound}, got {getattr(flags, name)}")
 
 
 def check_cpus(cpus_per_worker: float) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from ray_jobs.prepared import PreparedData
 from ray_jobs.sweep import Sweep
 from tempembed.run.identity import differences
-from tempembed.settings.flat import changed, restored
+from tempembed.settings.flat import changed, flag, restored
 from tempembed.settings.loss import LossSettings
 from tempembed.settings.train import TrainSettings
 from tempembed.stages.identity import Facts, restored_settings, run_identity, settings_identity
@@ -107,7 +107,7 @@ def check_resumed(sweep: Sweep, stored: Sweep) -> None:
     before, now = shared_identity(stored), shared_identity(sweep)
     changed = sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))
     if changed or sweep.fresh:
-        flags = ", ".join("--" + name.replace("_", "-") for name in [*changed, *["fresh"] * sweep.fresh])
+        flags = ", ".join(map(flag, [*changed, *["fresh"] * sweep.fresh]))
         raise UserError(
             f"--resume {sweep.resume}: expected no other settings than the sweep's own, got {flags}; leave them out, or start "
             "another sweep"

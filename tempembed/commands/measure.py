@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 
 from tempembed.encoders.role import Prompts, RoleName, asked
+from tempembed.settings.flat import flag
 from tempembed.system.console import say
 from tempembed.system.errors import UserError
 from tempembed.system.names import file_name
@@ -56,7 +57,7 @@ class Measure:
     def __post_init__(self) -> None:
         for name in ("max_queries", "max_tokens", "max_query_tokens", "max_document_tokens"):
             if (value := getattr(self, name)) is not None and value < 1:
-                raise UserError(f"--{name.replace('_', '-')}: expected >= 1, got {value}")
+                raise UserError(f"{flag(name)}: expected >= 1, got {value}")
         if self.cache is not None:
             check_place(Path(self.cache), "--cache")
 

@@ -26,7 +26,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tempembed.data.split import holdout, text_key
-from tempembed.system.checksums import MANIFEST, checksums, is_intact
+from tempembed.system.checksums import MANIFEST, checksums, is_intact, publish
 from tempembed.system.errors import UserError
 
 FORMAT = 1  # raise when the same packages give other pairs
@@ -228,11 +228,7 @@ def installed_code(
     try:
         _build(roots, identity, partial, num_test, progress or (lambda _: None))
         shutil.rmtree(folder, ignore_errors=True)
-        try:
-            partial.rename(folder)
-        except OSError:  # another process was first, with the same content
-            if not is_intact(folder):
-                raise
+        publish(partial, folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return code

@@ -48,7 +48,6 @@ class RealStep:
         """
         batch = PairBatch(
             inputs=[sample_texts(self._encoder, rows * (2 + self._negatives), tokens)],
-            num_pairs=rows,
             present=np.ones((self._negatives, rows), bool),
         )
         best = float("inf")

@@ -7,6 +7,7 @@ from tokenizers import Tokenizer, models
 
 from tempembed.encoders.text import TextEncoder
 from tempembed.encoders.tokenizer import END, MASK, PAD, START, UNKNOWN
+from tempembed.settings.flat import flag
 from tempembed.settings.train import TrainSettings
 from tempembed.stages.prepare import build_encoder
 from tempembed.system.errors import UserError
@@ -35,7 +36,7 @@ class Request:
     def __post_init__(self) -> None:
         for name in ("tokens", "num_workers", "network_gb_per_second"):
             if not getattr(self, name) > 0:
-                raise UserError(f"--{name.replace('_', '-')}: expected > 0, got {getattr(self, name)}")
+                raise UserError(f"{flag(name)}: expected > 0, got {getattr(self, name)}")
         if self.vocabulary < 6:
             raise UserError(f"--vocabulary: expected >= 6, five of them are not words, got {self.vocabulary}")
         if self.batch_size % self.num_workers or self.hard_negatives < 0:

@@ -189,7 +189,6 @@ def _batch(case: Case, rank: int, world_size: int, device: str) -> PairBatch:
         columns = [Vectors(values=values.flatten(0, 1), tower=query)]
     return PairBatch(
         inputs=columns,  # type: ignore[arg-type]
-        num_pairs=local,
         present=np.ones((case.num_negatives, local), bool),  # absent ones are embedded here, and left out
         has_negative_NB=has if case.num_negatives else None,
         ids=TextIds(

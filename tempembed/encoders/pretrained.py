@@ -13,7 +13,7 @@ from sentence_transformers.sentence_transformer.modules import Pooling, StaticEm
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from tempembed.encoders.encoder import moved
+from tempembed.encoders.encoder import Encoder, moved
 from tempembed.encoders.role import Prompts
 from tempembed.encoders.static import (
     NO_PROMPTS,
@@ -32,7 +32,27 @@ ATTENTION = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBack
 """Without cuDNN's, which makes a new plan for every shape, and mixed lengths are new shapes in every step."""
 
 
-class PretrainedEncoder(TextEncoder):
+class LibraryEncoder(Encoder):
+    """An encoder whose weights are those of a SentenceTransformer, in float32."""
+
+    model: SentenceTransformer
+
+    def sentence_transformer(self) -> SentenceTransformer:
+        """The model itself, with the prompts of its roles."""
+        saved = self.prompts.saved()
+        self.model.prompts, self.model.default_prompt_name = saved["prompts"], saved["default_prompt_name"]
+        return self.model
+
+    def save(self, folder: Path, dtype: torch.dtype = torch.float32) -> None:
+        """A folder that `SentenceTransformer(folder)` loads, with weights of this type."""
+        model = self.sentence_transformer()
+        if dtype != torch.float32:
+            model = copy.deepcopy(model).to(dtype)
+        with no_bars():
+            model.save(str(folder), create_model_card=False)
+
+
+class PretrainedEncoder(LibraryEncoder, TextEncoder):
     """The modules of a SentenceTransformer, their weights in float32.
 
     Raises:
@@ -164,21 +184,3 @@ class PretrainedEncoder(TextEncoder):
             return backend.to_str()
         described = json.loads(backend.to_str())  # where it cuts and pads is what it was last asked for
         return json.dumps({k: v for k, v in described.items() if k not in ("truncation", "padding")})
-
-    def sentence_transformer(self) -> SentenceTransformer:
-        """The model itself, with the prompts of its roles."""
-        saved = self.prompts.saved()
-        self.model.prompts, self.model.default_prompt_name = saved["prompts"], saved["default_prompt_name"]
-        return self.model
-
-    def save(self, folder: Path, dtype: torch.dtype = torch.float32) -> None:
-        """A folder that `SentenceTransformer(folder)` loads."""
-        save_library_model(self.sentence_transformer(), folder, dtype)
-
-
-def save_library_model(model: SentenceTransformer, folder: Path, dtype: torch.dtype) -> None:
-    """Save a SentenceTransformer with weights of this type."""
-    if dtype != torch.float32:
-        model = copy.deepcopy(model).to(dtype)
-    with no_bars():
-        model.save(str(folder), create_model_card=False)

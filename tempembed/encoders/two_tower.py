@@ -2,24 +2,22 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from jaxtyping import Float
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.modules import Router
 from torch import Tensor, nn
 
 from tempembed.encoders.encoder import Encoder
-from tempembed.encoders.pretrained import PretrainedEncoder, save_library_model
+from tempembed.encoders.pretrained import LibraryEncoder, PretrainedEncoder
 from tempembed.encoders.role import ROLES, Prompts, Role, RoleName
 from tempembed.inputs.inputs import Inputs
 from tempembed.system.errors import UserError
 
 
-class TwoTowerEncoder(Encoder):
+class TwoTowerEncoder(LibraryEncoder):
     """A SentenceTransformer that begins with a Router; its towers share the weights of what follows the Router.
 
     Args:
@@ -109,16 +107,6 @@ class TwoTowerEncoder(Encoder):
     def role_rules(self) -> str:
         """What `prepare` does in each tower."""
         return " ".join(f"{name} {tower.role_rules()}" for name, tower in self._towers.items())
-
-    def sentence_transformer(self) -> SentenceTransformer:
-        """The model itself, with the prompts of its roles."""
-        saved = self.prompts.saved()
-        self.model.prompts, self.model.default_prompt_name = saved["prompts"], saved["default_prompt_name"]
-        return self.model
-
-    def save(self, folder: Path, dtype: torch.dtype = torch.float32) -> None:
-        """A folder that `SentenceTransformer(folder)` loads, a Router."""
-        save_library_model(self.sentence_transformer(), folder, dtype)
 
 
 def two_towers(query: Encoder, document: Encoder) -> TwoTowerEncoder:

@@ -3,7 +3,6 @@
 from collections.abc import Iterable
 from typing import Any
 
-import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
@@ -45,9 +44,3 @@ def barrier() -> None:
     """Wait for all ranks."""
     if rank_and_world_size()[1] > 1:
         dist.barrier()
-
-
-def device_of_process() -> torch.device:
-    """The GPU of this process; the CPU where there is none, or where ranks talk over gloo."""
-    over_gloo = dist.is_available() and dist.is_initialized() and dist.get_backend() == "gloo"
-    return torch.device("cuda" if torch.cuda.is_available() and not over_gloo else "cpu")

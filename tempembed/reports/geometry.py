@@ -76,24 +76,41 @@ def _steps(pairs: Sequence[Sequence[float]]) -> tuple[list[float], list[float]]:
 
 def influence_picture(influence: Mapping[str, Any]) -> Markup:
     """Figure 1: mean share of the gradient by a negative's rank, for random vectors and for the model."""
-    ranks = influence["ranks"]
 
     def draw(figure: Figure) -> None:
-        panels: Sequence[Axes] = figure.subplots(1, 2, sharey=True)
-        for axes, (key, title) in zip(
-            panels, (("random", "random vectors"), ("model", "this model")), strict=True
-        ):
-            for colour, (temperature, curve) in zip(COLOURS, influence[key].items(), strict=False):
-                label = f"τ = {temperature}: {curve['effective']:,.0f} count"
-                axes.plot(ranks, curve["shares"], color=colour, marker=".", markersize=4, label=label)
-            axes.axhline(1 / ranks[-1], color="#888888", linestyle="--", linewidth=0.9)
-            axes.set_xscale("log")
-            axes.set_yscale("log")
-            axes.set_title(title, loc="left", fontsize=10)
-            axes.set_xlabel(f"rank of the negative among {ranks[-1]:,}, hardest first")
-            axes.grid(alpha=0.25)
-            axes.legend(fontsize=8, loc="lower left")
-        panels[0].set_ylim(1e-7, 1)
-        panels[0].set_ylabel("mean share of the gradient")
+        draw_influence(
+            figure, influence, model="this model", label="τ = {}: {:,.0f} count", y_label="mean share of the gradient",
+            x_label="rank of the negative among {:,}, hardest first",
+        )  # fmt: skip
 
     return svg(draw, 9.6, 4.2)
+
+
+def draw_influence(
+    figure: Figure, influence: Mapping[str, Any], *, model: str, label: str, x_label: str, y_label: str
+) -> None:
+    """Two panels, random vectors and the model, with a curve for each temperature.
+
+    Args:
+        figure: takes them.
+        influence: of `geometry.negatives.influence_curves`.
+        model: title of the model's panel.
+        label: of a curve, with places for the temperature and the effective negatives.
+        x_label: with a place for the number of negatives.
+        y_label: of both panels.
+    """
+    ranks = influence["ranks"]
+    panels: Sequence[Axes] = figure.subplots(1, 2, sharey=True)
+    for axes, (key, title) in zip(panels, (("random", "random vectors"), ("model", model)), strict=True):
+        for colour, (temperature, curve) in zip(COLOURS, influence[key].items(), strict=False):
+            named = label.format(temperature, curve["effective"])
+            axes.plot(ranks, curve["shares"], color=colour, marker=".", markersize=4, label=named)
+        axes.axhline(1 / ranks[-1], color="#888888", linestyle="--", linewidth=0.9)
+        axes.set_xscale("log")
+        axes.set_yscale("log")
+        axes.set_title(title, loc="left", fontsize=10)
+        axes.set_xlabel(x_label.format(ranks[-1]))
+        axes.grid(alpha=0.25)
+        axes.legend(fontsize=8, loc="lower left")
+    panels[0].set_ylim(1e-7, 1)
+    panels[0].set_ylabel(y_label)

@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from tempembed.reports.figures import COLOURS, svg
+from tempembed.reports.geometry import draw_influence
 from tempembed.reproduction.maps import Maps, map_groups
 from tempembed.reproduction.quantities import (
     BINARY,
@@ -219,24 +220,10 @@ def _negatives(figure: Figure, results: Results) -> None:
     geometry = group.runs[0].report.geometry
     if "influence" not in geometry:
         raise NotMeasured("the influence of negatives")
-    found = geometry["influence"]
-    ranks = found["ranks"]
-    panels = figure.subplots(1, 2, sharey=True)
-    for axes, key, title in zip(
-        panels, ("random", "model"), ("random vectors", group.entry.label), strict=True
-    ):
-        for colour, (tau, curve) in zip(COLOURS, found[key].items(), strict=False):
-            label = f"τ = {tau} ({curve['effective']:,.0f})"
-            axes.plot(ranks, curve["shares"], color=colour, marker=".", markersize=4, label=label)
-        axes.axhline(1 / ranks[-1], color="#888888", linestyle="--", linewidth=0.9)
-        axes.set_xscale("log")
-        axes.set_yscale("log")
-        axes.set_title(title, loc="left", fontsize=10)
-        axes.set_xlabel(f"rank among {ranks[-1]:,} negatives")
-        axes.grid(alpha=0.25)
-        axes.legend(fontsize=8, loc="lower left")
-    panels[0].set_ylim(1e-7, 1)
-    panels[0].set_ylabel("share of the gradient")
+    draw_influence(
+        figure, geometry["influence"], model=group.entry.label, label="τ = {} ({:,.0f})", y_label="share of the gradient",
+        x_label="rank among {:,} negatives",
+    )  # fmt: skip
 
 
 def _maps(figure: Figure, results: Results, maps: Maps) -> None:

@@ -119,6 +119,7 @@ def train(
                 metrics["stopping"] = True
             times = stage.stopwatch.seconds_per_lap()
             report({**metrics, **{f"time/{phase}": seconds for phase, seconds in times.items()}})
+        del step_output  # its embeddings, before the next step makes its own
         if is_first and (at_checkpoint or stopping):
             save_checkpoint(output / CHECKPOINTS, done, stage.modules, optimizer, dict(stage.identity))
         if stopping:
@@ -238,7 +239,7 @@ class _Meter:
             "epoch": done / plan.steps_per_epoch,
             **{f"train/{name}": value / world_size for name, value in zip(means, values, strict=False)},
             **{f"train/{name}_per_step": value / steps for name, value in zip(self._sums, values[len(means) :], strict=True)},
-            **{name: value for watch in self._watches for name, value in watch.report().items()},
+            **{name: value for watch in self._watches for name, value in watch.report(output).items()},
             **{f"train/{name}": value for name, value in self._stage.facts(done - 1).items()},
             "train/seconds": seconds,
             f"train/{unit}_per_second": steps * plan.global_batch_size / seconds,

@@ -36,8 +36,8 @@ class Watch(Protocol):
     def check(self) -> None:
         """Raise what was found to be wrong; called where the host waits anyway, on all ranks at the same steps."""
 
-    def report(self) -> Mapping[str, float]:
-        """Metrics of what was seen; called at every report, on all ranks."""
+    def report(self, output: StepOutput) -> Mapping[str, float]:
+        """Metrics of what was seen, and of the newest step, which nobody holds for longer; called at every report, on all ranks."""
 
 
 class Plan(Protocol):

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Sequence
 
 import torch
-from torch import Tensor
 
 from tempembed.geometry.negatives import training_influence
 from tempembed.geometry.streaming import SpectrumWatch
@@ -69,7 +68,7 @@ class NonFinite:
             f"{self._names[index]}; {advice}"
         )
 
-    def report(self) -> dict[str, float]:
+    def report(self, output: StepOutput) -> dict[str, float]:
         """Nothing."""
         return {}
 
@@ -87,7 +86,7 @@ class Spectrum:
     def check(self) -> None:
         """Nothing can be wrong."""
 
-    def report(self) -> dict[str, float]:
+    def report(self, output: StepOutput) -> dict[str, float]:
         """Measures of the last full window, once."""
         return self._windows.report()
 
@@ -95,16 +94,12 @@ class Spectrum:
 class NegativeInfluence:
     """How unevenly negatives share the gradient (paper, Figure 1), of `observed["queries"]` and `["documents"]`."""
 
-    def __init__(self) -> None:
-        self._latest: tuple[Tensor, Tensor] | None = None
-
     def observe(self, step: int, output: StepOutput) -> None:
-        """Keeps the newest step's embeddings."""
-        self._latest = output.observed["queries"], output.observed["documents"]
+        """Nothing: only reported steps are looked at."""
 
     def check(self) -> None:
         """Nothing can be wrong."""
 
-    def report(self) -> dict[str, float]:
+    def report(self, output: StepOutput) -> dict[str, float]:
         """Effective negatives of the newest step of this rank."""
-        return training_influence(*self._latest) if self._latest else {}
+        return training_influence(output.observed["queries"], output.observed["documents"])

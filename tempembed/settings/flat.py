@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import json
 import math
+import operator
 import typing
 from collections.abc import Iterator, Mapping
 from typing import Any, TypeVar
@@ -12,11 +13,18 @@ import annotated_types
 
 from tempembed.system.errors import UserError
 from tempembed.system.plugins import names_code
+from tempembed.system.typed import adapter
 
 MOST = 2**32 - 1
 """Largest whole number: random generators are seeded with 64 bits that are made of the seed, the step and the rank."""
 Group = TypeVar("Group")
-_BOUNDS = (("gt", ">"), ("ge", ">="), ("lt", "<"), ("le", "<="))
+_BOUNDS = {
+    "gt": (">", operator.gt),
+    "ge": (">=", operator.ge),
+    "lt": ("<", operator.lt),
+    "le": ("<=", operator.le),
+}
+"""Ends of a range as `annotated_types` calls them, and how each is written and compared."""
 
 
 def flag(name: str) -> str:
@@ -40,22 +48,15 @@ def check_ranges(group: Any) -> None:
             raise UserError(f"{flag(name)}: expected a finite number, got {value}")
         if isinstance(value, int) and value > MOST:
             raise UserError(f"{flag(name)}: expected at most {MOST}, got {value}")
-        wanted = [
-            (sign, bound, _holds(value, end, bound))
+        ends = [
+            (*_BOUNDS[end], bound)
             for extra in getattr(hint, "__metadata__", ())
-            for end, sign in _BOUNDS
+            for end in _BOUNDS
             if (bound := getattr(extra, end, None)) is not None
         ]
-        if value is not None and not all(holds for *_, holds in wanted):
-            range_ = " and ".join(f"{sign} {bound:g}" for sign, bound, _ in wanted)
+        if value is not None and not all(holds(value, bound) for _, holds, bound in ends):
+            range_ = " and ".join(f"{sign} {bound:g}" for sign, _, bound in ends)
             raise UserError(f"{flag(name)}: expected {range_}, got {value}")
-
-
-def _holds(value: Any, end: str, bound: float) -> bool:
-    """Whether a value keeps one end of its range; NaN keeps none."""
-    if value is None:
-        return True
-    return bool({"gt": value > bound, "ge": value >= bound, "lt": value < bound, "le": value <= bound}[end])
 
 
 def flat(settings: Any) -> dict[str, Any]:
@@ -72,7 +73,7 @@ def flat(settings: Any) -> dict[str, Any]:
 
 def names(kind: type) -> dict[str, Any]:
     """The type of each setting, by its flat name."""
-    return {name: hint for name, hint in _leaves(kind)}
+    return dict(_leaves(kind))
 
 
 def _leaves(kind: type) -> Iterator[tuple[str, Any]]:
@@ -112,7 +113,7 @@ def from_flat(settings: Group, values: Any) -> Group:
     Raises:
         UserError: no settings of this kind, or a value of another type or out of its range.
     """
-    from pydantic import TypeAdapter, ValidationError  # a command line that reads no file does without
+    from pydantic import ValidationError  # a command line that reads no file does without
 
     hints = names(type(settings))
     if not isinstance(values, dict) or (unknown := sorted(map(str, set(values) - set(hints)))):
@@ -121,7 +122,7 @@ def from_flat(settings: Group, values: Any) -> Group:
     values = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
     for name, value in values.items():
         try:
-            TypeAdapter(hints[name]).validate_python(value, strict=True)
+            adapter(hints[name]).validate_python(value, strict=True)
         except ValidationError:
             raise UserError(
                 f"settings: expected {name} to be {hints[name]}, got {str(value)[:60]!r}"

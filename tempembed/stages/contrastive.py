@@ -12,8 +12,8 @@ from torch import nn
 from tempembed.encoders.encoder import Encoder
 from tempembed.encoders.saved import save_checked
 from tempembed.objectives.term import Terms
+from tempembed.parallel.device import device_of_process
 from tempembed.parallel.gather import rank_and_world_size
-from tempembed.parallel.reduce import device_of_process
 from tempembed.run.loop import Report, train
 from tempembed.run.stage import Stage, StepOutput, Watch
 from tempembed.run.watches import NegativeInfluence, NonFinite, Spectrum
@@ -68,7 +68,7 @@ class ContrastiveStage(Stage):
             micro_batch_tokens=settings.batches.micro_batch_tokens, gradient_cache=settings.batches.gradient_cache,
         )  # fmt: skip
         self.step.temperatures.to(self.device)
-        self.data = PairData.of(settings, prepared, self.device)
+        self.data = PairData(settings, prepared, self.device)
         self.plan, self.trunk = self.data.plan, self.encoder
         self.modules = nn.ModuleDict({"encoder": self.encoder, "temperatures": self.step.temperatures})
         self._facts = Facts.of(prepared, settings, self.encoder)

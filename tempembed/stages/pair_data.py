@@ -10,8 +10,6 @@ from torch import Tensor
 from tempembed.inputs.batches import BatchPlan
 from tempembed.inputs.inputs import Inputs, by_tower
 from tempembed.losses.contrastive import TextIds
-from tempembed.objectives.term import Direction
-from tempembed.settings.batches import BatchSettings
 from tempembed.settings.train import TrainSettings
 from tempembed.stages.prepare import Prepared
 
@@ -22,7 +20,6 @@ class PairBatch:
 
     inputs: Sequence[Inputs]
     """Queries, then documents, then each column of hard negatives, without those that are absent; joined by tower."""
-    num_pairs: int
     present: np.ndarray
     """Bool [N, pairs]: which hard negatives there are."""
     has_negative_NB: Tensor | None = None
@@ -50,46 +47,34 @@ class PairData:
     """Columns of inputs, their ids, and which rows a step has.
 
     Args:
-        prepared: the data.
-        batches: how many rows a batch has, and from where.
-        direction: which side looks for the other.
-        seed: of the order.
+        settings: the run.
+        prepared: its data.
         device: takes ids and masks.
     """
 
-    def __init__(
-        self, prepared: Prepared, batches: BatchSettings, *, direction: Direction, seed: int, device: torch.device
-    ) -> None:  # fmt: skip
+    def __init__(self, settings: TrainSettings, prepared: Prepared, device: torch.device) -> None:
         self.columns: list[Inputs] = [prepared.queries, prepared.documents, *prepared.hard_negatives]
         self.num_negatives = len(self.columns) - 2
         has = prepared.has_negative
         self._has_negative = None if has is None or has.all() else has
         self._ids, self._device = prepared.text_ids, device
         answers, askers = prepared.answers, prepared.askers
-        swapped = direction == "document-to-query"
+        swapped = settings.loss.direction == "document-to-query"
         self._asking, self._partners = ("document", askers) if swapped else ("query", answers)
         # that two rows of a batch without a text twice make a pair of a third asks for a text of several on both sides
         self._always_masks = bool(self.num_negatives or (len(answers) and len(askers)))
         self.plan = BatchPlan(
-            num_rows=len(self.columns[0]), global_batch_size=batches.batch_size, seed=seed,
+            num_rows=len(self.columns[0]), global_batch_size=settings.batches.batch_size, seed=settings.loop.seed,
             ids=(np.stack([self._ids["query"], self._ids["document"]]),),
-            sources=prepared.sources if batches.single_source else None,
+            sources=prepared.sources if settings.batches.single_source else None,
         )  # fmt: skip
         self._repeats = (-1, 0)  # of an epoch
-
-    @staticmethod
-    def of(settings: TrainSettings, prepared: Prepared, device: torch.device) -> "PairData":
-        """The data of a run."""
-        return PairData(
-            prepared, settings.batches, direction=settings.loss.direction, seed=settings.loop.seed, device=device
-        )  # fmt: skip
 
     def batch(self, step: int, rows: np.ndarray) -> PairBatch:
         """The rows of a step, from 0."""
         present = self.present(rows)
         return PairBatch(
             inputs=self.inputs(rows),
-            num_pairs=len(rows),
             present=present,
             has_negative_NB=None
             if self._has_negative is None

@@ -50,6 +50,7 @@ class PairStep(nn.Module):
         self.temperatures = Temperatures(objective.terms)
         self._chunks = encoder.chunks
         self.objective, self.dense = objective, dense
+        self._labels = [term.label for term in objective.terms]
         self._budget, self._caches = micro_batch_tokens, gradient_cache
 
     def forward(
@@ -85,15 +86,18 @@ class PairStep(nn.Module):
         )  # fmt: skip
         total, regularised = self._regularised(loss.objective, queries_BD, documents_BD)
         clock.credit("gather", gather_seconds() - gathered)
-        labels = [term.label for term in terms]
         return StepOutput(
             loss=total,
             means={
                 **{
-                    f"loss/{label}": value for label, value in zip(labels, loss.terms_T.unbind(), strict=True)
+                    f"loss/{label}": value
+                    for label, value in zip(self._labels, loss.terms_T.unbind(), strict=True)
                 },
                 **regularised,
-                **{f"temperature/{labels[t]}": temperatures_T[t].detach() for t in self.temperatures.moving},
+                **{
+                    f"temperature/{self._labels[t]}": temperatures_T[t].detach()
+                    for t in self.temperatures.moving
+                },
             },
             sums={"masked_negatives": loss.num_masked},
             observed={

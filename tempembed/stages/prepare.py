@@ -31,7 +31,7 @@ from tempembed.settings.flat import fingerprint
 from tempembed.settings.model import DEFAULT_MAX_TOKENS
 from tempembed.settings.train import TrainSettings
 from tempembed.system.cache import INSTALLED_CODE, cache_dir
-from tempembed.system.checksums import MANIFEST, checksums, is_intact
+from tempembed.system.checksums import MANIFEST, checksums, is_intact, publish
 from tempembed.system.disk import room_for
 
 FORMAT = 6  # raise when what is prepared from the same input changes
@@ -291,11 +291,7 @@ def _write(
         (partial / "meta.json").write_text(json.dumps(meta, indent=1))
         sums = checksums(partial, sorted(path.name for path in partial.iterdir()))
         (partial / MANIFEST).write_text(json.dumps({"sha256": sums}, indent=1))
-        try:
-            partial.rename(folder)
-        except OSError:  # another process was first, with the same content
-            if not is_intact(folder):
-                raise
+        publish(partial, folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 

@@ -20,6 +20,19 @@ def is_intact(folder: Path) -> bool:
         return False
 
 
+def publish(partial: Path, folder: Path) -> None:
+    """Rename a folder that is complete into place; where another process was first with the same content, theirs stays.
+
+    Raises:
+        OSError: something else is there.
+    """
+    try:
+        partial.rename(folder)
+    except OSError:
+        if not is_intact(folder):
+            raise
+
+
 def checksums(folder: Path, names: Iterable[str]) -> dict[str, str]:
     """The sha256 of each file, in hex."""
     return {name: sha256(folder / name) for name in names}

@@ -1,6 +1,7 @@
 """Values from a file as typed objects: checked once, where they come in."""
 
 import json
+from functools import cache
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -20,19 +21,17 @@ def typed(kind: type[T], value: Any) -> T:
 
     try:
         # as JSON: strict about every value, and an array is a tuple
-        return _adapter(kind).validate_json(json.dumps(value), strict=True)
+        checker: Any = adapter(kind)  # type: ignore[arg-type]  # a type is hashable
+        return checker.validate_json(json.dumps(value), strict=True)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         place = ".".join(str(part)[:60] for part in first["loc"][:6])
         raise ValueError(f"{place}: {first['msg'][:200]}" if place else first["msg"][:200]) from error
 
 
-def _adapter(kind: Any) -> Any:
+@cache
+def adapter(kind: Any) -> Any:
+    """Pydantic's checker of a type, made once: to make it takes longer than to use it."""
     from pydantic import TypeAdapter  # a tenth of a second, which only readers of files need
 
-    if kind not in _adapters:
-        _adapters[kind] = TypeAdapter(kind)
-    return _adapters[kind]
-
-
-_adapters: dict[Any, Any] = {}
+    return TypeAdapter(kind)

@@ -253,7 +253,7 @@ def test_what_is_known_is_prepared_by_text_whatever_the_white_space(settings):
 
 @pytest.mark.parametrize("direction", ["query-to-document", "both"])
 def test_a_step_is_given_what_the_data_knows_of_its_rows(settings, direction):
-    data = PairData.of(one := settings(ROWS, direction=direction), prepare(one), torch.device("cpu"))
+    data = PairData(one := settings(ROWS, direction=direction), prepare(one), torch.device("cpu"))
     ids = data.ids(0, np.array([1, 6]))
     rows, texts = ids.known
     assert rows.tolist() == [0, 0]
@@ -262,9 +262,7 @@ def test_a_step_is_given_what_the_data_knows_of_its_rows(settings, direction):
 
 def test_in_document_to_query_it_is_given_the_queries_of_its_documents(settings):
     rows = [{"query": r["query"], "document": r["document"]} for r in ROWS]
-    data = PairData.of(
-        one := settings(rows, direction="document-to-query"), prepare(one), torch.device("cpu")
-    )
+    data = PairData(one := settings(rows, direction="document-to-query"), prepare(one), torch.device("cpu"))
     places, texts = data.ids(0, np.array([0, 4])).known
     assert places.tolist() == [1, 1]
     assert set(texts.tolist()) == set(text_ids(["sort it", "sort them"]).tolist())
@@ -274,11 +272,11 @@ def test_nothing_is_looked_for_where_nothing_can_be_masked(settings):
     rows = [
         {"query": f"open {i // 2}", "document": f"def open_{i}()"} for i in range(24)
     ]  # several answers each
-    data = PairData.of(one := settings(rows, batch_size=8), prepare(one), torch.device("cpu"))
+    data = PairData(one := settings(rows, batch_size=8), prepare(one), torch.device("cpu"))
     assert data.repeats(0) == 0
     assert data.ids(0, np.arange(8)) is None
     more = [*rows, {"query": "open all", "document": "def open_0()"}]  # and a document of several queries
-    data = PairData.of(one := settings(more, batch_size=8), prepare(one), torch.device("cpu"))
+    data = PairData(one := settings(more, batch_size=8), prepare(one), torch.device("cpu"))
     assert data.repeats(0) == 0
     assert data.ids(0, np.arange(8)) is not None
 

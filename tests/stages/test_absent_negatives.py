@@ -85,7 +85,7 @@ def run(settings, output, **options):
 
 
 def step_data(settings):
-    return PairData.of(settings, prepare(settings), torch.device("cpu"))
+    return PairData(settings, prepare(settings), torch.device("cpu"))
 
 
 def uneven(i):
@@ -168,7 +168,7 @@ def test_the_gradient_is_that_of_the_candidates_that_are_there(settings, tmp_pat
     prepared = prepare(one)
     run(with_settings(one, steps=1), tmp_path / "model")
     encoder = load_encoder(str(tmp_path / "model")).eval()
-    data = PairData.of(one, prepared, torch.device("cpu"))
+    data = PairData(one, prepared, torch.device("cpu"))
     chosen = np.arange(8)
     counted = Counting(encoder)
     batch = data.batch(0, chosen)
@@ -240,7 +240,7 @@ def test_an_absent_hard_negative_is_as_no_column(settings, tmp_path):
     with_none = settings(lambda i: 0, steps=3, objective="infonce:0.1")
     prepared = prepare(with_none)
     weights, _ = run(with_none, tmp_path / "none")
-    order = PairData.of(with_none, prepared, torch.device("cpu")).plan.order(0)
+    order = PairData(with_none, prepared, torch.device("cpu")).plan.order(0)
     never = int(order[24])  # of the fourth batch
     some, _ = run(settings(lambda i: i == never, steps=3, objective="infonce:0.1"), tmp_path / "some")
     assert all(torch.equal(weights[name], some[name]) for name in weights)
@@ -250,7 +250,7 @@ def trained_on_a_rank(settings, prepared, output):
     reports: list = []
     train(settings, prepared, Path(output), reports.append)
     rank, world_size = rank_and_world_size()
-    data = PairData.of(settings, prepared, torch.device("cpu"))
+    data = PairData(settings, prepared, torch.device("cpu"))
     present = [
         sum(map(len, data.inputs(data.plan.rows(s, rank, world_size)))) - 8
         for s in range(settings.loop.steps)

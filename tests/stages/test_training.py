@@ -163,7 +163,7 @@ def test_single_source_batches_of_a_folder(settings, tmp_path):
     one = with_settings(settings, data=str(tmp_path), eval_data=None, steps=2, single_source=True)
     prepared = prepare(one)
     assert prepared.sources.tolist() == [0] * 40 + [1] * 40
-    plan = PairData.of(one, prepared, torch.device("cpu")).plan
+    plan = PairData(one, prepared, torch.device("cpu")).plan
     assert plan.steps_per_epoch == 2  # 32 of each 40
     assert all(len(set(prepared.sources[plan.rows(step)])) == 1 for step in range(2))
     run(one, tmp_path / "out")
