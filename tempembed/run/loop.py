@@ -165,7 +165,7 @@ class _Steps:
         norm = torch.nn.utils.clip_grad_norm_(
             stage.trunk.parameters(), settings.max_grad_norm or torch.inf, error_if_nonfinite=False
         )
-        set_learning_rates(self._optimizer, step, num_steps, settings.warmup)
+        set_learning_rates(self._optimizer, step, num_steps, settings)
         self._optimizer.step()
         self._optimizer.zero_grad()
         stage.after_step()

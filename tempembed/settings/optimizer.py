@@ -1,11 +1,16 @@
 """Settings of the optimiser and its schedule."""
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
 from annotated_types import Interval
 
 from tempembed.settings.flat import NotNegative, Positive, check_ranges
+from tempembed.system.errors import UserError
+
+ScheduleName = Literal["linear", "cosine", "wsd", "constant"]
+DECAY_SHARE = 0.2
+"""Of the steps, by default, in which wsd's rate falls."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -14,8 +19,15 @@ class OptimizerSettings:
 
     learning_rate: Annotated[float | None, Positive] = None
     """Peak of the schedule; default 0.01 for a static table, new or loaded, 5e-4 for transformer, 2e-5 for a loaded one."""
+    schedule: ScheduleName = "linear"
+    """How the learning rate moves after the warm-up: linear or cosine fall to zero; wsd (warm-up, stable, decay) stays at the peak
+    and falls in the last steps (--decay-share); constant stays there."""
     warmup: Annotated[float, Interval(ge=0, le=1)] = 0.1
-    """Share of the steps with a rising learning rate; it then falls linearly to zero."""
+    """Share of the steps with a rising learning rate."""
+    warmup_steps: Annotated[int | None, NotNegative] = None
+    """Number of these steps, in place of the share."""
+    decay_share: Annotated[float | None, Interval(gt=0, le=1)] = None
+    """With --schedule wsd: share of the steps in which the rate falls, as 1 - sqrt; default 0.2."""
     weight_decay: Annotated[float, NotNegative] = 0.01
     """AdamW's decoupled weight decay."""
     max_grad_norm: Annotated[float, NotNegative] = 1.0
@@ -23,3 +35,7 @@ class OptimizerSettings:
 
     def __post_init__(self) -> None:
         check_ranges(self)
+        if self.decay_share is not None and self.schedule != "wsd":
+            raise UserError(
+                f"--decay-share: expected --schedule wsd, whose decay it is, got {self.schedule}; leave --decay-share out"
+            )

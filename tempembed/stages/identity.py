@@ -125,11 +125,13 @@ def run_identity(settings: TrainSettings, facts: Facts, *, bfloat16: bool | None
 def restored_identity(stored: Mapping[str, Any], facts: Facts) -> dict[str, Any]:
     """The identity in a checkpoint; that of before, all settings as they were given, is resolved as it would be here.
 
+    A setting that there was not when it was written had what is now its default.
+
     Raises:
         UserError: it is none.
     """
     if "log_every" not in stored:
-        return dict(stored)
+        return {**settings_identity(TrainSettings()), **stored}
     settings = restored_settings(stored)
     found = run_identity(settings, facts.restored(stored, settings))
     return found | {"num_steps": stored.get("num_steps", found["num_steps"])}

@@ -77,6 +77,8 @@ def test_the_default_width_of_an_encoder_is_its_width():
         ({"steps": 21}, "num_steps: 20 there, 21 here"),
         ({"batch_size": 64}, "batch_size: 32 there, 64 here"),
         ({"warmup": 0.2}, "warmup: 0.1 there, 0.2 here"),
+        ({"warmup_steps": 5}, "warmup_steps: None there, 5 here"),
+        ({"schedule": "cosine"}, "schedule: 'linear' there, 'cosine' here"),
         ({"weight_decay": 0.0}, "weight_decay: 0.01 there, 0.0 here"),
         ({"learning_rate": 0.02}, "learning_rate: 0.01 there, 0.02 here"),
         ({"max_grad_norm": 0.0}, "max_grad_norm: 1.0 there, 0.0 here"),
@@ -244,6 +246,15 @@ def test_the_command_goes_on_from_another_folder(data_dir, tmp_path, monkeypatch
     settings = json.loads((tmp_path / "run" / "settings.json").read_text())
     assert (tmp_path / "pairs.parquet").samefile(settings["data"])
     assert settings["data"].startswith("/")
+
+
+def test_a_setting_that_a_checkpoint_does_not_know_had_its_default():
+    stored = run_identity(BASE, FACTS, bfloat16=False)
+    del stored["schedule"]
+    assert same(BASE)
+    assert not differences(restored_identity(stored, FACTS), run_identity(BASE, FACTS))
+    other = run_identity(with_settings(BASE, schedule="wsd"), FACTS)
+    assert differences(restored_identity(stored, FACTS), other) == "schedule: 'linear' there, 'wsd' here"
 
 
 def test_the_limit_of_an_encoder_made_here_counts_as_what_it_is():
