@@ -207,7 +207,8 @@ def _load_hub(name: str, config: str | None, split: str | None, reading: Reading
     """Load a split of a data set of the hub: the one that is named, else the one that is wanted."""
     import datasets
 
-    wanted = [split] if split else [TRAIN] if reading.split == "train" else [TEST, VALIDATION, TRAIN]
+    of_reading = {"train": [TRAIN], "dev": [VALIDATION], "test": [TEST, VALIDATION, TRAIN]}
+    wanted = [split] if split else of_reading[reading.split]
     for number, each in enumerate(wanted, start=1):
         try:
             dataset = datasets.load_dataset(name, config or None, split=each)

@@ -17,7 +17,13 @@ _NUM_SHOWN = 3
 
 
 def check_overlap(
-    train: pa.Table, test: pa.Table, *, what: str, allow: bool, say: Callable[[str], None]
+    train: pa.Table,
+    test: pa.Table,
+    *,
+    what: str,
+    than: str = "the training data",
+    allow: bool,
+    say: Callable[[str], None],
 ) -> None:
     """Refuse test pairs that share a text with training in any role, or report them if that is allowed.
 
@@ -27,6 +33,7 @@ def check_overlap(
         train: a table with query, document and perhaps hard_negatives.
         test: a table with the same columns.
         what: what the test data is called in the message.
+        than: what the training data is called in it.
         allow: whether an overlap is only reported.
         say: receives the message.
     """
@@ -50,7 +57,7 @@ def check_overlap(
         items = column.flatten() if role == "hard_negatives" else column
         examples += [f"{_ROLES[role]} {shown(items[int(hit)].as_py())}" for hit in hits[:_NUM_SHOWN]]
     message = (
-        f"{what}: expected texts that the training data does not have, got {int(is_shared.sum())} of {len(test)} pairs "
+        f"{what}: expected texts that {than} does not have, got {int(is_shared.sum())} of {len(test)} pairs "
         f"that share a text with it, as {', '.join(examples[:_NUM_SHOWN])}"
     )
     if not allow:

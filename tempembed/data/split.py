@@ -30,7 +30,12 @@ def text_key(text: str) -> bytes:
 
 
 def holdout(
-    table: pa.Table, num_test: int, *, seed: int = 0, say: Callable[[str], None] = lambda _: None
+    table: pa.Table,
+    num_test: int,
+    *,
+    seed: int = 0,
+    instead: str = "test data of your own (--eval-data)",
+    say: Callable[[str], None] = lambda _: None,
 ) -> tuple[pa.Table, pa.Table]:
     """(train, test) of a table with `query`, `document` and maybe `hard_negatives`; no text, normalised, is on both sides.
 
@@ -42,6 +47,7 @@ def holdout(
         table: the pairs.
         num_test: the least number of rows to hold out.
         seed: decides which components are chosen.
+        instead: what a user can give if the table has not enough.
         say: receives how many hard negatives were left out.
 
     Raises:
@@ -67,7 +73,7 @@ def holdout(
     if in_test.sum() < num_test or in_test.all():
         raise UserError(
             f"expected enough pairs to hold out {num_test} that share no text with the rest, got {num_rows} pairs "
-            f"of which {int(in_test.sum())} can be held out; give more data, or test data of your own (--eval-data)"
+            f"of which {int(in_test.sum())} can be held out; give more data, or {instead}"
         )
     train, test = table.filter(pa.array(~in_test)), table.filter(pa.array(in_test))
     if HARD_NEGATIVES not in table.column_names:

@@ -7,8 +7,8 @@ from typing import Literal, TypeVar
 from tempembed.system.errors import UserError
 from tempembed.system.wording import quoted
 
-Split = Literal["train", "test"]
-"""What data is read for: training or a test."""
+Split = Literal["train", "dev", "test"]
+"""What data is read for: training, choosing or a test."""
 
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
 _KEYWORDS = {
@@ -38,22 +38,31 @@ def parts_for(
     place: str,
     say: Callable[[str], None],
 ) -> list[Part]:
-    """The parts of a folder to read for training or for a test, by their names; all if no name says a split.
+    """The parts of a folder to read for training, for choosing or for a test, by their names; all if no name says a split.
 
-    Training takes what is named train, else what has no such name. A test takes test, else validation, else all.
+    Training takes what is named train, else what has no such name. Choosing takes validation. A test takes test, else
+    validation, else all.
 
     Raises:
-        UserError: training is wanted, and all parts are for tests.
+        UserError: training is wanted, and all parts are for tests; choosing is wanted, and none is for it.
     """
     splits = [split_of(name) for name, _ in parts]
     if not any(splits):
         return [part for _, part in parts]
-    order = (TRAIN, None) if wanted == "train" else (TEST, VALIDATION)
+    orders: dict[Split, tuple[str | None, ...]] = {
+        "train": (TRAIN, None), "dev": (VALIDATION,), "test": (TEST, VALIDATION),
+    }  # fmt: skip
+    order = orders[wanted]
     chosen = next((split for split in order if split in splits), "none")
     if chosen == "none" and wanted == "train":
         raise UserError(
             f"{place}: expected data for training, got only {_named(set(splits))} files "
             f"({quoted(name for name, _ in parts)}): add train files, or name the one file that is meant"
+        )
+    if chosen == "none" and wanted == "dev":
+        raise UserError(
+            f"{place}: expected validation files for --dev-data, got only {_named(set(splits))} files "
+            f"({quoted(name for name, _ in parts)}): name the one file that is meant, or let --dev-hold-out keep a share of --data"
         )
     if chosen == "none":
         say(f"{place}: no test or validation files: all are read ({_names(parts)})")

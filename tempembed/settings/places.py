@@ -11,7 +11,7 @@ from tempembed.system.untrusted import check_place
 
 NAMES = (INSTALLED_CODE, *FROM_SCRATCH)
 """They name no place, even where a folder is called so; ./static is that folder."""
-INPUTS = ("data", "eval_data", "encoder")
+INPUTS = ("data", "dev_data", "eval_data", "encoder")
 """Settings that may name a place to read from."""
 Settings = TypeVar("Settings")
 

@@ -19,7 +19,16 @@ if TYPE_CHECKING:
 RESUMABLE_SETTINGS: Mapping[str, tuple[str, ...]] = {
     "computation": ("gradient_cache", "micro_batch_tokens"),
     "reporting": ("log_every", "checkpoint_every"),
-    "content": ("data", "eval_data", "hold_out", "skip_bad_rows", "min_score", "allow_overlap"),
+    "content": (
+        "data",
+        "eval_data",
+        "hold_out",
+        "dev_data",
+        "dev_hold_out",
+        "skip_bad_rows",
+        "min_score",
+        "allow_overlap",
+    ),
 }
 """Settings that a run may go on with other values of, by what they change: how a step is computed, when something is said or
 saved, and which texts are read, whose content counts and not the name they have."""

@@ -6,7 +6,7 @@ import math
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +30,7 @@ from tempembed.inputs.tokens import Tokens
 from tempembed.settings.flat import fingerprint
 from tempembed.settings.model import DEFAULT_MAX_TOKENS
 from tempembed.settings.train import TrainSettings
+from tempembed.stages.dev import dev_part
 from tempembed.system.cache import INSTALLED_CODE, cache_dir
 from tempembed.system.checksums import MANIFEST, checksums, is_intact, publish
 from tempembed.system.disk import room_for
@@ -37,6 +38,7 @@ from tempembed.system.disk import room_for
 FORMAT = 6  # raise when what is prepared from the same input changes
 FORGOTTEN_SECONDS = 24 * 3600
 DEFAULT_MAX_QUERIES = 5_000  # of the embedded test split: +-0.012 on nDCG at 95 %, half the time of all of it
+_CORPORA = {"test": "task.json", "dev": "dev.json"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,10 +105,18 @@ class Prepared:
 
     def evaluation(self) -> tuple[Corpus, Tokens, Tokens] | None:
         """The test task with tokens of its queries and documents, or None without test data."""
-        if not self.has_test:
+        return self._corpus("test")
+
+    def dev(self) -> tuple[Corpus, Tokens, Tokens] | None:
+        """What checkpoints and temperatures are chosen by, or None without dev data; shares no text with the others."""
+        return self._corpus("dev")
+
+    def _corpus(self, part: str) -> tuple[Corpus, Tokens, Tokens] | None:
+        path = self.folder / _CORPORA[part]
+        if not path.exists():
             return None
-        task = Corpus.load(self.folder / "task.json")
-        return task, Tokens.load(self.folder, "test_query"), Tokens.load(self.folder, "test_document")
+        queries, documents = (Tokens.load(self.folder, f"{part}_{role}") for role in ROLES)
+        return Corpus.load(path), queries, documents
 
 
 def training_pairs(settings: TrainSettings, say: Callable[[str], None] = lambda _: None) -> Pairs:
@@ -222,15 +232,15 @@ def prepare_with_encoder(
         say(f"held out {len(test)} of {len(pairs)} pairs as the test")
         task = corpus_from_pairs(Pairs(table=test, source=pairs.source), max_queries=DEFAULT_MAX_QUERIES)
         pairs = dataclasses.replace(pairs, table=train)
+    pairs, dev = dev_part(settings, pairs, task, say)
     require_rows(
         pairs, settings.batches.batch_size, f"one batch (--batch-size {settings.batches.batch_size})"
     )
     encoder = None if settings.model.own_encoder else build_encoder(settings, None)
     tokens = encoder.input_fingerprint() if encoder else [settings.model.encoder, settings.model.vocabulary]
     limits = [settings.model.limits, settings.model.max_tokens if settings.model.own_encoder else None]
-    key = fingerprint(
-        [FORMAT, pairs.fingerprint, task and task.fingerprint, settings.model.prompts, limits, tokens]
-    )
+    parts = [pairs.fingerprint, task and task.fingerprint, *([dev.fingerprint] if dev else [])]
+    key = fingerprint([FORMAT, *parts, settings.model.prompts, limits, tokens])
     folder = cache_dir() / "prepared" / key
     prepared = Prepared(folder=folder)
     if not is_intact(folder):
@@ -238,7 +248,7 @@ def prepare_with_encoder(
             say(f"{folder} is damaged: prepared anew")
             shutil.rmtree(folder)
         with room_for("prepared data", cache_dir()):
-            _write(settings, encoder, pairs, task, folder, say)
+            _write(settings, encoder, pairs, {"test": task, "dev": dev}, folder, say)
     encoder = encoder or initial_encoder(settings, prepared)
     settings.loss.resolved(encoder.width)  # an objective that does not fit: now
     for line in describe_roles(settings, encoder):
@@ -252,7 +262,7 @@ def _write(
     settings: TrainSettings,
     encoder: Encoder | None,
     pairs: Pairs,
-    task: Corpus | None,
+    parts: Mapping[str, Corpus | None],
     folder: Path,
     say: Callable[[str], None],
 ) -> None:
@@ -275,10 +285,11 @@ def _write(
         if pairs.sources is not None:
             np.save(partial / "sources.npy", pairs.sources)
         num_negatives = _write_negatives(encoder, as_document, pairs.hard_negatives, partial)
-        if task:
-            encoder.prepare(task.queries, encoder.role("query")).save(partial, "test_query")
-            encoder.prepare(task.documents, encoder.role("document")).save(partial, "test_document")
-            task.save(partial / "task.json")
+        for name, task in parts.items():
+            if task:
+                encoder.prepare(task.queries, encoder.role("query")).save(partial, f"{name}_query")
+                encoder.prepare(task.documents, encoder.role("document")).save(partial, f"{name}_document")
+                task.save(partial / _CORPORA[name])
         meta = {
             "source": pairs.source,
             "fingerprint": pairs.fingerprint,

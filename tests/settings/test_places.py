@@ -46,9 +46,24 @@ def test_a_folder_called_as_an_encoder_is_meant_by_its_path(here):
 
 
 def test_all_commands_that_train_take_them(here):
-    want = {"data": str(here / "pairs.jsonl"), "eval_data": str(here / "test.jsonl"), "encoder": str(here / "base")}  # fmt: skip
-    given = {"data": "pairs.jsonl", "eval_data": "./test.jsonl", "encoder": "base"}
-    flags = ("--data", "pairs.jsonl", "--eval-data", "./test.jsonl", "--encoder", "base")
+    test = str(here / "test.jsonl")
+    want = {
+        "data": str(here / "pairs.jsonl"),
+        "eval_data": test,
+        "dev_data": test,
+        "encoder": str(here / "base"),
+    }
+    given = {"data": "pairs.jsonl", "eval_data": "./test.jsonl", "dev_data": "test.jsonl", "encoder": "base"}
+    flags = (
+        "--data",
+        "pairs.jsonl",
+        "--eval-data",
+        "./test.jsonl",
+        "--dev-data",
+        "test.jsonl",
+        "--encoder",
+        "base",
+    )
     for settings in (
         with_places(TrainSettings.of(**given)), Train(output="one", train=TrainSettings.of(**given)).settings,
         RayTrain(output="one", train=TrainSettings.of(**given)).settings, parsed(flags), parsed(flags).base,
