@@ -13,6 +13,8 @@ from torch.nn.parallel import DistributedDataParallel
 
 from tempembed.inputs.inputs import Inputs
 from tempembed.losses.contrastive import DIRECTIONS, TextIds
+from tempembed.losses.margins import Guide
+from tempembed.objectives.margin import Margin
 from tempembed.objectives.objective import Objective
 from tempembed.objectives.regularisers.registry import parse_regulariser
 from tempembed.objectives.temperature import Course
@@ -24,7 +26,7 @@ from tempembed.stages.pair_data import PairBatch
 from tempembed.stages.pair_step import PairStep
 
 GLOBAL_BATCH = 24  # 2, 3 and 4 ranks divide it
-INPUTS, WIDTH = 10, 16
+INPUTS, WIDTH, GUIDE_WIDTH = 10, 16, 6
 BOUNDS = {torch.float64: 1e-10, torch.float32: 1e-5}
 CACHED_BOUND = 1e-6  # in float32
 HARD = Hardness(beta=1.0, tau_plus=0.05)
@@ -65,6 +67,9 @@ class Case:
     towers: tuple[str, ...] = ("",)
     """Towers of the encoder; with two, that of the documents has more chunks."""
     regularisers: tuple[str, ...] = ()
+    margin: float | None = None
+    """Masks by similarity: of the model itself, and with another of a second model."""
+    guided: bool = False
 
     def __str__(self) -> str:
         parts = [f"tau {self.tau:g}", self.direction]
@@ -72,6 +77,7 @@ class Case:
         parts += ["masks"] * self.masks + ["learned tau"] * self.learned
         parts += [f"beta {self.hardness.beta:g} tau+ {self.hardness.tau_plus:g}"] * (self.hardness != INFONCE)
         parts += ["two towers"] * (len(self.towers) > 1) + list(self.regularisers)
+        parts += [f"margin {self.margin}"] * (self.margin is not None) + ["guided"] * self.guided
         return ", ".join([*parts, _name(self.dtype)])
 
     @property
@@ -80,6 +86,7 @@ class Case:
         return Objective(
             terms=self.terms, direction=self.direction, hardness=self.hardness,  # type: ignore[arg-type]
             regularisers=tuple(map(parse_regulariser, self.regularisers)),
+            margin=None if self.margin is None else Margin(absolute=-self.margin),
         )  # fmt: skip
 
     @property
@@ -177,6 +184,9 @@ def _batch(case: Case, rank: int, world_size: int, device: str) -> PairBatch:
     known = torch.randint(0, 18, (GLOBAL_BATCH, 2), generator=generator)
     local = GLOBAL_BATCH // world_size
     mine = slice(rank * local, (rank + 1) * local)
+    seen = torch.randn(num_columns, GLOBAL_BATCH, GUIDE_WIDTH, generator=generator)
+    seen[1] += seen[0]
+    seen = seen[:, mine].to(device, case.dtype)
     ids, has = ids[:, mine].to(device), has[:, mine].to(device)
     rows = torch.arange(local, device=device).repeat_interleave(2)
     values = inputs[:, mine].to(device, case.dtype)
@@ -199,7 +209,12 @@ def _batch(case: Case, rank: int, world_size: int, device: str) -> PairBatch:
         )
         if case.masks
         else None,
-    )
+        guide=Guide(
+            queries_BE=seen[0], documents_BE=seen[1],
+            hard_negatives_NBE=seen[2:] if case.num_negatives else None,
+            margin=Margin(absolute=0.2, relative=0.05),
+        ) if case.guided else None,
+    )  # fmt: skip
 
 
 def _over_nccl() -> bool:
@@ -229,7 +244,15 @@ def tiled_cases() -> list[Case]:
         for tau, direction, num, masks, hardness, learned in options
         if not (direction == "document-to-query" and num)
     ]
-    return cases + [replace(case, dtype=torch.float32) for case in cases if case.masks and case.learned]
+    near = [
+        replace(case, margin=margin, guided=guided)
+        for case in cases
+        if case.learned and case.tau == 0.03
+        for margin, guided in ((-0.1, False), (None, True), (0.05, True))
+    ]
+    return (
+        cases + near + [replace(case, dtype=torch.float32) for case in cases if case.masks and case.learned]
+    )
 
 
 def rank_cases() -> list[Case]:
@@ -245,6 +268,7 @@ def rank_cases() -> list[Case]:
             ("both", 2, True, INFONCE, True),
         )
     ]
+    cases += [replace(case, margin=-0.1, guided=True) for case in cases if case.learned and case.tau == 0.03]
     cases += [replace(case, dtype=torch.float32) for case in cases if case.learned]
     return [*cases, Case(towers=TOWERS, num_negatives=2, masks=True), Case(regularisers=REGULARISERS)]
 

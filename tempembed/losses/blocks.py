@@ -8,10 +8,10 @@ second direction need a pass of their own.
 Shape legend: R rows of a block, K distinct dims, otherwise as in `losses/__init__.py`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.distributed as dist
@@ -19,7 +19,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from tempembed.losses.hardness import Combined, combine
+from tempembed.losses.margins import Limits, Seen
 from tempembed.losses.masks import FalseNegatives
+from tempembed.objectives.margin import Margin
 from tempembed.objectives.term import INFONCE, Hardness, Terms
 from tempembed.parallel.gather import gather, rank_and_world_size
 
@@ -47,6 +49,27 @@ class Problem:
     """Also the other direction: each local positive against all rows of the global batch."""
     hardness: Hardness = INFONCE
     false_negatives: FalseNegatives | None = None
+    margin: Margin | None = None
+    """Candidates that are nearer than this to the row's positive are masked, at all dims as the widest has it."""
+    guide: Seen | None = None
+    """The same as a second model has it."""
+
+
+class Hidden(NamedTuple):
+    """The places of a strip of rows that are no negatives, at any dim."""
+
+    places: tuple[Tensor, Tensor] | None
+    """(row, column) by identity, in both directions."""
+    rows: Tensor | None
+    """Bool [R, C]: by similarity, those by identity among them; in the rows' direction."""
+    columns: Tensor | None
+    """Bool [R, G]: by similarity, in the other direction."""
+
+    def number(self) -> Tensor | int:
+        """How many candidates of the rows are masked."""
+        if self.rows is not None:
+            return self.rows.sum()
+        return len(self.places[0]) if self.places is not None else 0
 
 
 def block_and_strip(num_rows: int, num_columns: int, size: int, device: str) -> tuple[int, int]:
@@ -88,6 +111,8 @@ class Run:
         self.inverse_rows = self._inverse_norms(rows_BD)
         self.inverse_columns = self._inverse_norms(columns_CD)
         self.positives = self._positives()
+        self.limits = self._limits()
+        self.num_masked = torch.zeros((), dtype=torch.int64, device=self.device)
         self.learned = needs[2]
         self.wants_gradient = any(needs)
         num_terms = len(problem.terms)
@@ -118,6 +143,11 @@ class Run:
         """Buffer for e to the logits of one term, of a strip."""
         return self._empty(self.strip_rows, len(self.columns))
 
+    @cached_property
+    def whole(self) -> Tensor:
+        """Buffer for the cosines of a strip, without masks by similarity."""
+        return self._empty(self.strip_rows, len(self.columns))
+
     def losses(self) -> Tensor:
         """Visit all blocks; each term's mean loss."""
         batch = len(self.rows)
@@ -130,12 +160,19 @@ class Run:
     def _visit(self, rows: slice) -> None:
         """Losses and gradients of a block of rows."""
         self._similarities(rows)
-        for k, block in enumerate(self.blocks):
-            for low in range(rows.start, rows.stop, self.strip_rows):
-                strip = slice(low, min(rows.stop, low + self.strip_rows))
-                self._strip(k, strip, block[low - rows.start : strip.stop - rows.start])
+        for strip, of_dims in self._strips(rows):
+            hidden = self._hidden(strip, of_dims[-1])
+            self.num_masked += hidden.number()
+            for k, block in enumerate(of_dims):
+                self._strip(k, strip, block, hidden)
         if self.wants_gradient:
             self._products_of_gradient(rows)
+
+    def _strips(self, rows: slice) -> Iterator[tuple[slice, list[Tensor]]]:
+        """The strips of a block of rows, and their part of the block of each dim."""
+        for low in range(rows.start, rows.stop, self.strip_rows):
+            strip = slice(low, min(rows.stop, low + self.strip_rows))
+            yield strip, [block[low - rows.start : strip.stop - rows.start] for block in self.blocks]
 
     def gradients(self) -> tuple[Tensor | None, ...]:
         """Gradients of rows, columns and scales."""
@@ -189,8 +226,36 @@ class Run:
             before = self.blocks[k - 1][:count] if k else None
             self._multiply(self.rows[rows, part], self.columns[:, part].T, self.blocks[k][:count], before)
 
-    def _cosines(self, k: int, strip: slice, block: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Similarities over the rows' own norms, negatives only; their largest; how many there are.
+    def _limits(self) -> list[Limits]:
+        """What masks by similarity."""
+        problem, limits = self.problem, []
+        if problem.margin is not None:
+            limits.append(Limits(problem.margin.highest(self.positives[-1]), None, both=problem.both))
+        if (seen := problem.guide) is not None:
+            positive_B = (seen.rows_BE * seen.columns_CE[problem.positive_B]).sum(1)
+            limits.append(Limits(seen.margin.highest(positive_B), seen, both=problem.both))
+        return limits
+
+    def _hidden(self, strip: slice, products: Tensor) -> Hidden:
+        """What is no negative of a strip of rows; `products` are their similarities at the widest dim."""
+        known = self.problem.false_negatives
+        places = None if known is None else known.places(strip.start, strip.stop)
+        found = [limits.too_near(strip, products) for limits in self.limits]
+        if not found:
+            return Hidden(places, None, None)
+        local, own = torch.arange(len(products), device=self.device), self.problem.positive_B[strip]
+        rows, columns = found[0]
+        for other, other_columns in found[1:]:
+            rows |= other
+            if columns is not None and other_columns is not None:
+                columns |= other_columns
+        if places is not None:
+            rows[places] = True
+        rows[local, own] = False
+        return Hidden(places, rows, columns)
+
+    def _cosines(self, k: int, strip: slice, block: Tensor, hidden: Hidden) -> Tensor:
+        """Similarities over the rows' own norms; HIDDEN where the positive is, and what is none by identity.
 
         They are in `block` itself where nothing scales them, else in a buffer.
         """
@@ -199,20 +264,35 @@ class Run:
             cosines = torch.mul(block, self.inverse_columns[k], out=self.cosines[: len(block)])
         local = torch.arange(len(block), device=self.device)
         cosines[local, self.problem.positive_B[strip]] = HIDDEN
-        counts = torch.full((len(block),), cosines.shape[1] - 1, dtype=self.dtype, device=self.device)
-        if self.problem.false_negatives is not None:
-            at, columns = self.problem.false_negatives.places(strip.start, strip.stop)
-            cosines[at, columns] = HIDDEN
-            counts -= torch.bincount(at, minlength=len(block))
-        return cosines, cosines.amax(1), counts
+        if hidden.places is not None:
+            cosines[hidden.places] = HIDDEN
+        return cosines
 
-    def _strip(self, k: int, strip: slice, block: Tensor) -> None:
+    def _counts(self, hidden: Hidden, num_rows: int) -> Float[Tensor, " R"]:
+        """How many negatives each row of a strip has."""
+        counts = torch.full((num_rows,), len(self.columns) - 1, dtype=self.dtype, device=self.device)
+        if hidden.rows is not None:
+            counts -= hidden.rows.sum(1)
+        elif hidden.places is not None:
+            counts -= torch.bincount(hidden.places[0], minlength=num_rows)
+        return counts
+
+    def _strip(self, k: int, strip: slice, block: Tensor, hidden: Hidden) -> None:
         """Losses of a strip of rows at one dim; leaves its part of d objective / d product in `block`,
 
         but for the columns' norms.
         """
         problem, batch = self.problem, len(self.rows)
-        cosines, top, counts = self._cosines(k, strip, block)
+        cosines, counts, whole = (
+            self._cosines(k, strip, block, hidden),
+            self._counts(hidden, len(block)),
+            None,
+        )
+        if hidden.rows is not None:
+            if problem.both:  # whose other direction has other places
+                whole = self.whole[: len(block)].copy_(cosines)
+            cosines.masked_fill_(hidden.rows, HIDDEN)
+        top = cosines.amax(1)
         inverse = self.inverse_rows[k][strip] if self._is_scaled(k) else torch.ones_like(top)
         alive = counts > 0
         top = torch.where(alive, top, 0.0)
@@ -260,8 +340,10 @@ class Run:
                     through = through + part * inverse * mean
             if self.learned:
                 self.scale_gradient[t] += (through * factor).sum(dtype=torch.float64)
+        if whole is not None:
+            cosines, top = whole, torch.zeros_like(top)
         if problem.both:
-            self._other_direction(k, strip, cosines, top, inverse, weights, at_positive)
+            self._other_direction(k, strip, cosines, top, inverse, weights, at_positive, hidden.columns)
         if weights is None:
             return
         weights[local, columns_of] = at_positive * inverse
@@ -315,12 +397,10 @@ class Run:
         for start in range(0, len(self.rows), self.block_rows):
             rows = slice(start, min(len(self.rows), start + self.block_rows))
             self._similarities(rows)
-            for low in range(rows.start, rows.stop, self.strip_rows):
-                strip = slice(low, min(rows.stop, low + self.strip_rows))
-                for k, block in enumerate(self.blocks):
-                    self._add_to_column_sums(
-                        k, strip, block[low - start : strip.stop - start], top, sums, counts
-                    )
+            for strip, of_dims in self._strips(rows):
+                hidden = self._hidden(strip, of_dims[-1])
+                for k, block in enumerate(of_dims):
+                    self._add_to_column_sums(k, strip, block, hidden, top, sums, counts)
         if rank_and_world_size()[1] > 1:
             highest = top.clone()
             dist.all_reduce(highest, dist.ReduceOp.MAX)
@@ -346,12 +426,14 @@ class Run:
         return sides
 
     def _add_to_column_sums(
-        self, k: int, strip: slice, block: Tensor, top: Tensor, sums: Tensor, counts: Tensor
+        self, k: int, strip: slice, block: Tensor, hidden: Hidden, top: Tensor, sums: Tensor, counts: Tensor
     ) -> None:
         num = self.problem.num_documents
-        cosines = self._cosines(k, strip, block)[0][:, :num]
+        cosines = self._cosines(k, strip, block, hidden)[:, :num]
         if self._is_scaled(k):
             cosines.mul_(self.inverse_rows[k][strip, None])
+        if hidden.columns is not None:
+            cosines.masked_fill_(hidden.columns, HIDDEN)
         if k == 0:
             counts += (cosines > HIDDEN / 2).sum(0)
         highest = top.clone()
@@ -381,8 +463,9 @@ class Run:
         inverse: Tensor,
         weights: Tensor | None,
         at_positive: Tensor,
+        hidden: Tensor | None,
     ) -> None:
-        """Losses of the strip's own positives as queries, and what its rows are to all positives."""
+        """Losses of the strip's own positives as queries, and what its rows are to all positives; to some they are `hidden`."""
         own, num = self.problem.positive_B[strip], self.problem.num_documents
         for t in self.terms[k]:
             scale = self.scales[t]
@@ -400,7 +483,10 @@ class Run:
                 if power == 0:
                     continue
                 torch.mul(cosines[:, :num], (inverse * (scale * power))[:, None], out=powers)
-                powers.add_((top * inverse * (scale * power))[:, None]).sub_(log_sum).exp_().mul_(slope)
+                powers.add_((top * inverse * (scale * power))[:, None]).sub_(log_sum).exp_()
+                if hidden is not None:
+                    powers.masked_fill_(hidden, 0)
+                powers.mul_(slope)
                 weights[:, :num].addcmul_(powers, (inverse * (factor * scale))[:, None])
                 if self.learned:
                     mean = (powers * cosines[:, :num]).sum(1) + top * powers.sum(1)

@@ -9,10 +9,12 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from tempembed.losses.blocks import Problem, constant
+from tempembed.losses.margins import Guide, Seen
 from tempembed.losses.masks import FalseNegatives
 from tempembed.losses.nested import nested_tiled
 from tempembed.losses.reference import nested_infonce
 from tempembed.losses.unit import unit
+from tempembed.objectives.margin import Margin
 from tempembed.objectives.term import INFONCE, Direction, Hardness, Terms
 from tempembed.parallel.gather import gather, rank_and_world_size, require_equal_shapes
 from tempembed.system.errors import UserError
@@ -54,6 +56,8 @@ def contrastive_loss(
     hard_negatives_NBD: Float[Tensor, "N B D"] | None = None,
     has_negative_NB: Bool[Tensor, "N B"] | None = None,
     ids: TextIds | None = None,
+    margin: Margin | None = None,
+    guide: Guide | None = None,
     direction: str = "query-to-document",
     hardness: Hardness = INFONCE,
     dense: bool = False,
@@ -73,6 +77,9 @@ def contrastive_loss(
         ids: mask candidates that are as right as the positive, over the global batch (`FalseNegatives`): those that the
             data lists as answers of the row's query, and the query's own text. In the other direction a document's
             candidates are masked by the same rule.
+        margin: mask candidates that are nearer than this to the row's positive, by the model's own cosines at the widest dim.
+            Masks are constants: no gradient knows of them. In the other direction a document's positive is its query.
+        guide: the same by the cosines of a second model.
         direction: query-to-document, document-to-query (without hard negatives), or the mean of both.
         hardness: beta and tau_plus.
         dense: the oracle in place of the tiled engine; memory C x B for every term.
@@ -102,6 +109,7 @@ def contrastive_loss(
             raise UserError("--direction document-to-query: expected no hard negatives, they are documents")
         queries_BD, documents_BD = documents_BD, queries_BD
         ids = ids and replace(ids, queries_B=ids.documents_B, documents_B=ids.queries_B)
+        guide = guide and replace(guide, queries_BE=guide.documents_BE, documents_BE=guide.queries_BE)
 
     queries_BD = unit(queries_BD[:, :widest])
     positive_B = torch.arange(batch, device=queries_BD.device) + rank * batch
@@ -109,6 +117,7 @@ def contrastive_loss(
     if hard_negatives_NBD is not None:
         columns += [gather(unit(negatives_BD[:, :widest])) for negatives_BD in hard_negatives_NBD]
     candidates_CD = torch.cat(columns) if len(columns) > 1 else columns[0]
+    seen = None if guide is None else Seen.of(guide)
     query_ids_G, candidate_ids_C = _gathered_ids(ids)
     if has_negative_NB is not None:
         present = torch.cat([gather(has_B.to(torch.uint8)) for has_B in has_negative_NB]).bool()
@@ -116,10 +125,10 @@ def contrastive_loss(
             valid = torch.cat([present.new_ones(batch * world_size), present])
             candidates_CD = candidates_CD[valid]
             candidate_ids_C = None if candidate_ids_C is None else candidate_ids_C[valid]
+            seen = None if seen is None else replace(seen, columns_CE=seen.columns_CE[valid])
     masks = None
     if ids is not None and query_ids_G is not None and candidate_ids_C is not None:
         masks = FalseNegatives(query_ids_G, candidate_ids_C, positive_B, ids.known)
-    num_masked = torch.as_tensor(0 if masks is None else masks.count())
     if temperatures_T is None:
         dtype = torch.promote_types(queries_BD.dtype, torch.float32)
         temperatures_T = constant(tuple(term.temperature for term in terms), dtype, queries_BD.device)
@@ -127,20 +136,32 @@ def contrastive_loss(
     if not dense:
         problem = Problem(
             terms=terms, positive_B=positive_B, num_documents=batch * world_size, both=both, hardness=hardness,
-            false_negatives=masks,
+            false_negatives=masks, margin=margin, guide=seen,
         )  # fmt: skip
-        return Loss(*nested_tiled(queries_BD, candidates_CD, temperatures_T, problem), num_masked)
-    masked_BC = None if masks is None else masks.matrix()
+        return Loss(*nested_tiled(queries_BD, candidates_CD, temperatures_T, problem))
+    judges = [] if margin is None else [Seen(rows_BE=queries_BD, columns_CE=candidates_CD, margin=margin)]
+    judges += [] if seen is None else [seen]
+    identical_BC = torch.zeros(
+        len(queries_BD), len(candidates_CD), dtype=torch.bool, device=queries_BD.device
+    )
+    if masks is not None:
+        identical_BC = masks.matrix()
+    masked_BC = _union(identical_BC, [judge.matrix(positive_B) for judge in judges])
     oracle = partial(nested_infonce, temperatures_T=temperatures_T, hardness=hardness)
     losses_T = oracle(queries_BD, candidates_CD, positive_B, terms, masked_BC=masked_BC)
     if both:
+        others = [judge.other_way(positive_B).matrix(positive_B) for judge in judges]
         backward_T = oracle(
             candidates_CD[positive_B], gather(queries_BD), positive_B, terms,
-            masked_BC=None if masked_BC is None else _other_way(masked_BC, positive_B),
+            masked_BC=_union(_other_way(identical_BC, positive_B), others),
         )  # fmt: skip
         losses_T = (losses_T + backward_T) / 2
     weights_T = losses_T.new_tensor([term.weight for term in terms])
-    return Loss((losses_T * weights_T).sum(), losses_T.detach(), num_masked)
+    return Loss((losses_T * weights_T).sum(), losses_T.detach(), masked_BC.sum())
+
+
+def _union(matrix: Tensor, others: list[Tensor]) -> Tensor:
+    return torch.stack([matrix, *others]).any(0)
 
 
 def _other_way(masked_BC: Bool[Tensor, "B C"], positive_B: Int[Tensor, " B"]) -> Bool[Tensor, "B G"]:

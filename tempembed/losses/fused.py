@@ -83,6 +83,7 @@ class FusedRun(Run):
         if self.problem.false_negatives is not None:
             at, columns = self.problem.false_negatives.places(rows.start, rows.stop)
             counts_R -= torch.bincount(at, minlength=len(counts_R))
+            self.num_masked += len(at)
             for block in blocks:
                 block[at, columns] = HIDDEN
         return counts_R

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from tempembed.losses.blocks import Problem, Run, block_and_strip, constant
@@ -15,8 +15,10 @@ def nested_tiled(
     columns_CD: Float[Tensor, "C D"],
     temperatures_T: Float[Tensor, " T"],
     problem: Problem,
-) -> tuple[Float[Tensor, ""], Float[Tensor, " T"]]:
-    """The weighted objective of the local rows against all columns, and each term's unweighted loss (no gradient).
+) -> tuple[Float[Tensor, ""], Float[Tensor, " T"], Int[Tensor, ""]]:
+    """The weighted objective of the local rows against all columns, each term's unweighted loss (no gradient), and how many
+
+    candidates of the local rows are masked.
 
     Mean over the local rows, in nats; with both directions the mean of the two. Cosines on re-normalised prefixes;
     the widest prefix must be normalised already. Sums in float32, or float64 if the embeddings are.
@@ -45,7 +47,7 @@ class _Nested(torch.autograd.Function):
         columns_CD: Tensor,
         scales_T: Tensor,
         problem: Problem,
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor, Tensor]:
         run = _kind_of_run(rows_BD.device, problem)(
             rows_BD.detach(),
             columns_CD.detach(),
@@ -56,8 +58,8 @@ class _Nested(torch.autograd.Function):
         losses_T = run.losses()
         weights_T = constant(tuple(term.weight for term in problem.terms), losses_T.dtype, losses_T.device)
         ctx.gradients = run.gradients()  # type: ignore[attr-defined]
-        ctx.mark_non_differentiable(losses_T)
-        return (losses_T * weights_T).sum(), losses_T
+        ctx.mark_non_differentiable(losses_T, run.num_masked)
+        return (losses_T * weights_T).sum(), losses_T, run.num_masked
 
     @staticmethod
     def backward(ctx: torch.autograd.function.FunctionCtx, *outputs: Tensor) -> tuple[Tensor | None, ...]:
@@ -68,8 +70,9 @@ class _Nested(torch.autograd.Function):
 
 
 def _kind_of_run(device: torch.device, problem: Problem) -> type["Run"]:
-    """Fused kernels on a GPU that has Triton; the second direction has none."""
-    if device.type != "cuda" or problem.both or find_spec("triton") is None:
+    """Fused kernels on a GPU that has Triton; the second direction and masks by similarity have none."""
+    is_plain = not problem.both and problem.margin is None and problem.guide is None
+    if device.type != "cuda" or not is_plain or find_spec("triton") is None:
         return Run
     from tempembed.losses.fused import FusedRun  # imports Triton
 

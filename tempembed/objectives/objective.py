@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from tempembed.objectives.margin import Margin
 from tempembed.objectives.regularisers.registry import Weighted
 from tempembed.objectives.term import INFONCE, Direction, Hardness, Terms
 
@@ -14,3 +15,5 @@ class Objective:
     direction: Direction = "query-to-document"
     hardness: Hardness = INFONCE
     regularisers: tuple[Weighted, ...] = ()
+    margin: Margin | None = None
+    """Candidates nearer to the positive are masked, by the model's own similarities."""

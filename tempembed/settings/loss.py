@@ -25,6 +25,9 @@ class LossSettings:
     """Concentration on hard negatives (Robinson et al. 2021); 0: all negatives count alike."""
     tau_plus: float = 0.0
     """Share of the negatives that are thought to be right answers, taken off their sum (debiasing)."""
+    false_negative_margin: float | None = None
+    """Mask a candidate that is nearer to the query than its positive by more than this, as the model itself has it in the step
+    (Qwen3 Embedding: 0.1); none by default."""
     regularisers: tuple[str, ...] = ()
     """Added to the objective, each with its weight, of the embeddings of the global batch: uniformity:0.1, koleo:0.05."""
     temperature_learning_rate: Annotated[float, Positive] = 0.01
@@ -49,6 +52,7 @@ class LossSettings:
         Raises:
             UserError: terms or regularisers that are none.
         """
+        from tempembed.objectives.margin import Margin
         from tempembed.objectives.objective import (
             Objective,  # imports torch, which a command line does without
         )
@@ -59,6 +63,9 @@ class LossSettings:
             direction=self.direction,
             hardness=self.hardness,
             regularisers=tuple(map(parse_regulariser, self.regularisers)),
+            margin=None
+            if self.false_negative_margin is None
+            else Margin(absolute=-self.false_negative_margin),
         )
 
     @property

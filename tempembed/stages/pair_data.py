@@ -10,6 +10,7 @@ from torch import Tensor
 from tempembed.inputs.batches import BatchPlan
 from tempembed.inputs.inputs import Inputs, by_tower
 from tempembed.losses.contrastive import TextIds
+from tempembed.losses.margins import Guide
 from tempembed.settings.train import TrainSettings
 from tempembed.stages.prepare import Prepared
 
@@ -26,6 +27,8 @@ class PairBatch:
     """`present` on the device; None where all rows of the data have all."""
     ids: TextIds | None = None
     """For the masks; None where nothing is to be masked."""
+    guide: Guide | None = None
+    """The texts as a second model has them, for the masks too."""
 
     def by_role(self, embeddings_MD: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
         """Queries [B, D], documents [B, D] and hard negatives [N, B, D], 0 where absent, from those of `inputs`."""

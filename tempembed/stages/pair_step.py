@@ -80,6 +80,8 @@ class PairStep(nn.Module):
             hard_negatives_NBD=hard_negatives_NBD,
             has_negative_NB=batch.has_negative_NB,
             ids=batch.ids,
+            margin=self.objective.margin,
+            guide=batch.guide,
             direction=self.objective.direction,
             hardness=self.objective.hardness,
             dense=self.dense,
