@@ -35,12 +35,15 @@ def save_checkpoint(
 ) -> Path:
     """Write `folder/step_<step>`: to a temporary name, flushed, with checksums, then renamed. Keeps the newest `keep`.
 
+    Parameters that are not trained are not in it: they are as they were before the first step, which the settings tell.
+
     Raises:
         DiskFullError: no room for it. The checkpoints that are there stay, and nothing of this one does.
     """
     final, partial = folder / f"step_{step:08d}", folder / f"{PARTIAL}step_{step:08d}"
     shutil.rmtree(partial, ignore_errors=True)
-    weights = {k: v.contiguous() for k, v in model.state_dict().items()}
+    fixed = _fixed(model)
+    weights = {k: v.contiguous() for k, v in model.state_dict().items() if k not in fixed}
     state = optimizer.state_dict()["state"]
     flat = {f"{index}.{name}": value for index, values in state.items() for name, value in values.items()}
     need = sum(t.nbytes for t in (*weights.values(), *flat.values()))
@@ -80,7 +83,7 @@ def remove_partial(folder: Path) -> None:
 
 def disk_warning(folder: Path, model: nn.Module, keep: int = 2) -> str | None:
     """What to say before training if the disk has no room for `keep` + 1 checkpoints (weights and two moments)."""
-    need = (keep + 1) * 3 * sum(p.nbytes for p in model.parameters())
+    need = (keep + 1) * 3 * sum(p.nbytes for p in model.parameters() if p.requires_grad)
     free = shutil.disk_usage(folder).free
     if free >= need:
         return None
@@ -103,7 +106,7 @@ def load_checkpoint(
 
     Args:
         folder: of the checkpoints.
-        model: takes the weights.
+        model: takes the weights of what is trained; the rest is as it was before the first step.
         optimizer: takes its state.
         settings: of the run; where the checkpoint has others, it is that of another run.
         say: is told of each newer checkpoint that was damaged.
@@ -163,12 +166,23 @@ def _restore(
         for key, value in flat.items():
             index, name = key.split(".", 1)
             restored.setdefault(int(index), {})[name] = value.clone()  # not the file, which is removed later
-        model.load_state_dict(weights)
+        missing, unknown = model.load_state_dict(weights, strict=False)
+        if unlike := sorted({*missing} - _fixed(model)) + unknown:
+            raise KeyError(", ".join(unlike[:3]))
         optimizer.load_state_dict({**optimizer.state_dict(), "state": restored})
     except (RuntimeError, ValueError, KeyError) as error:
         raise UserError(
             f"resume from {path}: expected a checkpoint of this model, got another ({str(error)[:300]}); use another --output"
         ) from error
+
+
+def _fixed(model: nn.Module) -> set[str]:
+    """Names of what is not trained."""
+    return {
+        name
+        for name, parameter in model.named_parameters(remove_duplicate=False)
+        if not parameter.requires_grad
+    }
 
 
 def _flush(path: Path) -> None:

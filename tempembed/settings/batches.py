@@ -21,6 +21,10 @@ class BatchSettings:
     gradient_cache: bool = False
     """Hold the activations of one micro-batch only: any batch whose embeddings fit, for one more forward."""
 
+    gradient_checkpointing: bool = False
+    """Keep the input of each layer of a transformer only, and compute the layer again in the backward: a larger micro-batch in
+    the same memory, for one more forward."""
+
     def __post_init__(self) -> None:
         check_ranges(self)
         if self.batch_size < 2:

@@ -30,6 +30,12 @@ class OptimizerSettings:
     """With --schedule wsd: share of the steps in which the rate falls, as 1 - sqrt; default 0.2."""
     weight_decay: Annotated[float, NotNegative] = 0.01
     """AdamW's decoupled weight decay."""
+    decayed: Literal["all", "matrices"] = "all"
+    """What weight decay is for; matrices: not for biases and norms, as in BERT's recipe."""
+    layer_decay: Annotated[float, Interval(gt=0, le=1)] = 1.0
+    """The peak learning rate of a layer, as a share of that of the layer above it; embeddings have the lowest."""
+    freeze_layers: Annotated[int | None, NotNegative] = None
+    """Leave the embeddings and the first so many layers of a loaded transformer as they are; 0: the embeddings only."""
     max_grad_norm: Annotated[float, NotNegative] = 1.0
     """Gradients are scaled down to this norm; 0 turns clipping off."""
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+from tempembed.encoders.from_scratch import FROM_SCRATCH
 from tempembed.settings.batches import BatchSettings
 from tempembed.settings.data import DataSettings
 from tempembed.settings.flat import changed, flat, from_flat
@@ -10,6 +11,7 @@ from tempembed.settings.loop import LoopSettings
 from tempembed.settings.loss import LossSettings
 from tempembed.settings.model import ModelSettings
 from tempembed.settings.optimizer import OptimizerSettings
+from tempembed.system.errors import UserError
 
 TABLE_LEARNING_RATE, SCRATCH_LEARNING_RATE, PRETRAINED_LEARNING_RATE = 0.01, 5e-4, 2e-5
 """Peaks for a static table (new or loaded), a transformer from scratch, a loaded one."""
@@ -25,6 +27,13 @@ class TrainSettings:
     batches: BatchSettings = field(default_factory=BatchSettings)
     optimizer: OptimizerSettings = field(default_factory=OptimizerSettings)
     loop: LoopSettings = field(default_factory=LoopSettings)
+
+    def __post_init__(self) -> None:
+        if self.optimizer.freeze_layers is not None and self.model.encoder in FROM_SCRATCH:
+            raise UserError(
+                f"--freeze-layers: expected a loaded model, got {self.model.encoder}, whose layers have learned nothing yet; "
+                "leave --freeze-layers out"
+            )
 
     @staticmethod
     def of(**values: Any) -> "TrainSettings":

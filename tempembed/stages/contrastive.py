@@ -10,6 +10,8 @@ import torch
 from torch import nn
 
 from tempembed.encoders.encoder import Encoder
+from tempembed.encoders.layers import checkpoint_activations, freeze_layers
+from tempembed.encoders.reached import reached
 from tempembed.encoders.saved import save_checked
 from tempembed.objectives.term import Terms
 from tempembed.parallel.device import device_of_process
@@ -18,6 +20,7 @@ from tempembed.run.loop import Report, train
 from tempembed.run.stage import Stage, StepOutput, Watch
 from tempembed.run.watches import NegativeInfluence, NonFinite, Spectrum
 from tempembed.settings.train import TrainSettings
+from tempembed.stages.groups import groups_by_depth
 from tempembed.stages.identity import Facts, count_steps, restored_identity, run_identity
 from tempembed.stages.pair_data import PairBatch, PairData
 from tempembed.stages.pair_step import PairStep
@@ -74,7 +77,9 @@ class ContrastiveStage(Stage):
         self._facts = Facts.of(prepared, settings, self.encoder)
         self.num_steps = count_steps(settings, self._facts)
         self.identity = run_identity(settings, self._facts, bfloat16=self.encoder.use_bfloat16)
-        self._freeze_unused()
+        self._choose_trained()
+        if settings.batches.gradient_checkpointing:
+            checkpoint_activations(self.encoder)
 
     @property
     def terms(self) -> Terms:
@@ -90,14 +95,13 @@ class ContrastiveStage(Stage):
         return self.step(batch, progress, trunk, self.stopwatch)
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """A group for each tower, with its own rate; learned temperatures have theirs, and no weight decay."""
-        optimizer, groups, seen = self.settings.optimizer, [], set[int]()
+        """Groups of the towers' parameters, by rate; learned temperatures have theirs, and no weight decay."""
+        groups, seen = [], set[int]()
         for tower in self.encoder.towers().values():
             own = [p for p in tower.parameters() if p.requires_grad and id(p) not in seen]
             seen |= set(map(id, own))
-            if own:
-                peak = self.settings.peak_learning_rate(is_table=tower.is_table)
-                groups.append({"params": own, "peak": peak, "weight_decay": optimizer.weight_decay})
+            peak = self.settings.peak_learning_rate(is_table=tower.is_table)
+            groups += groups_by_depth(tower, own, peak, self.settings.optimizer)
         if self.step.temperatures.is_learned:
             rate = self.settings.loss.temperature_learning_rate
             learned = list(self.step.temperatures.parameters())
@@ -140,12 +144,17 @@ class ContrastiveStage(Stage):
         """The identity that an earlier version of us wrote, resolved as it would be here."""
         return restored_identity(identity, self._facts)
 
-    def _freeze_unused(self) -> None:
-        """Parameters that no embedding depends on (a pooler's, for one) get no gradient; DDP would wait for theirs."""
-        self.encoder(self.data.inputs(np.arange(2))).sum().backward()
+    def _choose_trained(self) -> None:
+        """Only what is to be trained gets a gradient: not what no embedding depends on (a pooler, for one), as DDP would wait for it."""
+        if (num := self.settings.optimizer.freeze_layers) is not None:
+            freeze_layers(self.encoder, num)
+        trained = reached(self.encoder(self.data.inputs(np.arange(2))))
         for parameter in self.encoder.parameters():
-            parameter.requires_grad_(parameter.grad is not None)
-        self.encoder.zero_grad()
+            parameter.requires_grad_(parameter in trained)
+        if not trained:
+            raise UserError(
+                "--freeze-layers: expected something to be left that is trained, got nothing; lower it"
+            )
 
 
 def _bfloat16(precision: str, device: torch.device) -> bool:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from tempembed.stages.prepare import Prepared
 
 RESUMABLE_SETTINGS: Mapping[str, tuple[str, ...]] = {
-    "computation": ("gradient_cache", "micro_batch_tokens"),
+    "computation": ("gradient_cache", "micro_batch_tokens", "gradient_checkpointing"),
     "reporting": ("log_every", "checkpoint_every"),
     "content": (
         "data",
