@@ -51,7 +51,7 @@ class Encoder(nn.Module, ABC):
     @property
     @abstractmethod
     def micro_batch_tokens(self) -> int:
-        """Padded tokens that are best taken at once, measured."""
+        """Tokens that are best taken at once, measured; padding counts where there is any."""
 
     @abstractmethod
     def prepare(self, rows: Sequence[Any], role: Role) -> Inputs:

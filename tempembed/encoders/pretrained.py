@@ -25,6 +25,9 @@ from tempembed.encoders.static import (
 )
 from tempembed.encoders.text import TextEncoder
 from tempembed.encoders.transformers_log import no_bars
+from tempembed.encoders.unpadded import first_place, padded, row, takes_rows
+from tempembed.inputs.chunks import length_sorted_chunks
+from tempembed.inputs.inputs import Inputs
 from tempembed.inputs.tokens import Tokens
 
 MOST_TOKENS = 2**24
@@ -69,6 +72,10 @@ class PretrainedEncoder(LibraryEncoder, TextEncoder):
         self._tokenizer: Any = first.tokenizer
         pooling = [module for module in model if isinstance(module, Pooling)]
         self._leaves_out_prompts = any(not module.include_prompt for module in pooling)
+        self._takes_rows = not self.takes_bags and takes_rows(
+            first, len(self._tokenizer), self.max_tokens or MOST_TOKENS
+        )
+        self._first_place = first_place(first) if self._takes_rows else 0
 
     @property
     def width(self) -> int:
@@ -124,8 +131,20 @@ class PretrainedEncoder(LibraryEncoder, TextEncoder):
         ids = self.token_lists([prompt], None)[0]
         return len(ids) - (ids[-1] in self._tokenizer.all_special_ids)
 
+    def chunks(self, inputs: Inputs, budget: int = 0, *, split: bool = True) -> list[np.ndarray]:
+        """The rows that go through the encoder together; without padding, the budget is of tokens that are there."""
+        if isinstance(inputs, Tokens) and self._is_unpadded:
+            lengths = np.diff(inputs.offsets)
+            return length_sorted_chunks(lengths, budget or self.micro_batch_tokens, padded=False)
+        return super().chunks(inputs, budget, split=split)
+
+    @property
+    def _is_unpadded(self) -> bool:
+        """Whether texts go one after the other in one row; elsewhere kernels of their own take padded texts."""
+        return self._takes_rows and self.device.type == "cpu"
+
     def embed_chunk(self, tokens: Tokens) -> Float[Tensor, "B D"]:
-        """Embeddings of texts, padded to the longest."""
+        """Embeddings of texts, one after the other, or padded to the longest."""
         if self.takes_bags:
             modules: list[Any] = list(self.model)
             features = {"sentence_embedding": mean_of_tokens(modules[0].embedding.weight, tokens)}
@@ -133,24 +152,40 @@ class PretrainedEncoder(LibraryEncoder, TextEncoder):
                 features = module(features)
             return features["sentence_embedding"]
         empty = np.flatnonzero(np.diff(tokens.offsets) == 0)
+        if self._is_unpadded and not len(empty):
+            return self._in_row(tokens)
         with sdpa_kernel(ATTENTION):
             if tokens.unpooled is None and not len(empty):
                 return self.model(self._padded(tokens))["sentence_embedding"]
-            return self._pooled_apart(self._padded(tokens), tokens.unpooled, empty)
+            # a text without tokens attends to its padding, for attention to nothing is not defined, and pooling sees nothing
+            features = self._padded(tokens)
+            pooled_BL = features["attention_mask"]
+            attended_BL = pooled_BL.clone()
+            attended_BL[empty, 0] = 1
+            features = self.model[0]({**features, "attention_mask": attended_BL}) | {
+                "attention_mask": pooled_BL
+            }
+            return self._pooled_apart(features, tokens.unpooled)
 
-    def _pooled_apart(
-        self, features: dict[str, Tensor], unpooled: np.ndarray | None, empty: np.ndarray
-    ) -> Tensor:
+    def _in_row(self, tokens: Tokens) -> Tensor:
+        """Embeddings of texts one after the other; what follows the transformer meets them so if it is the library's pooling."""
+        first, *rest = list(self.model)
+        features = first(row(tokens, self._first_place, self.device))
+        if tokens.unpooled is None and isinstance(rest[0] if rest else None, Pooling):
+            for module in rest:
+                features = module(features)
+            return features["sentence_embedding"]
+        lines_BLD = padded(features["token_embeddings"][0], tokens)
+        return self._pooled_apart(self._padded(tokens) | {"token_embeddings": lines_BLD}, tokens.unpooled)
+
+    def _pooled_apart(self, features: dict[str, Tensor], unpooled: np.ndarray | None) -> Tensor:
         """Embeddings where pooling leaves out unlike numbers of tokens: the library knows one number a batch.
 
-        A text without tokens attends to its padding, for attention to nothing is not defined, and pooling sees nothing.
+        Args:
+            features: what the transformer gave, with the mask of what is pooled.
+            unpooled: how many tokens of each text are left out.
         """
-        first, *rest = list(self.model)
-        pooled_BL = features["attention_mask"]
-        attended_BL = pooled_BL.clone()
-        attended_BL[empty, 0] = 1
-        features = first({**features, "attention_mask": attended_BL}) | {"attention_mask": pooled_BL}
-        num, found, order = len(pooled_BL), [], []
+        num, found, order = len(features["attention_mask"]), [], []
         lengths = np.zeros(num, np.int32) if unpooled is None else unpooled
         for length in np.unique(lengths).tolist():
             rows = torch.from_numpy(np.flatnonzero(lengths == length)).to(self.device)
@@ -159,7 +194,7 @@ class PretrainedEncoder(LibraryEncoder, TextEncoder):
                 for name, value in features.items()
             }
             part["prompt_length"] = length
-            for module in rest:
+            for module in list(self.model)[1:]:
                 part = module(part)
             found.append(part["sentence_embedding"])
             order.append(rows)
