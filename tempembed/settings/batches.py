@@ -16,8 +16,8 @@ class BatchSettings:
     single_source: bool = False
     """Fill each batch from one file of a --data folder, so that a negative is never told by its source."""
     micro_batch_tokens: Annotated[int, NotNegative] = 0
-    """Tokens that a transformer takes at once, padding included on a GPU, texts of like length together; 0: 2,048 on a CPU, whose caches
-    hold that, 32,768 on a GPU; with --gradient-cache 262,144 for static."""
+    """Tokens that a transformer takes at once, texts of like length together; where texts are padded (on a GPU), padding counts.
+    0: 2,048 on a CPU, whose caches hold that, 32,768 on a GPU; with --gradient-cache 262,144 for static."""
     gradient_cache: bool = False
     """Hold the activations of one micro-batch only: any batch whose embeddings fit, for one more forward."""
 
