@@ -130,7 +130,7 @@ def peer(settings: TrainSettings, folder: Path, device: str, tuned: bool) -> dic
                     torch.cuda.synchronize()
                 times.append(time.perf_counter())
 
-    table = pq.read_table(settings.data.data)
+    table = pq.read_table(settings.data.data[0])
     arguments = SentenceTransformerTrainingArguments(
         output_dir=str(folder), per_device_train_batch_size=settings.batches.batch_size, max_steps=settings.loop.steps,
         learning_rate=settings.peak_learning_rate(is_table=settings.model.encoder == "static"), optim="adamw_torch_fused", report_to="none",

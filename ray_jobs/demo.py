@@ -23,7 +23,7 @@ import tyro
 from ray_jobs.connect import check_jobs_server
 from ray_jobs.local_stack import environment, start, stop
 from tempembed.run.folder import hold
-from tempembed.settings.places import INPUTS, located, output_place
+from tempembed.settings.places import INPUTS, located, located_source, output_place
 from tempembed.system.cache import INSTALLED_CODE
 from tempembed.system.console import run, say
 from tempembed.system.errors import UserError
@@ -185,8 +185,12 @@ def located_flags(flags: Sequence[str]) -> tuple[str, ...]:
         name, equals, value = flag.partition("=")
         parts += [name, value] if equals and flag.startswith("--") else [flag]
     reads = {f"--{name}" for name in INPUTS} | {f"--{name.replace('_', '-')}" for name in INPUTS}
-    before = ("", *parts)
-    return tuple(located(part) if name in reads else part for name, part in zip(before, parts, strict=False))
+    found, name = list[str](), ""
+    for part in parts:
+        name = part if part.startswith("--") else name
+        find = located if name == "--encoder" else located_source
+        found.append(find(part) if name in reads else part)
+    return tuple(found)
 
 
 def submit(ray_url: str, mlflow_url: str, output: Path, flags: tuple[str, ...], env: dict[str, str]) -> None:

@@ -139,7 +139,7 @@ def _tracked(opened: OpenSweep) -> TrackedRun:
 
     return TrackedRun(
         name=f"sweep {folder.name}", folder=folder, identity=opened.id,
-        settings={"data": sweep.base.data.data, "num_workers": sweep.num_workers, "search": sweep.search},
+        settings={"data": sweep.base.data.name, "num_workers": sweep.num_workers, "search": sweep.search},
         mlflow_uri=sweep.tracking.mlflow_uri, experiment=sweep.tracking.experiment, say=partial(print, flush=True), started=started,
     )  # fmt: skip
 

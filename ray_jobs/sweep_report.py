@@ -138,7 +138,7 @@ def register_winners(finished: list[Trial], opened: OpenSweep, uri: str, parent:
     ]
     aliases = ("full", *(f"bytes-{budget}" for budget in ALIAS_BUDGETS))
     name, decisions = promote(
-        Registry(uri), candidates, aliases, opened.sweep.base.data.data, prepared.meta["fingerprint"],
+        Registry(uri), candidates, aliases, opened.sweep.base.data.name, prepared.meta["fingerprint"],
         partial(save_codecs_in_subprocess, prepared.folder),
     )  # fmt: skip
     for decision in decisions:

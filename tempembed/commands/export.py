@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tempembed.settings.train import TrainSettings
-from tempembed.system.cache import INSTALLED_CODE
 from tempembed.system.console import say
 from tempembed.system.errors import UserError
 from tempembed.system.names import check_name
@@ -153,7 +152,7 @@ def _documents(data: str | None, source: "Source") -> "Callable[[], FitOn] | Non
     settings = _settings(source.model)
     if settings is None:
         return None
-    named = settings.data.eval_data or (INSTALLED_CODE if settings.data.data == INSTALLED_CODE else None)
+    named = settings.data.test
 
     def own() -> FitOn:
         if named:

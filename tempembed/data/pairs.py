@@ -1,7 +1,8 @@
 """Pairs of texts, the one form in which all training and test data arrive."""
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -38,6 +39,10 @@ class Pairs:
     """Rows left out: duplicate pairs and rows judged as no pairs always, bad rows under `skip_bad_rows`."""
     skip_reasons: Mapping[str, int] = field(default_factory=dict)
     """Reason to number of rows; the values sum to `num_skipped`."""
+    left_out: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    """`skip_reasons` of each of several sources."""
+    groups: tuple[int, ...] = ()
+    """For each number in `sources`, which of several sources that were given it is from; empty where one was given."""
 
     def __len__(self) -> int:
         return self.table.num_rows
@@ -58,8 +63,8 @@ class Pairs:
         return self.table[HARD_NEGATIVES].to_pylist() if HARD_NEGATIVES in self.table.column_names else None
 
     @property
-    def labels(self) -> list[str] | None:
-        """The label of each pair; None where the data has no labels."""
+    def labels(self) -> list[str | None] | None:
+        """The label of each pair, None where its source has none; None where no source has labels."""
         return self.table[LABEL].to_pylist() if LABEL in self.table.column_names else None
 
     @property
@@ -68,6 +73,13 @@ class Pairs:
         if SOURCE not in self.table.column_names:
             return None
         return self.table[SOURCE].combine_chunks().indices.to_numpy().astype(np.int32)
+
+    @property
+    def source_names(self) -> list[str]:
+        """What the numbers in `sources` are called; empty where all are of one file."""
+        if SOURCE not in self.table.column_names:
+            return []
+        return self.table[SOURCE].combine_chunks().dictionary.to_pylist()
 
     @cached_property
     def fingerprint(self) -> str:
@@ -80,25 +92,25 @@ class Pairs:
 
 
 def read_pairs(
-    source: str,
+    source: str | Sequence[str],
     *,
     skip_bad_rows: bool = False,
     split: Split = "train",
     min_score: float | None = None,
     say: Callable[[str], None] = lambda _: None,
 ) -> Pairs:
-    """Read pairs from a file, a folder of files, or a `datasets` hub name.
+    """Read pairs from a file, a folder of files, or a `datasets` hub name; or from several of these.
 
     Texts are kept byte for byte. Of equal pairs (same query, same document) the first is kept and the others
     are counted, always: a second copy in a batch would be a negative that is right. A null or empty
-    `negative_k` or `hard_negatives` means that the row has none; labels all rows have, or no row. A row with several
-    right documents is several pairs. Rows of FlagEmbedding, tevatron, ms-swift and DPR are read, and rows of
+    `negative_k` or `hard_negatives` means that the row has none; labels all rows of a source have, or no row. A row with
+    several right documents is several pairs. Rows of FlagEmbedding, tevatron, ms-swift and DPR are read, and rows of
     sentence1, sentence2 with a label or a score.
 
     Args:
         source: `.parquet`, `.jsonl`, `.ndjson`, `.json` (one object per line), `.csv`, `.tsv`, each perhaps `.gz`, a
             folder of these (sorted by name, subfolders not read), a folder of `save_to_disk`, or
-            `org/name[:config[:split]]`. An existing path wins over a hub name.
+            `org/name[:config[:split]]`. An existing path wins over a hub name. Several may have unlike columns.
         skip_bad_rows: leave bad rows out and count them, instead of raising. Damage that hides where rows
             start (Parquet that cannot be decoded, a broken quote in CSV), a line above 16 MiB, and Parquet that
             would unpack to more than 1,000 times the file or half of the free memory still raise.
@@ -110,28 +122,95 @@ def read_pairs(
         UserError: names the file, and where it applies the row (from 1, header and blank lines not counted),
             the line and the column.
     """
-    faults = Faults(skip=skip_bad_rows)
+    places = [source] if isinstance(source, str) else list(source)
+    given = [
+        _read(place, Faults(skip=skip_bad_rows), split=split, min_score=min_score, say=say)
+        for place in places
+    ]
+    table, groups = _together(given)
+    distinct = _first_of_each_pair(table)
+    if not distinct.all():
+        owners = np.repeat(np.arange(len(given)), [len(one.table) for one in given])
+        copies = np.bincount(owners[~distinct])
+        for one, number in zip(given, copies, strict=False):
+            if number:
+                one.faults.reasons[_DUPLICATE] += int(number)
+            if number == len(one.table):
+                raise UserError(
+                    f"{one.place}: expected pairs that the sources before it do not have, all {number} are copies; leave it out"
+                )
+        table = table.filter(pa.array(distinct))
+    reasons = sum((one.faults.reasons for one in given), Counter[str]())
+    return Pairs(
+        table=_without_empty_columns(table),
+        source=", ".join(places),
+        num_skipped=reasons.total(),
+        skip_reasons=dict(reasons),
+        left_out={one.place: dict(one.faults.reasons) for one in given} if len(given) > 1 else {},
+        groups=groups,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Given:
+    """What was read of one source."""
+
+    place: str
+    table: pa.Table
+    """With the number of each row's file."""
+    files: list[str]
+    """Those with pairs."""
+    faults: Faults
+
+
+def _read(
+    place: str, faults: Faults, *, split: Split, min_score: float | None, say: Callable[[str], None]
+) -> _Given:
+    """The pairs of one source."""
     try:
         tables = read_source(
-            source, Reading(faults=faults, split=split, scored=min_score is not None, say=say)
+            place, Reading(faults=faults, split=split, scored=min_score is not None, say=say)
         )
     except OSError as error:
         raise UserError(
-            f"{source[:300]}: expected a readable file or folder, got {str(error)[:300]}: check its permissions"
+            f"{place[:300]}: expected a readable file or folder, got {str(error)[:300]}: check its permissions"
         ) from error
-    table = judged_pairs(_join(tables), source, min_score, faults, say)
-    _require_pairs(table, source, faults)
-    distinct = _first_of_each_pair(table)
-    if duplicates := int((~distinct).sum()):
-        faults.reasons[_DUPLICATE] += duplicates
-        table = table.filter(pa.array(distinct))
-    _say_notes(table, source, faults, say)
-    return Pairs(
-        table=_without_empty_columns(table),
-        source=source,
-        num_skipped=faults.reasons.total(),
-        skip_reasons=dict(faults.reasons),
+    filled = {name: table for name, table in tables.items() if table.num_rows}
+    table = judged_pairs(_join(filled), place, min_score, faults, say)
+    _require_pairs(table, place, faults)
+    _say_notes(table, place, faults, say)
+    return _Given(place=place, table=table, files=list(filled), faults=faults)
+
+
+def _together(given: Sequence[_Given]) -> tuple[pa.Table, tuple[int, ...]]:
+    """The pairs of all sources, with the names of their files if there are several; the source of each file, if there are several."""
+    files = [name for one in given for name in one.files]
+    firsts = np.cumsum([0, *(len(one.files) for one in given)])
+    numbers = [one.table[SOURCE].to_numpy() + int(first) for one, first in zip(given, firsts, strict=False)]
+    table = pa.concat_tables([one.table for one in given]).drop_columns(SOURCE)
+    if len(files) < 2:
+        return table, ()
+    column = pa.DictionaryArray.from_arrays(
+        np.concatenate(numbers).astype(np.int32), pa.array(_short_names(files), TEXT)
     )
+    groups = tuple(place for place, one in enumerate(given) for _ in one.files)
+    return table.append_column(SOURCE, column), groups if len(given) > 1 else ()
+
+
+def _short_names(files: Sequence[str]) -> list[str]:
+    """Names of files without their folders; with as many of them as tell all apart.
+
+    >>> _short_names(["a/x.csv", "b/x.csv"])
+    ['a/x.csv', 'b/x.csv']
+    """
+    if twice := next((file for file in files if files.count(file) > 1), None):
+        raise UserError(f"--data: expected each file once, got {twice} twice")
+    parts = [Path(file).parts for file in files]
+    for depth in range(1, max(map(len, parts))):
+        names = ["/".join(part[-depth:]) for part in parts]
+        if len(set(names)) == len(names):
+            return names
+    return list(files)
 
 
 def _say_notes(table: pa.Table, source: str, faults: Faults, say: Callable[[str], None]) -> None:
@@ -179,8 +258,8 @@ def require_rows(pairs: Pairs, minimum: int, what: str) -> None:
     )
 
 
-def _join(tables: Mapping[str, pa.Table]) -> pa.Table:
-    filled = {name: table for name, table in tables.items() if table.num_rows}
+def _join(filled: Mapping[str, pa.Table]) -> pa.Table:
+    """The rows of all files of a source, with the number of each one's file; labels all files have, or none."""
     unlabelled = [name for name, table in filled.items() if table[LABEL].null_count]
     if 0 < len(unlabelled) < len(filled):
         labelled = next(name for name in filled if name not in unlabelled)
@@ -189,18 +268,15 @@ def _join(tables: Mapping[str, pa.Table]) -> pa.Table:
             f"add labels to all files or remove them from all"
         )
     table = pa.concat_tables([ROW.empty_table(), *filled.values()])
-    if len(filled) < 2:
-        return table
     files = np.repeat(np.arange(len(filled), dtype=np.int32), [part.num_rows for part in filled.values()])
-    names = pa.array([Path(name).name for name in filled], TEXT)
-    return table.append_column(SOURCE, pa.DictionaryArray.from_arrays(files, names))
+    return table.append_column(SOURCE, pa.array(files))
 
 
 def _without_empty_columns(table: pa.Table) -> pa.Table:
     """The table without columns of nulls, so that such a column equals none."""
     if not pc.sum(pc.list_value_length(table[HARD_NEGATIVES])).as_py():
         table = table.drop_columns(HARD_NEGATIVES)
-    return table.drop_columns(LABEL) if table[LABEL].null_count else table
+    return table.drop_columns(LABEL) if table[LABEL].null_count == len(table) else table
 
 
 def _each_pair(table: pa.Table) -> Iterator[tuple[str, str]]:

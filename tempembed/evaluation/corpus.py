@@ -30,6 +30,10 @@ class Corpus:
     """For each query, the documents that answer it."""
     labels: list[str | None] = field(default_factory=list)
     """For each document; None: it has none. Empty: there are no labels."""
+    sources: list[int] = field(default_factory=list)
+    """For each query, the number of the source that it is from; empty where all are of one."""
+    source_names: list[str] = field(default_factory=list)
+    """What these numbers are called."""
 
     @property
     def fingerprint(self) -> str:
@@ -41,13 +45,17 @@ class Corpus:
 
     def save(self, path: Path) -> None:
         """Write as JSON."""
-        path.write_text(self._json())
+        of_several = [self.sources, self.source_names] if self.source_names else []
+        path.write_text(json.dumps([self.queries, self.documents, self.relevant, self.labels, *of_several]))
 
     @staticmethod
     def load(path: Path) -> "Corpus":
         """Read what `save` wrote."""
-        queries, documents, relevant, labels = json.loads(path.read_text())
-        return Corpus(queries=queries, documents=documents, relevant=relevant, labels=labels)
+        queries, documents, relevant, labels, *more = json.loads(path.read_text())
+        sources, source_names = more or ([], [])
+        return Corpus(
+            queries=queries, documents=documents, relevant=relevant, labels=labels, sources=sources, source_names=source_names
+        )  # fmt: skip
 
     @cached_property
     def own_texts(self) -> list[list[int]]:
@@ -114,9 +122,12 @@ def corpus_from_pairs(pairs: Pairs, *, max_queries: int | None = None, seed: int
         )
     answers: dict[str, set[int]] = {}
     first: dict[str, str] = {}
-    for query, document in zip(pairs.queries, right, strict=True):
+    sources, of_query = pairs.sources, dict[str, int]()
+    for row, (query, document) in enumerate(zip(pairs.queries, right, strict=True)):
         same = same_text(query)
         first.setdefault(same, query)
+        if sources is not None:
+            of_query.setdefault(same, int(sources[row]))
         answers.setdefault(same, set()).add(document)
     asked = list(first)
     if max_queries and max_queries < len(asked):
@@ -128,4 +139,6 @@ def corpus_from_pairs(pairs: Pairs, *, max_queries: int | None = None, seed: int
         documents=documents,
         relevant=[sorted(answers[same]) for same in asked],
         labels=labels if len(clusters) > 1 else [],
+        sources=[of_query[same] for same in asked] if of_query else [],
+        source_names=pairs.source_names,
     )

@@ -104,6 +104,7 @@ def _evaluation(
         model=model, data=data, width=width, geometry=measures, scores=scores,
         means=tuple(means_over_tasks(scores, replicates, _part_of(data))),
         skipped=tuple(one for each in found for one in each.skipped),
+        by_source=tuple(row for each in found for row in each.by_source) or None,
     )  # fmt: skip
     return Evaluation(report=report, replicates=replicates)
 
@@ -115,7 +116,10 @@ def merged(first: Evaluation, second: Evaluation) -> Evaluation:
     data = replace(a.data, tasks={**a.data.tasks, **b.data.tasks})
     scores = a.scores + b.scores
     means = tuple(means_over_tasks(scores, replicates, _part_of(data)))
-    report = replace(a, data=data, scores=scores, means=means, skipped=a.skipped + b.skipped)
+    by_source = (*(a.by_source or ()), *(b.by_source or ())) or None
+    report = replace(
+        a, data=data, scores=scores, means=means, skipped=a.skipped + b.skipped, by_source=by_source
+    )
     return Evaluation(report=report, replicates=replicates)
 
 

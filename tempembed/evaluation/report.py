@@ -63,6 +63,22 @@ class ScoreRow:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SourceRow:
+    """The score of the items of one source, under one codec."""
+
+    task: str
+    source: str
+    """As metrics have it."""
+    spec: str
+    metric: str
+    bytes_per_vector: Count
+    score: Number
+    ci_low: Number
+    ci_high: Number
+    num_items: Count
+
+
+@dataclass(frozen=True, kw_only=True)
 class MeanRow:
     """The mean of one codec over the tasks of a kind."""
 
@@ -127,6 +143,8 @@ class Report:
     scores: tuple[ScoreRow, ...]
     means: tuple[MeanRow, ...] = ()
     skipped: tuple[Skipped, ...] = ()
+    by_source: tuple[SourceRow, ...] | None = None
+    """Where the test is of several sources: the scores of the queries of each, which search in all documents."""
     temperatures: Mapping[str, Number] | None = None
     """What the temperatures that move ended at, by term."""
     cost: Mapping[str, Amount] | None = None

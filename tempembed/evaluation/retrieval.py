@@ -49,6 +49,7 @@ class Retrieval(Task):
             name=cls.kind, queries=corpus.queries, documents=corpus.documents,
             relevant=[dict.fromkeys(r, 1.0) for r in corpus.relevant],
             excluded=corpus.own_texts, num_own_texts=sum(map(bool, corpus.own_texts)),
+            sources=corpus.sources, source_names=corpus.source_names,
         )  # fmt: skip
 
     def measure(

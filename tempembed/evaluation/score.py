@@ -9,11 +9,14 @@ from torch import Tensor
 
 from tempembed.codecs.lab import Documents
 from tempembed.codecs.spec import Spec
-from tempembed.evaluation.report import ScoreRow, Skipped
-from tempembed.evaluation.statistics import Statistic, interval, ratio, resample_counts
+from tempembed.evaluation.report import ScoreRow, Skipped, SourceRow
+from tempembed.evaluation.statistics import Mean, Statistic, interval, ratio, resample_counts
 from tempembed.evaluation.task import Task
 from tempembed.system.errors import UserError
+from tempembed.system.names import metric_names
 
+MOST_SOURCES = 32
+"""More have no score each."""
 QUIET_SECONDS = 10
 """Between two lines of progress."""
 
@@ -26,6 +29,7 @@ class Scores:
     skipped: Sequence[Skipped]
     replicates: Mapping[str, Tensor]
     """Bootstrap replicates by `ScoreRow.key`."""
+    by_source: Sequence[SourceRow] = ()
 
 
 def score_codecs(
@@ -79,7 +83,28 @@ def score_codecs(
         rows=rows,
         skipped=[Skipped(task=task.name, spec=str(spec), why=why) for spec, why in skipped.items()],
         replicates={f"{task.name}|{spec}": values.float() for spec, values in replicates.items()},
+        by_source=_by_source(task, families),
     )
+
+
+def _by_source(task: Task, families: Mapping[Spec, Sequence[Statistic]]) -> list[SourceRow]:
+    """The scores of each source's items, where they are of several and a score is the mean over items."""
+    if not 1 < len(task.source_names) <= MOST_SOURCES:
+        return []
+    numbers, rows = torch.tensor(list(task.sources)), []
+    for number, name in enumerate(metric_names(task.source_names)):
+        items = (numbers == number).nonzero()[:, 0]
+        for spec, draws in families.items() if len(items) else ():
+            means = [one.part(items) for one in draws if isinstance(one, Mean)]
+            if not means:
+                continue
+            resamples_RN = resample_counts(f"{task.name}|{name}", len(items))
+            low, high = interval(torch.stack([one.resampled(resamples_RN) for one in means]).mean(0))
+            rows.append(SourceRow(
+                task=task.name, source=name, spec=str(spec), metric=task.metric, bytes_per_vector=spec.bytes_per_vector,
+                score=sum(one.value for one in means) / len(means), ci_low=low, ci_high=high, num_items=len(items),
+            ))  # fmt: skip
+    return rows
 
 
 def _row(

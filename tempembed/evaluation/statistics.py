@@ -5,7 +5,7 @@ from abc import ABC, abstractmethod
 from functools import lru_cache
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 RESAMPLES = 1000
@@ -61,6 +61,10 @@ class Mean(Statistic):
     def value(self) -> float:
         """The mean."""
         return self._items.mean().item()
+
+    def part(self, items_M: Int[Tensor, " M"]) -> "Mean":
+        """The mean of these items."""
+        return Mean(self._items[items_M])
 
     def resampled(self, counts_RN: Float[Tensor, "R N"]) -> Float[Tensor, " R"]:
         """The means."""

@@ -38,6 +38,10 @@ class Task(ABC):
     """Put before each query; None: what the model puts before queries."""
     document_prompt: str | None = None
     """Put before each document; None: what the model puts before documents."""
+    sources: Sequence[int] = ()
+    """For each item of a score, the number of the source that it is from; empty: all are of one."""
+    source_names: Sequence[str] = ()
+    """What these numbers are called."""
 
     kind: ClassVar[str]
     """What it is called in reports."""
@@ -83,11 +87,12 @@ class Task(ABC):
         """16 hex digits of texts and answers: scores of equal fingerprints may be compared in pairs."""
         digest = hashlib.sha256()
         for field in fields(self):
-            if field.name not in ("num_own_texts", "query_prompt", "document_prompt"):
+            if field.name not in _NO_CONTENT:
                 digest.update(json.dumps(getattr(self, field.name), default=str).encode())
         return digest.hexdigest()[:16]
 
 
+_NO_CONTENT = ("num_own_texts", "query_prompt", "document_prompt", "sources", "source_names")
 KINDS: dict[str, type[Task]] = {}
 """The kinds of tasks by name: those of `tempembed.evaluation.kinds`, and what others have registered."""
 

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 from tempembed.settings.train import TrainSettings
-from tempembed.system.cache import INSTALLED_CODE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,8 +39,7 @@ class Provenance:
         held_out = (
             f"{settings.data.hold_out:.0%} of the training data, held out" if settings.data.hold_out else ""
         )
-        own = INSTALLED_CODE if settings.data.data == INSTALLED_CODE else held_out
         return Provenance(
             codec=codec, objective=settings.loss.objective_name, terms=tuple(map(str, settings.loss.resolved_terms(width))),
-            encoder=settings.model.encoder, seed=settings.loop.seed, data=settings.data.data, test_data=settings.data.eval_data or own,
+            encoder=settings.model.encoder, seed=settings.loop.seed, data=" ".join(settings.data.data), test_data=" ".join(settings.data.test) or held_out,
         )  # fmt: skip

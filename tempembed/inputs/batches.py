@@ -1,4 +1,9 @@
-"""Which rows a step trains on: a function of (seed, epoch, position) alone, so resuming costs nothing."""
+"""Which rows a step trains on: a function of (seed, epoch, position) alone, so resuming costs nothing.
+
+Rows of weighted sources are drawn as often as their weights say. An epoch is then as many rows as the sources have together, less
+what fills no batch; a source has its share of them, and goes on in the next epoch where it ended in this one: each of its rows is
+drawn before any is drawn again.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,6 +11,7 @@ from functools import cached_property
 
 import numpy as np
 
+from tempembed.inputs.mixture import Stream, by_source, mixed
 from tempembed.system.errors import UserError
 
 ROUNDS = 12
@@ -27,19 +33,32 @@ class BatchPlan:
     ids: tuple[np.ndarray, ...] = ()
     """Per space of ids, those of each row's texts, [rows] or [roles, rows]: no two rows of a batch share one."""
     sources: np.ndarray | None = None
-    """Integer for each row; if given, all rows of a global batch are of one source."""
+    """Integer for each row, from 0."""
+    single_source: bool = False
+    """Whether all rows of a global batch are of one source."""
+    shares: tuple[float, ...] = ()
+    """Of each source among the rows that are drawn; they sum to 1. (): a source is drawn as it is, each row once an epoch."""
 
     def __post_init__(self) -> None:
-        if not self._steps_of_parts.any():
+        if self.shares and self.single_source:
+            smallest = min(len(part) for part, share in zip(self._parts, self.shares, strict=True) if share)
+            if smallest < self.global_batch_size:
+                raise UserError(
+                    f"expected at least one batch of {self.global_batch_size} pairs from each source, got one with {smallest} pairs: "
+                    "lower --batch-size, leave out --single-source, or give more data"
+                )
+        if not self.steps_per_epoch:
             raise UserError(
                 f"expected at least one batch of {self.global_batch_size} pairs"
-                f"{'' if self.sources is None else ' from one source'}, got "
+                f"{' from one source' if self.single_source and self.sources is not None else ''}, got "
                 f"{max(map(len, self._parts))} pairs: lower --batch-size, or give more data"
             )
 
     @property
     def steps_per_epoch(self) -> int:
         """Whole global batches in an epoch."""
+        if self.shares:
+            return self.num_rows // self.global_batch_size
         return int(self._steps_of_parts.sum())
 
     @property
@@ -50,6 +69,8 @@ class BatchPlan:
     def order(self, epoch: int) -> np.ndarray:
         """The rows of the epoch's batches, one batch after the other, int64 [rows_per_epoch]."""
         generator = np.random.Generator(np.random.Philox(key=[self.seed, epoch]))
+        if self.shares:
+            return self._drawn(epoch, generator)
         batches = []
         for part, steps in zip(self._parts, self._steps_of_parts, strict=True):
             order = part[generator.permutation(len(part))]
@@ -62,7 +83,32 @@ class BatchPlan:
     def repeats(self, epoch: int) -> int:
         """Rows of the epoch that share a text with an earlier row of their batch."""
         order = self._cached_order(epoch)
-        return len(_repeats(order, self._codes, self.global_batch_size, self.steps_per_epoch)[0])
+        codes = [*self._codes, *self._drawn_again(order)]
+        return len(_repeats(order, codes, self.global_batch_size, self.steps_per_epoch)[0])
+
+    def _drawn(self, epoch: int, generator: np.random.Generator) -> np.ndarray:
+        """The epoch's rows of weighted sources."""
+        size, steps = self.global_batch_size, self.steps_per_epoch
+        draw = by_source if self.single_source else mixed
+        batches = draw(self._streams, self.shares, epoch * steps * size, steps, size)
+        order = generator.permuted(batches, axis=1).reshape(-1)
+        codes = [*self._codes, *self._drawn_again(order)]
+        if not self.single_source:  # rows of like sources change places where that does it
+            _spread_repeats(order, codes, size, steps, generator, self.sources)
+            _spread_repeats(order, codes, size, steps, generator)
+            return order
+        sources, at = self.sources[order[::size]], 0  # type: ignore[index]
+        for source in np.unique(sources):  # a row goes to no batch of another source
+            own = int((sources == source).sum())
+            _spread_repeats(order[at : at + own * size], codes, size, own, generator)
+            at += own * size
+        return generator.permutation(order.reshape(steps, size)).reshape(-1)
+
+    def _drawn_again(self, order: np.ndarray) -> list[np.ndarray]:
+        """A group of codes by which a row that is drawn twice is found; none where no row is."""
+        if not self.shares or (times := np.bincount(order, minlength=self.num_rows)).max() < 2:
+            return []
+        return [np.where(times > 1, np.arange(self.num_rows), -1)[:, None]]
 
     def rows(self, step: int, rank: int = 0, world_size: int = 1) -> np.ndarray:
         """Row numbers of this rank's part of step `step` (from 0): contiguous slices of the global batch."""
@@ -87,9 +133,14 @@ class BatchPlan:
     def _parts(self) -> list[np.ndarray]:
         """The rows that may share a batch."""
         rows = np.arange(self.num_rows)
-        if self.sources is None:
+        if self.sources is None or not (self.single_source or self.shares):
             return [rows]
-        return [rows[self.sources == source] for source in np.unique(self.sources)]
+        numbers = range(len(self.shares)) if self.shares else np.unique(self.sources)
+        return [rows[self.sources == number] for number in numbers]
+
+    @cached_property
+    def _streams(self) -> list[Stream]:
+        return [Stream(rows=part, seed=self.seed, number=number) for number, part in enumerate(self._parts)]
 
     @cached_property
     def _steps_of_parts(self) -> np.ndarray:
@@ -148,9 +199,17 @@ def _keys(batches: np.ndarray, codes: np.ndarray) -> np.ndarray:
 
 
 def _spread_repeats(
-    order: np.ndarray, codes: Sequence[np.ndarray], batch: int, steps: int, generator: np.random.Generator
+    order: np.ndarray,
+    codes: Sequence[np.ndarray],
+    batch: int,
+    steps: int,
+    generator: np.random.Generator,
+    sources: np.ndarray | None = None,
 ) -> None:
-    """Swap, in place, rows that repeat a text of their batch with random rows of other batches, until none is left."""
+    """Swap, in place, rows that repeat a text of their batch with random rows of other batches, until none is left.
+
+    With the source of each row, those of one source.
+    """
     fewest = len(order)
     for _ in range(ROUNDS):
         repeats, keys = _repeats(order, codes, batch, steps)
@@ -161,6 +220,8 @@ def _spread_repeats(
         places = generator.integers(0, len(order), (len(repeats), tries))
         # `keys` has the batches' texts as they are now; what two swaps of a round do to each other, the next sees
         fits = places // batch != (repeats // batch)[:, None]
+        if sources is not None:
+            fits &= sources[order[places]] == sources[order[repeats]][:, None]
         for code, present in zip(codes, keys, strict=True):
             for role in range(code.shape[1]):
                 ours, theirs = code[order[repeats], role][:, None], code[order[places], role]

@@ -53,6 +53,8 @@ class Problem:
     """Candidates that are nearer than this to the row's positive are masked, at all dims as the widest has it."""
     guide: Seen | None = None
     """The same as a second model has it."""
+    row_losses_B: Float[Tensor, " B"] | None = None
+    """Takes the objective of each row (of the first direction): weight x loss is added, term by term; no gradient."""
 
 
 class Hidden(NamedTuple):
@@ -318,6 +320,8 @@ class Run:
                 positive * scale, tuple(sums), counts, torch.as_tensor(scale), problem.hardness
             )
             self.total[t] += combined.loss.sum(dtype=torch.float64)
+            if problem.row_losses_B is not None:
+                problem.row_losses_B[strip] += combined.loss * problem.terms[t].weight
             if weights is None:
                 continue
             at_positive += combined.positive * (factor * scale)

@@ -31,6 +31,8 @@ class Loss(NamedTuple):
     """Loss of each term, unweighted, in nats, of this rank's rows; no gradient."""
     num_masked: Int[Tensor, ""]
     """False negatives of this rank's rows that were left out."""
+    rows_B: Float[Tensor, " B"] | None = None
+    """Objective of each of this rank's rows, of its query (in document-to-query of its document); no gradient. None: not asked for."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +62,7 @@ def contrastive_loss(
     guide: Guide | None = None,
     direction: str = "query-to-document",
     hardness: Hardness = INFONCE,
+    rows: bool = False,
     dense: bool = False,
 ) -> Loss:
     """Loss of this rank's rows against the candidates of all ranks.
@@ -82,6 +85,7 @@ def contrastive_loss(
         guide: the same by the cosines of a second model.
         direction: query-to-document, document-to-query (without hard negatives), or the mean of both.
         hardness: beta and tau_plus.
+        rows: give the objective of each row as well; not with `dense`.
         dense: the oracle in place of the tiled engine; memory C x B for every term.
 
     Cross-rank contract: every rank holds the same B. The mean over ranks of value and gradient is exactly the
@@ -134,11 +138,12 @@ def contrastive_loss(
         temperatures_T = constant(tuple(term.temperature for term in terms), dtype, queries_BD.device)
     both = direction == "both"
     if not dense:
+        rows_B = temperatures_T.new_zeros(batch) if rows else None
         problem = Problem(
             terms=terms, positive_B=positive_B, num_documents=batch * world_size, both=both, hardness=hardness,
-            false_negatives=masks, margin=margin, guide=seen,
+            false_negatives=masks, margin=margin, guide=seen, row_losses_B=rows_B,
         )  # fmt: skip
-        return Loss(*nested_tiled(queries_BD, candidates_CD, temperatures_T, problem))
+        return Loss(*nested_tiled(queries_BD, candidates_CD, temperatures_T, problem), rows_B)
     judges = [] if margin is None else [Seen(rows_BE=queries_BD, columns_CE=candidates_CD, margin=margin)]
     judges += [] if seen is None else [seen]
     identical_BC = torch.zeros(

@@ -59,6 +59,8 @@ class FusedRun(Run):
         positive_TR, hardness = self.positive_TB[:, rows], self.problem.hardness
         combined = combine(positive_TR * self.scale_T1, logs_TPR.unbind(1), counts_R, self.scale_T1, hardness)
         self.total.index_add_(0, self.order, combined.loss.sum(1, dtype=torch.float64))
+        if self.problem.row_losses_B is not None:  # factor: weight / rows
+            self.problem.row_losses_B[rows] += (combined.loss * self.factor_T1).sum(0) * len(self.rows)
         if not self.wants_gradient:
             return
         slopes_TPR = torch.stack(combined.slopes, 1) * self.share_T1[..., None]

@@ -23,6 +23,7 @@ def score_text(report: Report) -> str:
         for row in report.scores
         if row.raw_score is not None
     ]
+    lines += source_lines(report)
     lines += [f"mteb's own score of {name}: {score:.5f}" for name, score in (report.mteb or {}).items()]
     return "\n".join(lines)
 
@@ -35,6 +36,16 @@ def _score_line(row: ScoreRow) -> str:
     if row.retention is None:
         return line
     return f"{line}  {row.retention:7.3f}  {row.retention_ci_low:.3f} - {row.retention_ci_high:.3f}"
+
+
+def source_lines(report: Report) -> list[str]:
+    """The score of each source's queries, at full precision."""
+    full = {(row.task, row.spec) for row in report.scores if report.is_full(row)}
+    return [
+        f"{row.task} of the {row.num_items:,} queries from {row.source}: {row.score:.4f}  {row.ci_low:.4f} - {row.ci_high:.4f}"
+        for row in report.by_source or ()
+        if (row.task, row.spec) in full
+    ]
 
 
 def left_out_lines(report: Report) -> list[str]:

@@ -3,7 +3,12 @@
 from collections.abc import Mapping
 from typing import Any
 
-_SHOWN = {"terms": "objective", "data": "content of --data", "encoder": "content of --encoder"}
+_SHOWN = {
+    "terms": "objective",
+    "data": "content of --data",
+    "encoder": "content of --encoder",
+    "shares": "weights of --data",
+}
 """How a difference is called where it is not that of the setting of the same name."""
 
 
@@ -16,4 +21,4 @@ def differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> str:
 
 
 def _shown(value: Any) -> str:
-    return " ".join(value) if isinstance(value, list) else repr(value)
+    return " ".join(map(str, value)) if isinstance(value, list) else repr(value)

@@ -103,3 +103,33 @@ class NegativeInfluence:
     def report(self, output: StepOutput) -> dict[str, float]:
         """Effective negatives of the newest step of this rank."""
         return training_influence(output.observed["queries"], output.observed["documents"])
+
+
+class SourceLoss:
+    """Mean objective of the rows of each source since the last report, of `observed["row_losses"]` and `["row_sources"]`.
+
+    Args:
+        names: of the sources, as metrics have them.
+        device: of the steps.
+    """
+
+    def __init__(self, names: Sequence[str], device: torch.device) -> None:
+        self._names = names
+        self._sums_2S = torch.zeros(2, len(names), dtype=torch.float64, device=device)
+
+    @torch.no_grad()
+    def observe(self, step: int, output: StepOutput) -> None:
+        """Add the rows of this rank."""
+        losses_B, sources_B = output.observed["row_losses"].double(), output.observed["row_sources"]
+        self._sums_2S.index_add_(1, sources_B, torch.stack([losses_B, torch.ones_like(losses_B)]))
+
+    def check(self) -> None:
+        """Nothing can be wrong."""
+
+    def report(self, output: StepOutput) -> dict[str, float]:
+        """Means over the rows of all ranks; a source without rows has none."""
+        sums_2S = self._sums_2S.clone()
+        self._sums_2S.zero_()
+        sum_over_ranks(sums_2S)
+        found = zip(self._names, *sums_2S.tolist(), strict=True)
+        return {f"train/loss/source/{name}": total / num for name, total, num in found if num}

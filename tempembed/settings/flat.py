@@ -18,6 +18,8 @@ from tempembed.system.typed import adapter
 MOST = 2**32 - 1
 """Largest whole number: random generators are seeded with 64 bits that are made of the seed, the step and the rank."""
 Group = TypeVar("Group")
+ONE_AS_ITSELF: Mapping[str, Any] = {"one": True}
+"""Metadata of a field with a tuple that was one value in earlier versions: none is written as None, one as itself."""
 _BOUNDS = {
     "gt": (">", operator.gt),
     "ge": (">=", operator.ge),
@@ -66,6 +68,8 @@ def flat(settings: Any) -> dict[str, Any]:
         value = getattr(settings, field.name)
         if dataclasses.is_dataclass(value):
             found |= flat(value)
+        elif field.metadata.get("one") and len(value) < 2:
+            found[field.name] = value[0] if value else None
         else:
             found[field.name] = list(value) if isinstance(value, tuple) else value
     return found
@@ -74,6 +78,17 @@ def flat(settings: Any) -> dict[str, Any]:
 def names(kind: type) -> dict[str, Any]:
     """The type of each setting, by its flat name."""
     return dict(_leaves(kind))
+
+
+def _of_one(kind: type) -> frozenset[str]:
+    """Names of the fields that stand in a file as one value where they have one."""
+    hints, found = typing.get_type_hints(kind), set[str]()
+    for field in dataclasses.fields(kind):
+        if dataclasses.is_dataclass(hint := hints[field.name]):
+            found |= _of_one(hint)  # type: ignore[arg-type]
+        elif field.metadata.get("one"):
+            found.add(field.name)
+    return frozenset(found)
 
 
 def _leaves(kind: type) -> Iterator[tuple[str, Any]]:
@@ -120,6 +135,9 @@ def from_flat(settings: Group, values: Any) -> Group:
         found = f"unknown {unknown[:5]}" if isinstance(values, dict) else f"{str(values)[:60]!r}"
         raise UserError(f"settings: expected those of a training run, got {found}")
     values = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+    for name in _of_one(type(settings)) & values.keys():
+        if values[name] is None or isinstance(values[name], str):
+            values[name] = () if values[name] is None else (values[name],)
     for name, value in values.items():
         try:
             adapter(hints[name]).validate_python(value, strict=True)

@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 
 from tempembed.encoders.from_scratch import FROM_SCRATCH
 from tempembed.settings.flat import changed, flat
+from tempembed.settings.sources import parse_source
 from tempembed.system.cache import INSTALLED_CODE
 from tempembed.system.untrusted import check_place
 
@@ -28,6 +29,12 @@ def located(place: str) -> str:
     return str(Path(path).absolute()) if path and os.path.exists(path) else place
 
 
+def located_source(text: str) -> str:
+    """A source of pairs with its weight, if it has one, as `located`."""
+    place = parse_source(text).place
+    return located(place) + text[len(place) :]
+
+
 def with_places(settings: Settings, **more: Any) -> Settings:
     """The settings with absolute paths of what they read, where it is there; `more` replaces others.
 
@@ -36,7 +43,11 @@ def with_places(settings: Settings, **more: Any) -> Settings:
         more: settings by name.
     """
     found = flat(settings)
-    inputs = {name: located(found[name]) for name in INPUTS if found.get(name)}
+    inputs: dict[str, Any] = {}
+    for name in INPUTS:
+        if value := found.get(name):
+            find = located if name == "encoder" else located_source
+            inputs[name] = tuple(map(find, value)) if isinstance(value, list) else find(value)
     return changed(settings, **{**inputs, **more})
 
 

@@ -18,7 +18,7 @@ from tempembed.parallel.device import device_of_process
 from tempembed.parallel.gather import rank_and_world_size
 from tempembed.run.loop import Report, train
 from tempembed.run.stage import Stage, StepOutput, Watch
-from tempembed.run.watches import NegativeInfluence, NonFinite, Spectrum
+from tempembed.run.watches import NegativeInfluence, NonFinite, SourceLoss, Spectrum
 from tempembed.settings.train import TrainSettings
 from tempembed.stages.groups import groups_by_depth
 from tempembed.stages.identity import Facts, count_steps, restored_identity, run_identity
@@ -28,6 +28,10 @@ from tempembed.stages.prepare import Prepared, initial_encoder
 from tempembed.system.atomic import write_json
 from tempembed.system.cache import cache_dir
 from tempembed.system.errors import UserError
+from tempembed.system.names import metric_names
+
+MOST_SOURCES = 32
+"""More have no loss and no score each: nobody would read so many curves."""
 
 
 class ContrastiveStage(Stage):
@@ -124,10 +128,15 @@ class ContrastiveStage(Stage):
         """Values that are not finite, the spectrum of documents, the influence of negatives."""
         names = [*map(str, self.terms), *(f"regulariser {each}" for each in self.step.objective.regularisers)]
         describe = partial(self.data.describe, world_size=rank_and_world_size()[1])
+        sources = self.data.source_names
+        by_source = (
+            [SourceLoss(metric_names(sources), self.device)] if 1 < len(sources) <= MOST_SOURCES else []
+        )
         return (
             NonFinite(names, describe, self.device),
             Spectrum(self.encoder.width, self.plan.global_batch_size),
             NegativeInfluence(),
+            *by_source,
         )
 
     def save(self, folder: Path) -> None:

@@ -10,6 +10,7 @@ from tempembed.data.overlap import check_overlap
 from tempembed.data.pairs import Pairs, read_pairs
 from tempembed.data.split import holdout
 from tempembed.evaluation.corpus import Corpus, corpus_from_pairs
+from tempembed.settings.sources import parse_sources
 from tempembed.settings.train import TrainSettings
 
 SHARE, FEWEST, MOST, LARGEST_SHARE = 1 / 20, 200, 2_000, 1 / 5
@@ -34,14 +35,15 @@ def dev_part(
     """
     data = settings.data
     if data.dev_data:
+        places = [source.place for source in parse_sources(data.dev_data, "--dev-data")]
         dev = read_pairs(
-            data.dev_data, skip_bad_rows=data.skip_bad_rows, split="dev", min_score=data.min_score, say=say
+            places, skip_bad_rows=data.skip_bad_rows, split="dev", min_score=data.min_score, say=say
         )
         tables = {"the training data": pairs.table}
         if test:  # roles do not matter: no text may be in both
             tables["the test data"] = pa.table({QUERY: pa.array([*test.queries, *test.documents], TEXT)})
         for than, table in tables.items():
-            what = f"--dev-data {data.dev_data}"
+            what = f"--dev-data {dev.source}"
             check_overlap(table, dev.table, what=what, than=than, allow=data.allow_overlap, say=say)
         return pairs, corpus_from_pairs(dev)
     if not data.dev_hold_out:

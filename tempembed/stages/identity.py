@@ -4,9 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from tempembed.encoders.from_scratch import is_from_scratch
+from tempembed.inputs.mixture import source_shares
 from tempembed.objectives.term import Term
 from tempembed.settings.flat import restored
 from tempembed.settings.model import DEFAULT_MAX_TOKENS
@@ -54,15 +53,20 @@ class Facts:
     """Whether it is a static table, which learns at a rate of its own."""
     sizes: tuple[int, ...]
     """Training pairs of each file that they are from."""
+    groups: tuple[int, ...] = ()
+    """For each file, which of several sources that were given it is of; empty where one was given."""
+
+    def shares(self, settings: TrainSettings) -> tuple[float, ...]:
+        """The share of each file among the rows that are drawn; () without weights."""
+        return source_shares(settings.data.weights, self.sizes, self.groups)
 
     @staticmethod
     def of(prepared: "Prepared", settings: TrainSettings, encoder: "Encoder") -> "Facts":
         """The facts of a run's data, and of its encoder before training."""
-        meta, sources = prepared.meta, prepared.sources
         content = settings.model.encoder if settings.model.own_encoder else encoder.fingerprint()
-        sizes = [meta["num_pairs"]] if sources is None else np.bincount(sources).tolist()
         return Facts(
-            data=meta["fingerprint"], encoder=content, width=encoder.width, is_table=encoder.is_table, sizes=tuple(sizes)
+            data=prepared.meta["fingerprint"], encoder=content, width=encoder.width, is_table=encoder.is_table,
+            sizes=prepared.sizes, groups=prepared.groups,
         )  # fmt: skip
 
     def noted(self) -> dict[str, str]:
@@ -83,12 +87,15 @@ class Facts:
             here = settings.model.encoder if is_from_scratch(self.encoder) else self.encoder
             encoder, width, is_table = noted.get("encoder_content") or here, self.width, self.is_table
         data = noted.get("fingerprint") or self.data
-        return Facts(data=data, encoder=encoder, width=width, is_table=is_table, sizes=self.sizes)
+        return Facts(
+            data=data, encoder=encoder, width=width, is_table=is_table, sizes=self.sizes, groups=self.groups
+        )
 
 
 def count_steps(settings: TrainSettings, facts: Facts) -> int:
     """Optimiser steps of a run."""
-    parts = facts.sizes if settings.batches.single_source else (sum(facts.sizes),)
+    is_split = settings.batches.single_source and not facts.shares(settings)
+    parts = facts.sizes if is_split else (sum(facts.sizes),)
     return settings.loop.steps or max(
         1, round(settings.loop.epochs * sum(n // settings.batches.batch_size for n in parts))
     )
@@ -124,6 +131,8 @@ def run_identity(settings: TrainSettings, facts: Facts, *, bfloat16: bool | None
         found["vocabulary"] = settings.model.vocabulary
         if made.has_layers:
             found["layers"] = settings.model.layers
+    if len(facts.sizes) > 1:
+        found["shares"] = list(facts.shares(settings))
     if any(term.course and term.course.is_learned for term in terms):
         found["temperature_learning_rate"] = settings.loss.temperature_learning_rate
     if bfloat16 is not None:

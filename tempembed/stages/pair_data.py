@@ -9,6 +9,7 @@ from torch import Tensor
 
 from tempembed.inputs.batches import BatchPlan
 from tempembed.inputs.inputs import Inputs, by_tower
+from tempembed.inputs.mixture import source_shares
 from tempembed.losses.contrastive import TextIds
 from tempembed.losses.margins import Guide
 from tempembed.settings.train import TrainSettings
@@ -29,6 +30,8 @@ class PairBatch:
     """For the masks; None where nothing is to be masked."""
     guide: Guide | None = None
     """The texts as a second model has them, for the masks too."""
+    sources_B: Tensor | None = None
+    """Number of the source of each pair; None where all are of one."""
 
     def by_role(self, embeddings_MD: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
         """Queries [B, D], documents [B, D] and hard negatives [N, B, D], 0 where absent, from those of `inputs`."""
@@ -69,8 +72,10 @@ class PairData:
         self.plan = BatchPlan(
             num_rows=len(self.columns[0]), global_batch_size=settings.batches.batch_size, seed=settings.loop.seed,
             ids=(np.stack([self._ids["query"], self._ids["document"]]),),
-            sources=prepared.sources if settings.batches.single_source else None,
+            sources=prepared.sources, single_source=settings.batches.single_source,
+            shares=source_shares(settings.data.weights, prepared.sizes, prepared.groups),
         )  # fmt: skip
+        self._sources, self.source_names = prepared.sources, prepared.source_names
         self._repeats = (-1, 0)  # of an epoch
 
     def batch(self, step: int, rows: np.ndarray) -> PairBatch:
@@ -83,6 +88,9 @@ class PairData:
             if self._has_negative is None
             else torch.from_numpy(present).to(self._device),
             ids=self.ids(step, rows),
+            sources_B=None
+            if self._sources is None
+            else torch.from_numpy(self._sources[rows]).long().to(self._device),
         )
 
     def inputs(self, rows: np.ndarray) -> list[Inputs]:

@@ -84,10 +84,14 @@ class PairStep(nn.Module):
             guide=batch.guide,
             direction=self.objective.direction,
             hardness=self.objective.hardness,
+            rows=batch.sources_B is not None and not self.dense,
             dense=self.dense,
         )  # fmt: skip
         total, regularised = self._regularised(loss.objective, queries_BD, documents_BD)
         clock.credit("gather", gather_seconds() - gathered)
+        by_source = {}
+        if loss.rows_B is not None and batch.sources_B is not None:
+            by_source = {"row_losses": loss.rows_B, "row_sources": batch.sources_B}
         return StepOutput(
             loss=total,
             means={
@@ -107,6 +111,7 @@ class PairStep(nn.Module):
                 "queries": queries_BD,
                 "documents": documents_BD,
                 "losses": torch.cat([loss.terms_T, *(value.reshape(1) for value in regularised.values())]),
+                **by_source,
             },
         )
 

@@ -29,6 +29,7 @@ from tempembed.evaluation.corpus import Corpus, corpus_from_pairs
 from tempembed.inputs.tokens import Tokens
 from tempembed.settings.flat import fingerprint
 from tempembed.settings.model import DEFAULT_MAX_TOKENS
+from tempembed.settings.sources import parse_sources
 from tempembed.settings.train import TrainSettings
 from tempembed.stages.dev import dev_part
 from tempembed.system.cache import INSTALLED_CODE, cache_dir
@@ -99,6 +100,24 @@ class Prepared:
         return np.load(path) if path.exists() else None
 
     @property
+    def source_names(self) -> list[str]:
+        """What the numbers in `sources` are called; empty where all pairs are of one file."""
+        return self.meta.get("source_names", [])
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Training pairs of each file that they are from."""
+        sources, meta = self.sources, self.meta
+        if sources is None:
+            return (meta["num_pairs"],)
+        return tuple(np.bincount(sources, minlength=len(self.source_names)).tolist())
+
+    @property
+    def groups(self) -> tuple[int, ...]:
+        """For each file, which of several sources that were given it is of; empty where one was given."""
+        return tuple(self.meta.get("groups", ()))
+
+    @property
     def has_test(self) -> bool:
         """Whether there is a test task."""
         return (self.folder / "task.json").exists()
@@ -120,13 +139,16 @@ class Prepared:
 
 
 def training_pairs(settings: TrainSettings, say: Callable[[str], None] = lambda _: None) -> Pairs:
-    """The pairs that --data names."""
-    if settings.data.data == INSTALLED_CODE:
+    """The pairs that --data names, of all its sources whose weight is not 0."""
+    places = [source.place for source in parse_sources(settings.data.data)]
+    if INSTALLED_CODE in places:
         from tempembed.data.installed_code import installed_code
 
-        return read_pairs(str(installed_code(progress=say).train))
+        if len(places) == 1:
+            return read_pairs(str(installed_code(progress=say).train))
+        places[places.index(INSTALLED_CODE)] = str(installed_code(progress=say).train)
     return read_pairs(
-        settings.data.data,
+        places,
         skip_bad_rows=settings.data.skip_bad_rows,
         min_score=settings.data.min_score,
         say=say,
@@ -134,7 +156,7 @@ def training_pairs(settings: TrainSettings, say: Callable[[str], None] = lambda 
 
 
 def evaluation_task(
-    source: str,
+    source: str | Sequence[str],
     *,
     max_queries: int | None = None,
     skip_bad_rows: bool = False,
@@ -142,16 +164,21 @@ def evaluation_task(
     check: Callable[[Pairs], None] = lambda _: None,
     say: Callable[[str], None] = lambda _: None,
 ) -> Corpus:
-    """The retrieval and clustering task of a data source, whose pairs `check` sees; of installed-code its test split."""
-    if source == INSTALLED_CODE:
+    """The retrieval and clustering task of data sources, whose pairs `check` sees; of installed-code its test split."""
+    places = (
+        [source] if isinstance(source, str) else [each.place for each in parse_sources(source, "--eval-data")]
+    )
+    if INSTALLED_CODE in places:
         import pyarrow.parquet as pq
 
         from tempembed.data.installed_code import installed_code
 
         test = installed_code(progress=say).test
-        pairs = Pairs(table=pq.read_table(test), source=source)
-        return corpus_from_pairs(pairs, max_queries=max_queries or DEFAULT_MAX_QUERIES)
-    pairs = read_pairs(source, skip_bad_rows=skip_bad_rows, split="test", min_score=min_score, say=say)
+        if len(places) == 1:
+            pairs = Pairs(table=pq.read_table(test), source=INSTALLED_CODE)
+            return corpus_from_pairs(pairs, max_queries=max_queries or DEFAULT_MAX_QUERIES)
+        places[places.index(INSTALLED_CODE)] = str(test)
+    pairs = read_pairs(places, skip_bad_rows=skip_bad_rows, split="test", min_score=min_score, say=say)
     check(pairs)
     return corpus_from_pairs(pairs, max_queries=max_queries)
 
@@ -209,13 +236,10 @@ def prepare_with_encoder(
 ) -> tuple[Prepared, Encoder]:
     """As `prepare`, with the encoder before training, which was made for it: loading a model takes seconds."""
     pairs = training_pairs(settings, say)
-    eval_source = settings.data.eval_data or (
-        INSTALLED_CODE if settings.data.data == INSTALLED_CODE else None
-    )
     task = None
-    if eval_source:
+    if settings.data.test:
         task = evaluation_task(
-            eval_source,
+            settings.data.test,
             skip_bad_rows=settings.data.skip_bad_rows,
             min_score=settings.data.min_score,
             check=lambda test: check_overlap(
@@ -230,7 +254,8 @@ def prepare_with_encoder(
     elif settings.data.hold_out:
         train, test = holdout(pairs.table, max(2, round(settings.data.hold_out * len(pairs))), say=say)
         say(f"held out {len(test)} of {len(pairs)} pairs as the test")
-        task = corpus_from_pairs(Pairs(table=test, source=pairs.source), max_queries=DEFAULT_MAX_QUERIES)
+        held = dataclasses.replace(pairs, table=test)
+        task = corpus_from_pairs(held, max_queries=DEFAULT_MAX_QUERIES)
         pairs = dataclasses.replace(pairs, table=train)
     pairs, dev = dev_part(settings, pairs, task, say)
     require_rows(
@@ -240,7 +265,8 @@ def prepare_with_encoder(
     tokens = encoder.input_fingerprint() if encoder else [settings.model.encoder, settings.model.vocabulary]
     limits = [settings.model.limits, settings.model.max_tokens if settings.model.own_encoder else None]
     parts = [pairs.fingerprint, task and task.fingerprint, *([dev.fingerprint] if dev else [])]
-    key = fingerprint([FORMAT, *parts, settings.model.prompts, limits, tokens])
+    several = [*([pairs.groups] if pairs.groups else []), *_of_several(task, dev)]
+    key = fingerprint([FORMAT, *parts, settings.model.prompts, limits, tokens, *several])
     folder = cache_dir() / "prepared" / key
     prepared = Prepared(folder=folder)
     if not is_intact(folder):
@@ -253,9 +279,15 @@ def prepare_with_encoder(
     settings.loss.resolved(encoder.width)  # an objective that does not fit: now
     for line in describe_roles(settings, encoder):
         say(line)
-    if pairs.num_skipped:
-        say(f"left out {pairs.num_skipped} rows of {pairs.source}: {dict(pairs.skip_reasons)}")
+    for place, reasons in (pairs.left_out or {pairs.source: pairs.skip_reasons}).items():
+        if reasons:
+            say(f"left out {sum(reasons.values())} rows of {place}: {dict(reasons)}")
     return prepared, encoder
+
+
+def _of_several(*parts: Corpus | None) -> list[Any]:
+    """Which query is of which source, where they are of several."""
+    return [[part.source_names, part.sources] for part in parts if part and part.source_names]
 
 
 def _write(
@@ -298,6 +330,8 @@ def _write(
             "num_hard_negatives": num_negatives,
             "num_skipped": pairs.num_skipped,
             "skip_reasons": dict(pairs.skip_reasons),
+            "source_names": pairs.source_names,
+            "groups": pairs.groups,
         }
         (partial / "meta.json").write_text(json.dumps(meta, indent=1))
         sums = checksums(partial, sorted(path.name for path in partial.iterdir()))

@@ -1,6 +1,7 @@
 """Names that become paths, ids and search filters: one rule, checked before anything is made of them."""
 
 import re
+from collections.abc import Sequence
 
 from tempembed.system.errors import UserError
 
@@ -35,3 +36,17 @@ def file_name(text: str) -> str:
     ('all-MiniLM-L6', 'unnamed')
     """
     return re.sub(r"[^A-Za-z0-9._-]+", "-", text).lstrip(".-_")[:128] or "unnamed"
+
+
+def metric_names(names: Sequence[str]) -> list[str]:
+    """Names of files as the last part of a metric's: without the suffix where that tells all apart, dashes for what trackers refuse.
+
+    >>> metric_names(["a/x.parquet", "b/x.jsonl.gz", "c/y z.csv"])
+    ['a-x', 'b-x', 'c-y-z']
+    """
+    short = [
+        re.sub(r"[^A-Za-z0-9._-]+", "-", re.sub(r"\.\w+(\.gz)?$", "", name)).strip("-") for name in names
+    ]
+    if len(set(short)) == len(names) and all(short):
+        return short
+    return [f"{number}-{file_name(name)}" for number, name in enumerate(names)]

@@ -30,6 +30,10 @@ def evaluation_points(report: Report) -> list[tuple[str, float, int]]:
             points.append((f"retention/{row.metric}/{row.codec}", row.retention, row.dim))
             summary = f"retention_at_{row.bytes_per_vector}_bytes/{row.metric}/{row.codec}"
             points.append((summary, row.retention, 0))
+    full = {(row.task, row.spec) for row in report.scores if report.is_full(row)}
+    for part in report.by_source or ():
+        if (part.task, part.spec) in full:
+            points.append((f"eval/{part.metric}/source/{part.source}", part.score, 0))
     if "pca95" in geometry:
         points.append(("intrinsic_dimension", float(geometry["pca95"]), 0))
     for budget in BUDGETS:

@@ -52,7 +52,7 @@ def test_the_order_depends_on_seed_and_epoch_only():
 
 def test_single_source_batches():
     sources = np.repeat([0, 1, 2], [130, 55, 9])
-    plan = BatchPlan(num_rows=194, global_batch_size=10, seed=0, sources=sources)
+    plan = BatchPlan(num_rows=194, global_batch_size=10, seed=0, sources=sources, single_source=True)
     batches = plan.order(0).reshape(-1, 10)
     assert len(batches) == plan.steps_per_epoch == 13 + 5
     assert all(len(np.unique(sources[batch])) == 1 for batch in batches)
@@ -60,7 +60,7 @@ def test_single_source_batches():
     first = [sources[batch[0]] for batch in batches]
     assert first != sorted(first)
     with pytest.raises(UserError, match="at least one batch of 200 pairs from one source, got 130"):
-        BatchPlan(num_rows=194, global_batch_size=200, seed=0, sources=sources)
+        BatchPlan(num_rows=194, global_batch_size=200, seed=0, sources=sources, single_source=True)
 
 
 def test_a_plan_of_a_million_rows_takes_little_memory():
