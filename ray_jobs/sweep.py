@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from ray_jobs.capacity import check_cpus, check_least
 from tempembed.codecs.sets import ALIAS_BUDGETS
+from tempembed.settings.config import Configured
 from tempembed.settings.flat import changed, flat
 from tempembed.settings.train import TrainSettings
 from tempembed.system.errors import UserError
@@ -17,12 +18,12 @@ OBJECTIVES = (
     "infonce:0.03", "infonce:0.06", "infonce:0.1", "infonce:0.2", "infonce:0.4",
     "mrl:0.06", "tempagg", "tempaggmrl", "tempspecmrl",
 )  # fmt: skip
-PLACES = ("output", "resume", "fresh", "trackers", "mlflow_uri", "max_failures")
+PLACES = ("output", "resume", "fresh", "trackers", "mlflow_uri", "max_failures", "config")
 """Fields of a sweep that say where it runs, not what it is."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sweep:
+class Sweep(Configured):
     """Train and measure a list of objectives, or search over objectives, on the same data in the same order."""
 
     base: TrainSettings = field(default_factory=lambda: TrainSettings.of(hold_out=0.1, batch_size=1024))

@@ -11,6 +11,7 @@ given more trials, objectives and seeds.
 """
 
 import dataclasses
+import sys
 from collections.abc import Sequence
 from functools import partial
 
@@ -18,8 +19,10 @@ import tyro
 
 from ray_jobs.resume import check_resumed, folder_of, restored_sweep
 from ray_jobs.sweep import Sweep
+from tempembed.settings.config import configured
 from tempembed.settings.places import with_places
 from tempembed.system.console import run
+from tempembed.system.errors import UserError
 from tempembed.tuning.ledger import Ledger
 
 
@@ -45,7 +48,11 @@ def parsed(arguments: Sequence[str] | None = None) -> Sweep:
         args=arguments,
         config=(tyro.conf.OmitArgPrefixes,),
     )
-    sweep = parse()
+    sweep = parse(default=configured(Sweep, sys.argv[1:] if arguments is None else arguments))
+    if sweep.resume and sweep.config:
+        raise UserError(
+            "--config: expected none beside --resume, whose folder has the settings; leave one out"
+        )
     if sweep.resume:
         folder = folder_of(sweep.resume)
         stored = restored_sweep((Ledger(folder).settings() or {}).get("settings", {}), sweep)

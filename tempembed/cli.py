@@ -4,6 +4,7 @@ import dataclasses
 import importlib
 import signal
 import sys
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import tyro
@@ -41,14 +42,27 @@ def main() -> None:
         asked = next((argument for argument in sys.argv[1:] if argument in COMMANDS), None)
         union: Any = None
         for name, (title, line) in COMMANDS.items():
-            settings = settings_of(name) if name == asked else _stand_in(title, line)
-            member: Any = Annotated[settings, tyro.conf.subcommand(name)]
+            settings, options = _stand_in(title, line), dict[str, Any]()
+            if name == asked:
+                settings = settings_of(name)
+                default = from_file(settings, sys.argv[1:])
+                options = {} if default is None else {"default": default}
+            member: Any = Annotated[settings, tyro.conf.subcommand(name, **options)]
             union = member if union is None else union | member
         command = tyro.cli(union, prog="tempembed", description=__doc__, config=(tyro.conf.OmitArgPrefixes,))
         module = importlib.import_module(type(command).__module__)
         getattr(module, f"{asked}_command")(command)
 
     run(parse_and_run)
+
+
+def from_file(settings: type, arguments: Sequence[str]) -> Any:
+    """A command with the settings of its --config; None where none is given."""
+    if not any(argument.startswith("--config") for argument in arguments):
+        return None
+    from tempembed.settings.config import Configured, configured
+
+    return configured(settings, arguments) if issubclass(settings, Configured) else None
 
 
 def _stand_in(title: str, line: str) -> type:

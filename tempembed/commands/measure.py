@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 
 from tempembed.encoders.role import Prompts, RoleName, asked
+from tempembed.settings.config import Configured
 from tempembed.settings.flat import flag
 from tempembed.system.console import say
 from tempembed.system.errors import UserError
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Measure:
+class Measure(Configured):
     """Settings of a measurement: the model, the data, and where embeddings are kept."""
 
     model: Annotated[str, tyro.conf.Positional]

@@ -9,6 +9,7 @@ from typing import Any
 from uuid import uuid4
 
 from tempembed.run.folder import SPOOL, hold
+from tempembed.settings.config import Configured
 from tempembed.settings.places import with_places
 from tempembed.settings.train import TrainSettings
 from tempembed.system.cache import cache_dir
@@ -21,7 +22,7 @@ from tempembed.tracking.tracker import TrackedRun, Tracker
 
 
 @dataclass(frozen=True, kw_only=True)
-class Run:
+class Run(Configured):
     """A training run and where it is kept."""
 
     train: TrainSettings = field(default_factory=TrainSettings)

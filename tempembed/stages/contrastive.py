@@ -19,6 +19,7 @@ from tempembed.parallel.gather import rank_and_world_size
 from tempembed.run.loop import Report, train
 from tempembed.run.stage import Stage, StepOutput, Watch
 from tempembed.run.watches import NegativeInfluence, NonFinite, SourceLoss, Spectrum
+from tempembed.settings.config import FILE, write_config
 from tempembed.settings.train import TrainSettings
 from tempembed.stages.groups import groups_by_depth
 from tempembed.stages.identity import Facts, count_steps, restored_identity, run_identity
@@ -202,5 +203,9 @@ def train_pairs(
         UserError: as `ContrastiveStage` and `run.loop.train`.
     """
     stage = ContrastiveStage(settings, prepared, device, encoder)
+    if rank_and_world_size()[0] == 0:
+        write_config(
+            output / FILE, settings, "tempembed train --config run.yaml --output ... is this run again"
+        )
     measure = partial(probe, stage.encoder) if probe else None
     return train(stage, settings.optimizer, settings.loop, output, report, probe=measure, **options)
