@@ -15,7 +15,7 @@ import tyro
 from ray_jobs.capacity import Workers, check_batch
 from tempembed.commands.train import Run
 from tempembed.run.folder import RunFolder
-from tempembed.settings.config import configured
+from tempembed.settings.config import with_file
 from tempembed.settings.places import output_place
 from tempembed.system.cache import cache_dir
 from tempembed.system.console import run
@@ -38,7 +38,7 @@ def main() -> None:
     """Entry point. What drives is imported here, because each subprocess of a driver imports this file again."""
     command = tyro.cli(
         RayTrain, prog="python -m ray_jobs.train", description=__doc__, config=(tyro.conf.OmitArgPrefixes,),
-        default=configured(RayTrain, sys.argv[1:]),
+        **with_file(RayTrain, sys.argv[1:]),
     )  # fmt: skip
     from ray_jobs.connect import connect, temporary_folder
     from ray_jobs.run_driver import differences_to, drive

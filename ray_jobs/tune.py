@@ -19,7 +19,7 @@ import tyro
 
 from ray_jobs.resume import check_resumed, folder_of, restored_sweep
 from ray_jobs.sweep import Sweep
-from tempembed.settings.config import configured
+from tempembed.settings.config import with_file
 from tempembed.settings.places import with_places
 from tempembed.system.console import run
 from tempembed.system.errors import UserError
@@ -48,7 +48,7 @@ def parsed(arguments: Sequence[str] | None = None) -> Sweep:
         args=arguments,
         config=(tyro.conf.OmitArgPrefixes,),
     )
-    sweep = parse(default=configured(Sweep, sys.argv[1:] if arguments is None else arguments))
+    sweep = parse(**with_file(Sweep, sys.argv[1:] if arguments is None else arguments))
     if sweep.resume and sweep.config:
         raise UserError(
             "--config: expected none beside --resume, whose folder has the settings; leave one out"

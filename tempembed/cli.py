@@ -45,8 +45,7 @@ def main() -> None:
             settings, options = _stand_in(title, line), dict[str, Any]()
             if name == asked:
                 settings = settings_of(name)
-                default = from_file(settings, sys.argv[1:])
-                options = {} if default is None else {"default": default}
+                options = from_file(settings, sys.argv[1:])
             member: Any = Annotated[settings, tyro.conf.subcommand(name, **options)]
             union = member if union is None else union | member
         command = tyro.cli(union, prog="tempembed", description=__doc__, config=(tyro.conf.OmitArgPrefixes,))
@@ -56,13 +55,13 @@ def main() -> None:
     run(parse_and_run)
 
 
-def from_file(settings: type, arguments: Sequence[str]) -> Any:
-    """A command with the settings of its --config; None where none is given."""
+def from_file(settings: type, arguments: Sequence[str]) -> dict[str, Any]:
+    """A command with the settings of its --config, as its default; nothing where none is given."""
     if not any(argument.startswith("--config") for argument in arguments):
-        return None
-    from tempembed.settings.config import Configured, configured
+        return {}
+    from tempembed.settings.config import Configured, with_file
 
-    return configured(settings, arguments) if issubclass(settings, Configured) else None
+    return with_file(settings, arguments) if issubclass(settings, Configured) else {}
 
 
 def _stand_in(title: str, line: str) -> type:

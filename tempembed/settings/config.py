@@ -6,6 +6,7 @@ data: [a.parquet:2, b.jsonl:1]
 
 import dataclasses
 import difflib
+import itertools
 import typing
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -114,6 +115,12 @@ def _title(kind: Any) -> str:
     return " or ".join(words.get(part) or _title(part) for part in parts)
 
 
+def with_file(kind: type, arguments: Sequence[str]) -> dict[str, Any]:
+    """What `tyro.cli` is to be told of the `--config` on a command line, if there is one: the default."""
+    found = configured(kind, arguments)
+    return {} if found is None else {"default": found}
+
+
 def configured(kind: type[Command], arguments: Sequence[str]) -> Command | None:
     """A command with the settings of its `--config`; None where it has none.
 
@@ -144,11 +151,11 @@ def configured(kind: type[Command], arguments: Sequence[str]) -> Command | None:
 
 def _given(arguments: Sequence[str]) -> str | None:
     found = None
-    for argument, following in zip(arguments, [*arguments[1:], None], strict=True):
+    for argument, following in itertools.pairwise([*arguments, ""]):
         if argument == "--":
             break
         if argument == "--config":
-            found = following
+            found = following or None
         elif argument.startswith("--config="):
             found = argument.partition("=")[2]
     return found

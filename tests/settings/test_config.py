@@ -13,7 +13,7 @@ from ray_jobs.tune import parsed
 from tempembed.cli import main
 from tempembed.commands.evaluate import Evaluate
 from tempembed.commands.train import Train
-from tempembed.settings.config import configured, write_config
+from tempembed.settings.config import configured, with_file, write_config
 from tempembed.settings.flat import flat, names
 from tempembed.settings.train import TrainSettings
 from tempembed.system.errors import UserError
@@ -30,8 +30,7 @@ def file(tmp_path):
 
 
 def parse(kind, *arguments):
-    default = configured(kind, arguments)
-    return tyro.cli(kind, args=arguments, default=default, config=(tyro.conf.OmitArgPrefixes,))
+    return tyro.cli(kind, args=arguments, config=(tyro.conf.OmitArgPrefixes,), **with_file(kind, arguments))
 
 
 def test_flags_win_over_the_file(file):
@@ -53,6 +52,8 @@ def test_every_command_with_settings_reads_them(file):
     assert "config" not in sweep.stored()
     with pytest.raises(UserError, match="--config: expected none beside --resume"):
         parsed(["--config", file(""), "--resume", "gone"])
+    assert parse(RayTrain, "--output", "x") == RayTrain(output="x")
+    assert parsed([]) == Sweep()
     assert parse(Evaluate, "--config", file("codecs: lab\nmax_queries: 7\n"), "m").max_queries == 7
 
 
