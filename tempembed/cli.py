@@ -19,6 +19,7 @@ COMMANDS = {
     "selfcheck": ("SelfCheck", "Check the objective engine on this machine, in under a minute; exit with 1 if a promise does not hold."),
     "plan": ("Plan", "Predict what a training step would cost, on this machine, in four ways, and recommend one."),
     "recommend": ("Recommend", "Which registered model and codec for N bytes a vector, what is lost, and what comes next."),
+    "mine": ("Mine", "Find hard negatives for pairs: documents that a model ranks high for a query and that are no answers of it."),
     "export": ("Export", "Hand a model over as a folder that plain sentence-transformers loads, with its codec, a model card and an example."),
     "search": ("Search", "Search in a file of texts with an exported model; the index is compressed by the model's codec."),
 }  # fmt: skip

@@ -12,10 +12,14 @@ from tempembed.system.errors import UserError
 from tempembed.system.wording import quoted
 
 QUERY, DOCUMENT, HARD_NEGATIVES, LABEL = "query", "document", "hard_negatives", "label"
+SCORES = "scores"
+"""A teacher's scores: that of the document, then one for each hard negative, in their order."""
 SCORE = "score"
 """How well a document fits its query, in rows that are judged; not a column of pairs."""
 TEXT = pa.large_string()  # 64-bit offsets: a column may exceed 2 GiB
-SCHEMA = pa.schema({QUERY: TEXT, DOCUMENT: TEXT, HARD_NEGATIVES: pa.list_(TEXT), LABEL: TEXT})
+SCHEMA = pa.schema(
+    {QUERY: TEXT, DOCUMENT: TEXT, HARD_NEGATIVES: pa.list_(TEXT), LABEL: TEXT, SCORES: pa.list_(pa.float32())}
+)
 
 MESSAGES = "messages"
 _LISTS_OF_DOCUMENTS = {
@@ -28,6 +32,7 @@ _LISTS_OF_DOCUMENTS = {
 """For each column of right documents, the columns of wrong ones; the first that is present is read."""
 _QUERIES = (QUERY, "anchor", "question", MESSAGES)
 _JUDGED = (("sentence1", "sentence2"), ("question1", "question2"), ("text1", "text2"))
+_SPLIT_SCORES = ("pos_scores", "neg_scores")  # FlagEmbedding
 _SCORES = (LABEL, "labels", "score", "scores", "similarity", "similarity_score", "is_duplicate")
 
 
@@ -46,12 +51,21 @@ class Columns:
     """A column that says how well the document fits the query."""
     listed: bool = False
     """Whether the document column holds lists of documents."""
+    scores: str | None = None
+    """A column of lists: a teacher's scores of the document and of each hard negative."""
+    split_scores: tuple[str, str] | None = None
+    """In place of it, two: scores of each document, and of each hard negative."""
 
     @property
     def names(self) -> list[str]:
         """All names."""
-        optional = [self.hard_negatives, *self.negatives, self.label, self.score]
+        optional = [self.hard_negatives, *self.negatives, self.label, self.score, *self.teachers]
         return list(dict.fromkeys([self.query, self.document, *(name for name in optional if name)]))
+
+    @property
+    def teachers(self) -> list[str]:
+        """Names of the columns of a teacher's scores."""
+        return [*([self.scores] if self.scores else []), *(self.split_scores or ())]
 
     @property
     def lists(self) -> list[str]:
@@ -59,7 +73,9 @@ class Columns:
         listed = [self.document] if self.listed else []
         messages = [name for name in (self.query, self.document) if name == MESSAGES]
         return list(
-            dict.fromkeys([*messages, *listed, *([self.hard_negatives] if self.hard_negatives else [])])
+            dict.fromkeys(
+                [*messages, *listed, *([self.hard_negatives] if self.hard_negatives else []), *self.teachers]
+            )
         )
 
 
@@ -98,6 +114,7 @@ def find_columns(names: Sequence[str], text_names: Sequence[str], *, scored: boo
         negatives=("negative",) if negative == "negative" else tuple(numbered),
         label=LABEL if LABEL in names else None,
         score=SCORE if scored and SCORE in names else None,
+        scores=SCORES if SCORES in names else None,
     )
 
 
@@ -122,7 +139,7 @@ def _format(names: Sequence[str]) -> Columns | None:
         return None
     return Columns(
         query=query, document=documents, hard_negatives=negative, negatives=(), label=None, score=score,
-        listed=listed,
+        listed=listed, split_scores=_SPLIT_SCORES if documents == "pos" and {*_SPLIT_SCORES} <= {*names} else None,
     )  # fmt: skip
 
 
@@ -190,6 +207,8 @@ def arrow_columns(schema: pa.Schema, name: str, *, scored: bool = False) -> Colu
         expected, fits = "text", is_text(type_) or _is_object(type_)
         if MESSAGES in column:
             expected, fits = "lists of messages", _is_list(type_)
+        elif column in columns.teachers:
+            expected, fits = "lists of numbers", pa.types.is_null(type_) or _is_numbers(type_)
         elif column in columns.lists:
             expected, fits = "lists of text", _is_list(type_) and _is_item(type_)
             fits = fits or pa.types.is_null(type_) or (column != columns.hard_negatives and is_text(type_))
@@ -224,6 +243,13 @@ def is_list_of_text(type_: pa.DataType) -> bool:
 def _is_list(type_: pa.DataType) -> bool:
     return any(
         kind(type_) for kind in (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
+    )
+
+
+def _is_numbers(type_: pa.DataType) -> bool:
+    item = type_.value_type if _is_list(type_) else type_
+    return _is_list(type_) and (
+        pa.types.is_floating(item) or pa.types.is_integer(item) or pa.types.is_null(item)
     )
 
 

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tempembed.data.bad_rows import Faults
-from tempembed.data.columns import DOCUMENT, HARD_NEGATIVES, LABEL, QUERY, SCHEMA, TEXT, is_text
+from tempembed.data.columns import DOCUMENT, HARD_NEGATIVES, LABEL, QUERY, SCHEMA, SCORES, TEXT, is_text
 from tempembed.data.files import Reading, read_source
 from tempembed.data.judged import judged_pairs
 from tempembed.data.rows import CHUNK_ROWS, ROW
@@ -30,9 +30,9 @@ class Pairs:
     """Distinct pairs of a query and the document that answers it, in the order of the source."""
 
     table: pa.Table
-    """query, document: large_string; optional hard_negatives: list<large_string>, label: large_string; with
+    """query, document: large_string; optional hard_negatives: list<large_string>, label: large_string, scores: list<float>
 
-    more than one file source: dictionary of the files' names."""
+    (of the document, then of each hard negative); with more than one file source: dictionary of the files' names."""
     source: str
     """What the user gave, for messages and logs."""
     num_skipped: int = 0
@@ -66,6 +66,11 @@ class Pairs:
     def labels(self) -> list[str | None] | None:
         """The label of each pair, None where its source has none; None where no source has labels."""
         return self.table[LABEL].to_pylist() if LABEL in self.table.column_names else None
+
+    @property
+    def scores(self) -> list[list[float] | None] | None:
+        """A teacher's scores of each pair's document and hard negatives, in their order; None where no row has any."""
+        return self.table[SCORES].to_pylist() if SCORES in self.table.column_names else None
 
     @property
     def sources(self) -> np.ndarray | None:
@@ -276,6 +281,8 @@ def _without_empty_columns(table: pa.Table) -> pa.Table:
     """The table without columns of nulls, so that such a column equals none."""
     if not pc.sum(pc.list_value_length(table[HARD_NEGATIVES])).as_py():
         table = table.drop_columns(HARD_NEGATIVES)
+    if table[SCORES].null_count == len(table):
+        table = table.drop_columns(SCORES)
     return table.drop_columns(LABEL) if table[LABEL].null_count == len(table) else table
 
 
@@ -306,6 +313,10 @@ def _first_of_each_pair(table: pa.Table) -> np.ndarray:
 def _digest(column: pa.ChunkedArray) -> bytes:
     """A digest of lengths and contents as two streams, so that chunks and the width of Arrow's offsets do not matter."""
     lengths, content = hashlib.sha256(), hashlib.sha256()
+    if pa.types.is_floating(column.type):
+        for chunk in column.chunks:
+            content.update(chunk.to_numpy(zero_copy_only=False).astype("<f4").tobytes())
+        return content.digest()
     if not is_text(column.type):
         for chunk in column.chunks:
             lengths.update(_int64_bytes(pc.list_value_length(chunk).fill_null(0)))

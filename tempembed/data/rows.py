@@ -18,6 +18,7 @@ from tempembed.data.columns import (
     MESSAGES,
     SCHEMA,
     SCORE,
+    SCORES,
     TEXT,
     Columns,
     is_list_of_text,
@@ -105,6 +106,7 @@ class _CleanRow(NamedTuple):  # a tuple, not a dataclass: made once per row of J
     document: str
     hard_negatives: list[str]
     label: str | None
+    scores: list[float] | None
     score: float | None
 
 
@@ -115,12 +117,18 @@ def _clean_rows(values: Mapping[str, Any], columns: Columns) -> tuple[list[_Clea
     """
     query = _text(values.get(columns.query), columns.query)
     documents = _row_documents(values, columns)
-    negatives = wrong = _row_negatives(values, columns)
+    negatives = _row_negatives(values, columns)
+    scores = _row_scores(values, columns, len(documents), len(negatives))
+    kept = list(range(len(negatives)))
     if isinstance(values.get(columns.document), list):
-        wrong = [text for text in negatives if text not in documents]
+        kept = [place for place, text in enumerate(negatives) if text not in documents]
+    wrong = [negatives[place] for place in kept]
     label = _row_label(values.get(columns.label), columns.label) if columns.label else None
     score = _row_score(values.get(columns.score), columns.score) if columns.score else None
-    rows = [_CleanRow(query, document, wrong, label, score) for document in documents]
+    rows = [
+        _CleanRow(query, document, wrong, label, own and [own[0], *(own[1 + place] for place in kept)], score)
+        for document, own in zip(documents, scores, strict=True)
+    ]
     return rows, len(negatives) - len(wrong)
 
 
@@ -174,6 +182,46 @@ def _row_negatives(values: Mapping[str, Any], columns: Columns) -> list[str]:
     return _texts(value, column)
 
 
+def _row_scores(
+    values: Mapping[str, Any], columns: Columns, num_documents: int, num_negatives: int
+) -> list[list[float] | None]:
+    """For each document of a row a teacher's scores, its own and those of the negatives; None: the row has none."""
+    if columns.split_scores:
+        names = columns.split_scores
+        of_documents, of_negatives = (
+            _numbers(values.get(name), name, number, f"one for each of {number} {what}")
+            for name, number, what in zip(
+                names, (num_documents, num_negatives), ("documents", "hard negatives"), strict=True
+            )
+        )
+        if of_documents is None or of_negatives is None:
+            return [None] * num_documents
+        return [[own, *of_negatives] for own in of_documents]
+    if columns.scores is None or values.get(columns.scores) is None:
+        return [None] * num_documents
+    if num_documents > 1:
+        expected, found = "one document in a row with scores", f"{num_documents} documents"
+        raise BadRow("wrong number of scores", expected, found, "write a row for each", column=columns.scores)
+    what = f"the document's, then one for each of {num_negatives} hard negatives"
+    return [_numbers(values[columns.scores], columns.scores, 1 + num_negatives, what)]
+
+
+def _numbers(value: Any, column: str, number: int, what: str) -> list[float] | None:
+    """A list of so many numbers; None if there is none."""
+    if value is None:
+        return None
+    expected = f"a list of {number} numbers ({what})"
+    if not isinstance(value, list):
+        todo = "write it so, or rename the column if it is something else"
+        raise BadRow("wrong type", expected, shown(value), todo, column=column)
+    if len(value) != number:
+        found = f"{len(value)}, {shown(value)}"
+        raise BadRow(
+            "wrong number of scores", expected, found, "score every candidate, or none", column=column
+        )
+    return [as_number(item, column, f"a number in each of {number} places") for item in value]
+
+
 def _row_label(value: Any, column: str) -> str | None:
     text = as_text(value, column)
     return None if _is_absent(text) else text
@@ -202,7 +250,30 @@ def _clean_batch(batch: pa.Table, columns: Columns) -> pa.Table | None:
     if negatives is None:
         return None
     label = pc.if_else(pa.array(_blank(label)), pa.scalar(None, TEXT), label)
-    return pa.table([query, document, negatives, label, pa.nulls(len(batch), pa.float64())], schema=ROW)
+    scores = _score_lists(batch, columns, negatives)
+    if scores is None:
+        return None
+    return pa.table(
+        [query, document, negatives, label, scores, pa.nulls(len(batch), pa.float64())], schema=ROW
+    )
+
+
+def _score_lists(batch: pa.Table, columns: Columns, negatives: pa.Array) -> pa.Array | None:
+    """list<float>, one list or null per row; None if any row needs `_clean_rows`."""
+    type_ = SCHEMA.field(SCORES).type
+    if columns.scores is None:
+        return pa.nulls(len(batch), type_)
+    try:
+        lists = batch[columns.scores].cast(type_).combine_chunks()
+    except pa.ArrowInvalid:
+        return None
+    lists = lists if isinstance(lists, pa.Array) else pa.concat_arrays(lists.chunks)
+    lengths = pc.list_value_length(lists)
+    wanted = pc.add(pc.list_value_length(negatives).fill_null(0), 1)
+    numbers = lists.flatten()
+    fits = pc.all(pc.equal(lengths, wanted)).as_py() in (True, None)
+    is_good = numbers.null_count == 0 and np.isfinite(numbers.to_numpy(zero_copy_only=False)).all()
+    return lists if fits and is_good else None
 
 
 def _is_plain(schema: pa.Schema, columns: Columns) -> bool:

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tempembed.data.columns import DOCUMENT, HARD_NEGATIVES, QUERY
+from tempembed.data.columns import DOCUMENT, HARD_NEGATIVES, QUERY, SCHEMA, SCORES
 from tempembed.system.errors import UserError
 
 KEY_BYTES = 16
@@ -123,5 +123,13 @@ def _keep(table: pa.Table, kept: np.ndarray) -> pa.Table:
     ends = np.cumsum(pc.list_value_length(lists).fill_null(0).to_numpy(zero_copy_only=False))
     offsets = np.append(0, np.cumsum(kept))[np.append(0, ends)].astype(np.int32)
     items = lists.flatten().filter(pa.array(kept))
+    if SCORES in table.column_names:
+        rows = [
+            own
+            and [own[0], *(score for score, is_kept in zip(own[1:], kept[low:high], strict=True) if is_kept)]
+            for own, low, high in zip(table[SCORES].to_pylist(), np.append(0, ends[:-1]), ends, strict=True)
+        ]
+        place = table.column_names.index(SCORES)
+        table = table.set_column(place, SCORES, pa.array(rows, SCHEMA.field(SCORES).type))
     place = table.column_names.index(HARD_NEGATIVES)
     return table.set_column(place, HARD_NEGATIVES, pa.ListArray.from_arrays(pa.array(offsets), items))

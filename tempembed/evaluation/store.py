@@ -13,8 +13,11 @@ from torch import Tensor
 from tempembed.encoders.encoder import Encoder
 from tempembed.encoders.role import Role, RoleName
 from tempembed.system.checksums import sha256
+from tempembed.system.console import Progress
 
 PART_ROWS = 16_384
+CHUNK_ROWS = 4096
+"""Texts of a part that `embed_to` writes."""
 
 
 class EmbeddingStore:
@@ -82,6 +85,23 @@ class EmbeddingStore:
             rows, places = (np.array(side) for side in zip(*pairs, strict=True))
             found[torch.from_numpy(rows)] = torch.from_numpy(np.load(part, mmap_mode="r")[places])
         return found
+
+    def embed_to(self, path: Path, texts: Sequence[str], role: RoleName) -> Float[Tensor, "M D"]:
+        """Unit embeddings in a new file, memory-mapped: some texts are held at a time; what was embedded stays in the store.
+
+        Args:
+            path: of the file, raw float32.
+            texts: at least one, without a prompt.
+            role: of the texts.
+        """
+        rows = np.memmap(path, np.float32, "w+", shape=(len(texts), self.width))
+        progress = Progress("embedded", f"{role} texts", len(texts), self._say)
+        for low in range(0, len(texts), CHUNK_ROWS):
+            part = texts[low : low + CHUNK_ROWS]
+            rows[low : low + len(part)] = torch.nn.functional.normalize(self.embed(part, role), dim=1).numpy()
+            progress.add(len(part))
+        rows.flush()
+        return torch.from_numpy(rows)
 
     def _drop_damaged(self, parts: set[Path]) -> None:
         for rows in parts & self._unread.keys():

@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -28,6 +29,28 @@ def progress_line(metrics: dict[str, Any]) -> str:
         f"step {metrics['step']}/{metrics['num_steps']}  loss {metrics['train/loss']:.4f}  "
         f"{metrics['train/pairs_per_second']:,.0f} pairs/s  {metrics['train/seconds_left']:.0f} s left"
     )
+
+
+class Progress:
+    """Lines of progress of work that is counted: how much is done, how fast, how long is left; one in some seconds."""
+
+    EVERY = 5.0
+
+    def __init__(self, done: str, what: str, total: int, say: Callable[[str], None]) -> None:
+        self._words, self._total, self._say = (done, what), total, say
+        self._num, self._began = 0, time.monotonic()
+        self._said = self._began
+
+    def add(self, num: int) -> None:
+        """So many more are done."""
+        self._num += num
+        now = time.monotonic()
+        if now - self._said < self.EVERY:
+            return
+        self._said, rate = now, self._num / (now - self._began)
+        done, what = self._words
+        left = (self._total - self._num) / rate
+        self._say(f"{done} {self._num:,} of {self._total:,} {what}, {rate:,.0f} a second, {left:.0f} s left")
 
 
 @contextmanager
