@@ -48,8 +48,8 @@ class Mine:
 
     model: Annotated[str, tyro.conf.Positional]
     """The model that searches: a sentence-transformers or transformers model, a local folder or a hub name."""
-    data: str
-    """Training pairs, as tempembed train takes them. Hard negatives that they have are candidates for all queries, and stay with their own."""
+    data: tuple[str, ...]
+    """Training pairs of one source or several, as tempembed train takes them. Hard negatives that they have are candidates for all queries, and stay with their own."""
     output: str
     """A new Parquet file with query, document, hard_negatives, with a judge scores, and the other columns of the data."""
     num_negatives: Annotated[int, Positive] = 4
@@ -82,6 +82,8 @@ class Mine:
     """Folder for embeddings, so that a text is encoded once per model; default: embeddings/ in tempembed's cache."""
 
     def __post_init__(self) -> None:
+        if isinstance(self.data, str):
+            object.__setattr__(self, "data", (self.data,))
         check_ranges(self)
         low, high = self.ranks
         if not 0 <= low < high:
