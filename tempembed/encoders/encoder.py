@@ -17,6 +17,8 @@ from tempembed.inputs.inputs import Inputs
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
+    from tempembed.encoders.lora import Base
+
 
 class Encoder(nn.Module, ABC):
     """Turns inputs that were prepared before into embeddings, in a form that sentence-transformers can load."""
@@ -31,6 +33,8 @@ class Encoder(nn.Module, ABC):
     """Where the texts of a role are cut, if not at the model's own limit."""
     notes: tuple[str, ...] = ()
     """What was decided for the user when the model was loaded, a line each."""
+    adapter_base: "Base | None" = None
+    """What its low-rank adapter is for, if it has one (`encoders.lora`)."""
     is_table = False
     """Whether it is a static table, which learns at a rate of its own."""
 

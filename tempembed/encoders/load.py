@@ -5,8 +5,10 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from tempembed.encoders.adapter_folder import base_of, is_adapter, put_adapter
 from tempembed.encoders.encoder import Encoder
 from tempembed.encoders.kinds import require_dense
+from tempembed.encoders.lora import merge
 from tempembed.encoders.role import RoleName
 from tempembed.encoders.static import load_static
 from tempembed.system.errors import UserError
@@ -21,6 +23,7 @@ def load_encoder(
     prompts: Mapping[RoleName, str] = NONE,
     limits: Mapping[RoleName, int] = NONE,
     pooling: str | None = None,
+    keep_adapter: bool = False,
 ) -> Encoder:
     """A sentence-transformers or transformers model, from a local folder or by hub name. Runs no code of the model's author.
 
@@ -31,6 +34,8 @@ def load_encoder(
         prompts: of the roles, in place of the model's own.
         limits: where texts of a role are cut, in tokens, if the model does not cut them earlier.
         pooling: mean, cls or last, of a plain transformer, which has none; default mean.
+        keep_adapter: of a folder with a low-rank adapter: leave it beside the weights of its base, to be trained; otherwise
+            it is merged into them.
 
     Raises:
         UserError: neither a model folder nor a model that the hub has, another kind of model than a dense encoder, or
@@ -38,6 +43,13 @@ def load_encoder(
     """
     folder = Path(name)
     encoder: Encoder | None = None
+    if is_folder(folder) and is_adapter(folder):
+        base = base_of(folder)
+        encoder = load_encoder(base.name, prompts=prompts, limits=limits, pooling=pooling)
+        put_adapter(encoder, folder, base)
+        if not keep_adapter:
+            merge(encoder)
+        return encoder
     if is_folder(folder):
         if not any((folder / file).exists() for file in ("modules.json", "config.json")):
             raise UserError(

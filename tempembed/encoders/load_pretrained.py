@@ -51,7 +51,10 @@ def load_pretrained(name: str, asked: Mapping[RoleName, str], pooling: str | Non
 
     try:
         require_dense(name, read)  # of a folder again: a hub name had none to look into
-        with warnings() as warned:
+        with warnings() as warned, torch.random.fork_rng(devices=[]):
+            torch.manual_seed(
+                0
+            )  # what is missing and no part of an embedding, a pooler, is drawn: alike each time
             model = SentenceTransformer(
                 name, device="cpu", trust_remote_code=False, local_files_only=from_disk,
                 model_kwargs={"dtype": torch.float32},

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from tempembed.encoders.encoder import Encoder, moved
+from tempembed.encoders.lora import merged
 from tempembed.encoders.role import Prompts
 from tempembed.encoders.static import (
     NO_PROMPTS,
@@ -47,11 +48,11 @@ class LibraryEncoder(Encoder):
         return self.model
 
     def save(self, folder: Path, dtype: torch.dtype = torch.float32) -> None:
-        """A folder that `SentenceTransformer(folder)` loads, with weights of this type."""
-        model = self.sentence_transformer()
-        if dtype != torch.float32:
-            model = copy.deepcopy(model).to(dtype)
-        with no_bars():
+        """A folder that `SentenceTransformer(folder)` loads, with weights of this type and an adapter merged into them."""
+        with merged(self), no_bars():
+            model = self.sentence_transformer()
+            if dtype != torch.float32:
+                model = copy.deepcopy(model).to(dtype)
             model.save(str(folder), create_model_card=False)
 
 

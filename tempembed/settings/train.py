@@ -8,6 +8,7 @@ from tempembed.settings.batches import BatchSettings
 from tempembed.settings.data import DataSettings
 from tempembed.settings.flat import changed, flat, from_flat
 from tempembed.settings.loop import LoopSettings
+from tempembed.settings.lora import LoraSettings
 from tempembed.settings.loss import LossSettings
 from tempembed.settings.model import ModelSettings
 from tempembed.settings.optimizer import OptimizerSettings
@@ -15,6 +16,8 @@ from tempembed.system.errors import UserError
 
 TABLE_LEARNING_RATE, SCRATCH_LEARNING_RATE, PRETRAINED_LEARNING_RATE = 0.01, 5e-4, 2e-5
 """Peaks for a static table (new or loaded), a transformer from scratch, a loaded one."""
+LORA_LEARNING_RATE = 2e-4
+"""Ten times that of all weights (Schulman et al. 2025, LoRA without regret)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,10 +28,16 @@ class TrainSettings:
     model: ModelSettings = field(default_factory=ModelSettings)
     loss: LossSettings = field(default_factory=LossSettings)
     batches: BatchSettings = field(default_factory=BatchSettings)
+    lora: LoraSettings = field(default_factory=LoraSettings)
     optimizer: OptimizerSettings = field(default_factory=OptimizerSettings)
     loop: LoopSettings = field(default_factory=LoopSettings)
 
     def __post_init__(self) -> None:
+        if self.lora.lora_rank and self.model.own_encoder:
+            raise UserError(
+                f"--lora-rank: expected a loaded model, got {self.model.encoder}, whose own weights have learned nothing yet; leave "
+                "--lora-rank out"
+            )
         if self.optimizer.freeze_layers is not None and self.model.encoder in FROM_SCRATCH:
             raise UserError(
                 f"--freeze-layers: expected a loaded model, got {self.model.encoder}, whose layers have learned nothing yet; "
@@ -47,6 +56,8 @@ class TrainSettings:
 
     def peak_learning_rate(self, *, is_table: bool) -> float:
         """The peak learning rate, of an encoder that is a static table or a transformer."""
+        if self.lora.lora_rank:
+            return self.optimizer.learning_rate or LORA_LEARNING_RATE
         usual = SCRATCH_LEARNING_RATE if self.model.own_encoder else PRETRAINED_LEARNING_RATE
         return self.optimizer.learning_rate or (TABLE_LEARNING_RATE if is_table else usual)
 

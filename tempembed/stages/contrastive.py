@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from tempembed.encoders.adapter_folder import FOLDER, save_adapter
 from tempembed.encoders.encoder import Encoder
 from tempembed.encoders.layers import checkpoint_activations, freeze_layers
 from tempembed.encoders.reached import reached
@@ -144,6 +145,8 @@ class ContrastiveStage(Stage):
         """The model, for sentence-transformers, and its settings."""
         model = self.settings.model
         save_checked(self.encoder, folder, getattr(torch, model.save_dtype), cache_dir() / "checked")
+        if self.encoder.adapter_base:
+            save_adapter(self.encoder, folder / FOLDER)
         write_json(folder / "settings.json", self.settings.to_dict())
 
     def is_saved(self, folder: Path) -> bool:

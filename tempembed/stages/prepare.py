@@ -188,7 +188,12 @@ def build_encoder(settings: TrainSettings, tokenizer: Tokenizer | None) -> Encod
     model = settings.model
     made = model.made_here
     if made is None:
-        encoder = load_encoder(model.encoder, prompts=model.prompts, pooling=model.pooling)
+        rank = settings.lora.lora_rank
+        encoder = load_encoder(
+            model.encoder, prompts=model.prompts, pooling=model.pooling, keep_adapter=rank is not None
+        )
+        if rank:
+            _adapt(encoder, model.encoder, settings)
         if model.save_max_tokens and model.max_tokens:
             encoder.limit_to(model.max_tokens)
         return encoder
@@ -199,6 +204,23 @@ def build_encoder(settings: TrainSettings, tokenizer: Tokenizer | None) -> Encod
     )  # fmt: skip
     encoder.prompts = dataclasses.replace(encoder.prompts, asked=model.prompts)
     return encoder
+
+
+def _adapt(encoder: Encoder, name: str, settings: TrainSettings) -> None:
+    """The adapter that the settings ask for, new or gone on with."""
+    from tempembed.encoders import lora
+
+    asked = settings.lora
+    assert asked.lora_rank is not None
+    if encoder.adapter_base is None:
+        lora.add_adapter(
+            encoder, name, rank=asked.lora_rank, alpha=asked.lora_alpha, dropout=asked.lora_dropout,
+            targets=asked.lora_targets, seed=settings.loop.seed,
+        )  # fmt: skip
+    else:
+        lora.go_on(
+            encoder, rank=asked.lora_rank, alpha=asked.lora_alpha, dropout=asked.lora_dropout, targets=asked.lora_targets
+        )  # fmt: skip
 
 
 def training_role(settings: TrainSettings, encoder: Encoder, name: RoleName) -> Role:
