@@ -9,7 +9,8 @@ TELL_SECONDS = 0.5
 
 
 class Pace:
-    """Passes on the first report, the last, one that stops the run, those of the steps `always`, and of the others two a second.
+    """Passes on the first report, the last, one that stops the run, those of the steps `always` and of evaluations, and of the
+    others two a second.
 
     All ranks decide alike, because Ray's report is a barrier: the decision goes by the time that the ranks agreed on.
     """
@@ -20,7 +21,8 @@ class Pace:
     def is_due(self, metrics: Mapping[str, Any]) -> bool:
         """Whether this report of the training loop goes through Ray."""
         seconds, step = metrics["train/seconds"], metrics["step"]
-        always = step == metrics["num_steps"] or step in self._always or "stopping" in metrics
+        ends = step == metrics["num_steps"] or "stopping" in metrics or "is_over" in metrics
+        always = ends or step in self._always or "probe/best_step" in metrics
         if due := always or seconds - self._last >= TELL_SECONDS:
             self._last = seconds
         return due

@@ -41,8 +41,14 @@ def prepare_in_subprocess(settings: TrainSettings) -> PreparedData:
 def _prepare(settings: TrainSettings) -> PreparedData:
     from tempembed.evaluation.trained import kinds_of_runs
     from tempembed.stages.prepare import prepare_with_encoder
+    from tempembed.tuning.goals import check_goals
+    from tempembed.tuning.selection import check_goal
 
+    if settings.loop.goal:
+        check_goals([settings.loop.goal], "--goal")  # before the work
     prepared, encoder = prepare_with_encoder(settings, lambda line: print(line, flush=True))
+    for line in check_goal(settings, prepared, encoder.width):
+        print(line, flush=True)
     test = prepared.evaluation()
     facts = Facts.of(prepared, settings, encoder)
     return PreparedData(

@@ -80,9 +80,15 @@ class Work:
         from tempembed.tracking.jsonl import METRICS, JsonlTracker
         from tempembed.tracking.spool import Spool
         from tempembed.tracking.tracker import Tracker
+        from tempembed.tuning.selection import dev_probe, selection
 
-        assignment, test = self._assignment, self._test
+        assignment, goal = self._assignment, self._settings.loop.goal
         output, probe_at = assignment.output, assignment.probe_at
+        probe: Probe | None = None
+        if self._place.rank == 0 and goal:
+            probe = dev_probe(self._prepared, goal, assignment.budgets if probe_at else ())
+        elif self._test and probe_at:
+            probe = Probe(self._test, list(assignment.budgets))
         notes: list[str] = []
         pace = Pace(probe_at)
         trackers: list[Tracker] = []
@@ -102,8 +108,9 @@ class Work:
         self._is_trained = train_pairs(
             self._settings, self._prepared, output, report,
             resume=assignment.resume,
-            probe=Probe(test, list(assignment.budgets)) if test and probe_at else None,
+            probe=probe,
             probe_at=probe_at,
+            selection=selection(self._settings),
             stop=(output / STOP).exists,
             say=notes.append,
             device=None if self._workers.use_gpu else "cpu",  # Ray shows a process without a GPU all there are

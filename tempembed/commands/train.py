@@ -84,8 +84,15 @@ def _train(command: Train, output: Path, tracking: TrackingSettings) -> None:
     from tempembed.stages.contrastive import train_pairs
     from tempembed.stages.prepare import prepare_with_encoder
     from tempembed.tracking.points import evaluation_points
+    from tempembed.tuning.goals import check_goals
+    from tempembed.tuning.selection import check_goal, dev_probe, selection
 
-    prepared, encoder = prepare_with_encoder(command.settings, say)
+    settings = command.settings
+    if settings.loop.goal:
+        check_goals([settings.loop.goal], "--goal")  # before the work of preparing
+    prepared, encoder = prepare_with_encoder(settings, say)
+    for line in check_goal(settings, prepared, encoder.width):
+        say(line)
     output.mkdir(parents=True, exist_ok=True)
     with hold(output, "run"), _tracked(command.settings, output, tracking) as trackers:
 
@@ -97,7 +104,8 @@ def _train(command: Train, output: Path, tracking: TrackingSettings) -> None:
         stopping = "stopping at the next report, with a checkpoint; again to stop at once"
         with first_signal(stopping) as signal_number:
             is_trained = train_pairs(
-                command.settings, prepared, output, report, encoder=encoder,
+                settings, prepared, output, report, encoder=encoder,
+                probe=dev_probe(prepared, settings.loop.goal) if settings.loop.goal else None, selection=selection(settings),
                 resume=command.resume, stop_after=command.stop_after, stop=lambda: signal_number() is not None, say=say,
             )  # fmt: skip
         if not is_trained:

@@ -3,7 +3,7 @@
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,15 +32,29 @@ def save_checkpoint(
     optimizer: torch.optim.Optimizer,
     settings: dict[str, Any],
     keep: int = 2,
+    *,
+    notes: Mapping[str, Any] | None = None,
+    also: Callable[[int], int | None] = lambda step: None,
 ) -> Path:
     """Write `folder/step_<step>`: to a temporary name, flushed, with checksums, then renamed. Keeps the newest `keep`.
 
     Parameters that are not trained are not in it: they are as they were before the first step, which the settings tell.
 
+    Args:
+        folder: of the checkpoints.
+        step: steps that are done.
+        model: its weights are saved.
+        optimizer: its state is.
+        settings: of the run.
+        keep: how many of the newest stay.
+        notes: JSON values that `read_notes` gives back.
+        also: the step that one of these relies on, if there is one: it stays too.
+
     Raises:
         DiskFullError: no room for it. The checkpoints that are there stay, and nothing of this one does.
     """
-    final, partial = folder / f"step_{step:08d}", folder / f"{PARTIAL}step_{step:08d}"
+    final = _folder(folder, step)
+    partial = folder / f"{PARTIAL}{final.name}"
     shutil.rmtree(partial, ignore_errors=True)
     fixed = _fixed(model)
     weights = {k: v.contiguous() for k, v in model.state_dict().items() if k not in fixed}
@@ -52,7 +66,8 @@ def save_checkpoint(
             partial.mkdir(parents=True)
             save_file(weights, partial / MODEL)
             save_file(flat, partial / OPTIMIZER)
-            (partial / STATE).write_text(json.dumps({"step": step, "settings": settings}, indent=1))
+            state_of_run = {"step": step, "settings": settings, **({"notes": dict(notes)} if notes else {})}
+            (partial / STATE).write_text(json.dumps(state_of_run, indent=1))
             sums = checksums(partial, (MODEL, OPTIMIZER, STATE))
             (partial / MANIFEST).write_text(json.dumps({"sha256": sums}, indent=1))
             for path in (*partial.iterdir(), partial):
@@ -63,7 +78,11 @@ def save_checkpoint(
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
-    for old in checkpoints(folder)[:-keep]:
+    found = checkpoints(folder)
+    needed = {also(_step(path)) for path in found[-keep:]}
+    for old in found[:-keep]:
+        if _step(old) in needed:
+            continue
         doomed = folder / f"{PARTIAL}{old.name}"
         old.rename(doomed)
         shutil.rmtree(doomed, ignore_errors=True)  # on NFS a file that somebody has open stays for a while
@@ -73,6 +92,30 @@ def save_checkpoint(
 def checkpoints(folder: Path) -> list[Path]:
     """Complete checkpoints, oldest first."""
     return sorted(folder.glob("step_*"))
+
+
+def read_notes(folder: Path, step: int) -> dict[str, Any]:
+    """What the checkpoint of a step noted; empty where it noted nothing.
+
+    Raises:
+        DamagedError: it is not what was written.
+    """
+    return _read(_folder(folder, step))[0]["notes"]
+
+
+def load_weights(folder: Path, step: int, model: nn.Module) -> None:
+    """Restore the weights of a step alone, in place.
+
+    Raises:
+        DamagedError: it is not what was written, or is not there.
+        UserError: it is of another model.
+    """
+    path = _folder(folder, step)
+    _, weights, _ = _read(path)
+    try:
+        _put(model, weights)
+    except (RuntimeError, KeyError) as error:
+        raise _of_another_model(path, error) from error
 
 
 def remove_partial(folder: Path) -> None:
@@ -144,7 +187,11 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor], dict[str
         check(path, (MODEL, OPTIMIZER, STATE), read_json(path / MANIFEST)["sha256"])
         state = read_json(path / STATE)
         return (
-            {"step": int(state["step"]), "settings": dict(state["settings"])},
+            {
+                "step": int(state["step"]),
+                "settings": dict(state["settings"]),
+                "notes": dict(state.get("notes", {})),
+            },
             read_tensors(path / MODEL),
             read_tensors(path / OPTIMIZER),
         )
@@ -166,14 +213,31 @@ def _restore(
         for key, value in flat.items():
             index, name = key.split(".", 1)
             restored.setdefault(int(index), {})[name] = value.clone()  # not the file, which is removed later
-        missing, unknown = model.load_state_dict(weights, strict=False)
-        if unlike := sorted({*missing} - _fixed(model)) + unknown:
-            raise KeyError(", ".join(unlike[:3]))
+        _put(model, weights)
         optimizer.load_state_dict({**optimizer.state_dict(), "state": restored})
     except (RuntimeError, ValueError, KeyError) as error:
-        raise UserError(
-            f"resume from {path}: expected a checkpoint of this model, got another ({str(error)[:300]}); use another --output"
-        ) from error
+        raise _of_another_model(path, error) from error
+
+
+def _put(model: nn.Module, weights: dict[str, torch.Tensor]) -> None:
+    """Weights of what is trained into their modules."""
+    missing, unknown = model.load_state_dict(weights, strict=False)
+    if unlike := sorted({*missing} - _fixed(model)) + unknown:
+        raise KeyError(", ".join(unlike[:3]))
+
+
+def _of_another_model(path: Path, error: Exception) -> UserError:
+    return UserError(
+        f"resume from {path}: expected a checkpoint of this model, got another ({str(error)[:300]}); use another --output"
+    )
+
+
+def _step(path: Path) -> int:
+    return int(path.name.removeprefix("step_"))
+
+
+def _folder(folder: Path, step: int) -> Path:
+    return folder / f"step_{step:08d}"
 
 
 def _fixed(model: nn.Module) -> set[str]:

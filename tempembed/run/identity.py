@@ -8,6 +8,7 @@ _SHOWN = {
     "data": "content of --data",
     "encoder": "content of --encoder",
     "shares": "weights of --data",
+    "dev": "content of --dev-data",
 }
 """How a difference is called where it is not that of the setting of the same name."""
 

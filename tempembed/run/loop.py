@@ -1,20 +1,25 @@
 """The training loop. It knows neither what it trains nor Ray nor MLflow: it is given a stage and a function to report to."""
 
-import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
-from torch.nn.parallel import DistributedDataParallel
 
 from tempembed.parallel.gather import rank_and_world_size
-from tempembed.parallel.reduce import average_gradients, barrier, gathered_objects, sum_over_ranks
-from tempembed.run.checkpoint import disk_warning, load_checkpoint, remove_partial, save_checkpoint
+from tempembed.parallel.reduce import barrier, gathered_objects
+from tempembed.run.best import Best, Probe, Selection, hand_over, measured, restored_evaluations
+from tempembed.run.checkpoint import (
+    disk_warning,
+    load_checkpoint,
+    read_notes,
+    remove_partial,
+    save_checkpoint,
+)
 from tempembed.run.identity import differences
-from tempembed.run.optimizer import adamw, set_learning_rates
-from tempembed.run.stage import Stage, StepOutput, Watch
+from tempembed.run.optimizer import adamw
+from tempembed.run.stage import Stage
+from tempembed.run.steps import Meter, Steps
 from tempembed.settings.loop import LoopSettings
 from tempembed.settings.optimizer import OptimizerSettings
 from tempembed.system.atomic import write_json
@@ -43,8 +48,9 @@ def train(
     *,
     resume: bool = False,
     stop_after: int | None = None,
-    probe: Callable[[], Mapping[str, float]] | None = None,
+    probe: Probe | None = None,
     probe_at: Collection[int] = (),
+    selection: Selection | None = None,
     stop: Callable[[], bool] = lambda: False,
     say: Callable[[str], None] = quiet,
 ) -> bool:
@@ -67,8 +73,10 @@ def train(
         stop_after: stop at this step as if interrupted, with a checkpoint and without a model.
         probe: measures the modules in mid-training; called on rank 0, its metrics join the step's report.
         probe_at: the steps after which it does.
+        selection: the step whose weights are saved is the best by a metric of the probe, which is asked more often for
+            it, and the run may end early; default: the last step's are saved.
         stop: asked at every report; once a rank's says yes, all ranks stop there, with a checkpoint and without a model.
-        say: takes warnings: a disk that is nearly full, a checkpoint that is damaged.
+        say: takes warnings: a disk that is nearly full, a checkpoint that is damaged; and how the step was chosen.
 
     Returns:
         Whether the model is there: false if the run was stopped.
@@ -87,19 +95,24 @@ def train(
     is_first = rank_and_world_size()[0] == 0
     say = say if is_first else quiet
     optimizer = adamw(stage.parameter_groups())
-    start = _start(stage, optimizer, output, resume=resume, say=say)
-    steps = _Steps(stage, optimizer, optimizer_settings, loop.seed)
+    start = _start(stage, optimizer, output, resume=resume, say=say, keep=4 if selection else 2)
+    best = _best(selection, stage, output, start)
+    steps = Steps(stage, optimizer, optimizer_settings, loop.seed)
     watches = stage.watches()
-    meter = _Meter(stage, watches, start)
+    meter = Meter(stage, watches, start)
     stage.modules.train()
+    if best and not start and best.is_due(0):
+        best.add(0, _probed(probe, best, 0, say))
     num_steps, done = stage.num_steps, start
     checkpoint_every = loop.checkpoint_every or stage.plan.steps_per_epoch
-    for step in range(start, num_steps if stop_after is None else min(stop_after, num_steps)):
+    is_over = best is not None and best.is_out_of_patience  # and was stopped before it had saved the model
+    for step in range(start, start if is_over else min(stop_after or num_steps, num_steps)):
         step_output, norm = steps.take(step, meter)
         stage.stopwatch.to("report")
         done = step + 1
         at_checkpoint = done < num_steps and (done % checkpoint_every == 0 or done == stop_after)
-        at_probe = done in probe_at
+        is_due = best is not None and best.is_due(done)
+        at_probe = done in probe_at or is_due
         at_report = done % loop.log_every == 0 or done == num_steps or at_probe
         if at_checkpoint or at_report:
             for watch in watches:
@@ -108,85 +121,77 @@ def train(
         if at_report:
             steps.warn_without_gradient(norm, done, say)
             metrics, asked = meter.metrics(done, step_output, stop())
-            stopping = asked and done < num_steps
             metrics |= {
                 "train/learning_rate": optimizer.param_groups[0]["lr"],
                 "train/grad_norm": norm.item(),
             }
-            if probe and at_probe and is_first:
-                metrics |= probe()
-            if stopping:
-                metrics["stopping"] = True
+            if at_probe:
+                metrics |= _probed(probe, best, done, say)
+            if best and is_due:
+                best.add(done, metrics)
+                metrics |= best.metrics()
+                is_over = best.is_out_of_patience
+                at_checkpoint |= best.step() == done < num_steps
+            stopping = asked and done < num_steps and not is_over
+            metrics |= {name: True for name, holds in (("stopping", stopping), ("is_over", is_over)) if holds}
             times = stage.stopwatch.seconds_per_lap()
             report({**metrics, **{f"time/{phase}": seconds for phase, seconds in times.items()}})
         del step_output  # its embeddings, before the next step makes its own
         if is_first and (at_checkpoint or stopping):
-            save_checkpoint(output / CHECKPOINTS, done, stage.modules, optimizer, dict(stage.identity))
-        if stopping:
+            save_checkpoint(
+                output / CHECKPOINTS, done, stage.modules, optimizer, dict(stage.identity),
+                notes=best.notes() if best else None, also=best.step if best else lambda step: None,
+            )  # fmt: skip
+        if stopping or is_over:
             break
-    if is_first and done == num_steps:
-        with room_for("model", output, sum(p.nbytes for p in stage.trunk.parameters())):
-            stage.save(output)
-            write_json(output / TRAINED, dict(stage.identity))
+    is_done = done == num_steps or is_over
+    if is_first and is_done:
+        _save(stage, best, done, output, say)
     barrier()
-    return done == num_steps
+    return is_done
 
 
-class _Steps:
-    """Takes the steps of a stage."""
+def _probed(
+    probe: Probe | None, best: Best | None, done: int, say: Callable[[str], None]
+) -> dict[str, float]:
+    """The metrics of the probe, on all ranks."""
+    found, seconds = measured(probe)
+    if best:
+        best.tell(done, found, seconds, say)
+    return found
 
-    def __init__(
-        self, stage: Stage, optimizer: torch.optim.Optimizer, settings: OptimizerSettings, seed: int
-    ) -> None:
-        self._stage, self._optimizer, self._settings, self._seed = stage, optimizer, settings, seed
-        self._rank, self._world_size = rank_and_world_size()
-        # No module here has buffers that change; without a broadcast a forward is free of collectives
-        self._trunk = (
-            DistributedDataParallel(stage.trunk, gradient_as_bucket_view=True, broadcast_buffers=False)
-            if self._world_size > 1
-            else stage.trunk
-        )
-        wrapped = {id(parameter) for parameter in stage.trunk.parameters()}
-        self._beside = [p for p in stage.modules.parameters() if id(p) not in wrapped]
-        self._has_warned = False
 
-    def take(self, step: int, meter: "_Meter") -> tuple[StepOutput, Tensor]:
-        """Forward, backward, and the optimiser's step; what it gave, and the norm of the trunk's gradient."""
-        stage, num_steps, settings = self._stage, self._stage.num_steps, self._settings
-        stage.stopwatch.to("data")
-        torch.manual_seed((self._seed * 1_000_003 + step) * 1_009 + self._rank)
-        batch = stage.batch(step, stage.plan.rows(step, self._rank, self._world_size))
-        output = stage.forward(batch, step / num_steps, self._trunk)
-        meter.observe(step, output)
-        stage.stopwatch.to("backward")
-        output.loss.backward()
-        average_gradients(self._beside)
-        stage.stopwatch.to("optimizer")
-        norm = torch.nn.utils.clip_grad_norm_(
-            stage.trunk.parameters(), settings.max_grad_norm or torch.inf, error_if_nonfinite=False
-        )
-        set_learning_rates(self._optimizer, step, num_steps, settings)
-        self._optimizer.step()
-        self._optimizer.zero_grad()
-        stage.after_step()
-        return output, norm
+def _best(selection: Selection | None, stage: Stage, output: Path, start: int) -> Best | None:
+    """The evaluations so far, of the checkpoint that the run goes on from."""
+    if selection is None:
+        return None
+    notes = read_notes(output / CHECKPOINTS, start) if start else {}
+    return Best(selection, stage.num_steps, restored_evaluations(notes))
 
-    def warn_without_gradient(self, norm: Tensor, done: int, say: Callable[[str], None]) -> None:
-        """Say once that nothing is learned."""
-        if norm.item() == 0.0 and not self._has_warned:
-            self._has_warned = True
-            say(f"step {done}: the gradient is zero, nothing is learned; {self._stage.if_no_gradient}")
+
+def _save(stage: Stage, best: Best | None, done: int, output: Path, say: Callable[[str], None]) -> None:
+    """What the run is for, of the best step or of the last."""
+    chosen = hand_over(best, done, output / CHECKPOINTS, stage.modules, say) if best else {}
+    with room_for("model", output, sum(p.nbytes for p in stage.trunk.parameters())):
+        stage.save(output)
+        write_json(output / TRAINED, {**stage.identity, **chosen})
 
 
 def _start(
-    stage: Stage, optimizer: torch.optim.Optimizer, output: Path, *, resume: bool, say: Callable[[str], None]
+    stage: Stage,
+    optimizer: torch.optim.Optimizer,
+    output: Path,
+    *,
+    resume: bool,
+    say: Callable[[str], None],
+    keep: int,
 ) -> int:
     """The step to go on from, with the state that it needs; 0 for a new run."""
     folder, is_first = output / CHECKPOINTS, rank_and_world_size()[0] == 0
     if is_first:
         folder.mkdir(parents=True, exist_ok=True)
         remove_partial(folder)
-        if warning := disk_warning(folder, stage.modules):
+        if warning := disk_warning(folder, stage.modules, keep):
             say(warning)
     start = (
         load_checkpoint(
@@ -199,52 +204,6 @@ def _start(
     if is_first:
         (output / TRAINED).unlink(missing_ok=True)
     return start
-
-
-class _Meter:
-    """Metrics of the steps since the start: means over ranks, counts over ranks and steps, what the watches saw."""
-
-    def __init__(self, stage: Stage, watches: Sequence[Watch], start: int) -> None:
-        self._stage, self._watches, self._start = stage, watches, start
-        self._began, self._sums = time.monotonic(), dict[str, Tensor]()
-
-    def observe(self, step: int, output: StepOutput) -> None:
-        """A step, on every rank."""
-        for watch in self._watches:
-            watch.observe(step, output)
-        for name, count in output.sums.items():
-            self._sums[name] = self._sums[name] + count if name in self._sums else count.clone()
-
-    def metrics(self, done: int, output: StepOutput, stop: bool) -> tuple[dict[str, Any], bool]:
-        """The metrics of a report, and whether any rank is to stop; alike on all ranks, for one reduction carries them all."""
-        _, world_size = rank_and_world_size()
-        means = {"loss": output.loss.detach(), **output.means}
-        own = [*means.values(), *self._sums.values()]
-        host = [float(stop), time.monotonic() - self._began]
-        device = output.loss.device
-        all_M = torch.cat(
-            [
-                torch.stack([value.double().to(device) for value in own]),
-                torch.tensor(host, dtype=torch.float64, device=device),
-            ]
-        )
-        sum_over_ranks(all_M)
-        *values, stopping, seconds = all_M.tolist()
-        seconds /= world_size
-        steps, plan, unit = done - self._start, self._stage.plan, self._stage.unit
-        return {
-            "step": done,
-            "num_steps": self._stage.num_steps,
-            **self._stage.about(),
-            "epoch": done / plan.steps_per_epoch,
-            **{f"train/{name}": value / world_size for name, value in zip(means, values, strict=False)},
-            **{f"train/{name}_per_step": value / steps for name, value in zip(self._sums, values[len(means) :], strict=True)},
-            **{name: value for watch in self._watches for name, value in watch.report(output).items()},
-            **{f"train/{name}": value for name, value in self._stage.facts(done - 1).items()},
-            "train/seconds": seconds,
-            f"train/{unit}_per_second": steps * plan.global_batch_size / seconds,
-            "train/seconds_left": seconds / steps * (self._stage.num_steps - done),
-        }, stopping > 0  # fmt: skip
 
 
 def _is_trained(stage: Stage, output: Path) -> bool:

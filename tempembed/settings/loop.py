@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from tempembed.settings.flat import NotNegative, Positive, check_ranges
+from tempembed.system.errors import UserError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,6 +21,17 @@ class LoopSettings:
     """Steps between checkpoints; 0: after every epoch."""
     log_every: Annotated[int, Positive] = 10
     """Steps between progress reports."""
+    goal: str | None = None
+    """What the best checkpoint is chosen by, on the dev pairs (--dev-data, --dev-hold-out): retrieval or clustering of full
+    embeddings, or bytes-N, retrieval by the best cheap codec of N bytes a vector. The best is handed over. Default: the last step is."""
+    evaluate_every: Annotated[int, NotNegative] = 0
+    """With --goal: steps between measurements on the dev pairs; 0: ten in a run."""
+    patience: Annotated[int, NotNegative] = 0
+    """With --goal: stop after so many measurements in a row that are no better than the best; 0: never."""
 
     def __post_init__(self) -> None:
         check_ranges(self)
+        if self.goal is None and (self.evaluate_every or self.patience):
+            raise UserError(
+                "--evaluate-every, --patience: expected --goal, what to measure on the dev pairs, got none; add --goal retrieval"
+            )

@@ -54,6 +54,11 @@ class TrainSettings:
         """
         return changed(TrainSettings(), **values)
 
+    @property
+    def chooses(self) -> bool:
+        """Whether the run chooses something by dev pairs: its checkpoint."""
+        return self.loop.goal is not None
+
     def peak_learning_rate(self, *, is_table: bool) -> float:
         """The peak learning rate, of an encoder that is a static table or a transformer."""
         if self.lora.lora_rank:

@@ -46,7 +46,7 @@ def dev_part(
             what = f"--dev-data {dev.source}"
             check_overlap(table, dev.table, what=what, than=than, allow=data.allow_overlap, say=say)
         return pairs, corpus_from_pairs(dev)
-    if not data.dev_hold_out:
+    if not (data.dev_hold_out or settings.chooses):
         return pairs, None
     num = round(data.dev_hold_out * len(pairs)) or default_size(len(pairs))
     train, table = holdout(

@@ -53,6 +53,8 @@ class Facts:
     """Whether it is a static table, which learns at a rate of its own."""
     sizes: tuple[int, ...]
     """Training pairs of each file that they are from."""
+    dev: str = ""
+    """Fingerprint of the dev pairs; empty without any."""
     groups: tuple[int, ...] = ()
     """For each file, which of several sources that were given it is of; empty where one was given."""
 
@@ -66,12 +68,16 @@ class Facts:
         content = settings.model.encoder if settings.model.own_encoder else encoder.fingerprint()
         return Facts(
             data=prepared.meta["fingerprint"], encoder=content, width=encoder.width, is_table=encoder.is_table,
-            sizes=prepared.sizes, groups=prepared.groups,
+            sizes=prepared.sizes, groups=prepared.groups, dev=prepared.meta.get("dev", ""),
         )  # fmt: skip
 
     def noted(self) -> dict[str, str]:
         """What a folder keeps of them, for `restored`."""
-        return {"fingerprint": self.data, "encoder_content": self.encoder}
+        return {
+            "fingerprint": self.data,
+            "encoder_content": self.encoder,
+            **({"dev": self.dev} if self.dev else {}),
+        }
 
     def restored(self, noted: Mapping[str, Any], settings: TrainSettings) -> "Facts":
         """The facts of a run that is resumed; what an earlier version of us has not noted of it is as here.
@@ -88,8 +94,9 @@ class Facts:
             encoder, width, is_table = noted.get("encoder_content") or here, self.width, self.is_table
         data = noted.get("fingerprint") or self.data
         return Facts(
-            data=data, encoder=encoder, width=width, is_table=is_table, sizes=self.sizes, groups=self.groups
-        )
+            data=data, encoder=encoder, width=width, is_table=is_table, sizes=self.sizes, groups=self.groups,
+            dev=noted.get("dev") or self.dev,
+        )  # fmt: skip
 
 
 def count_steps(settings: TrainSettings, facts: Facts) -> int:
@@ -135,6 +142,8 @@ def run_identity(settings: TrainSettings, facts: Facts, *, bfloat16: bool | None
         found["shares"] = list(facts.shares(settings))
     if any(term.course and term.course.is_learned for term in terms):
         found["temperature_learning_rate"] = settings.loss.temperature_learning_rate
+    if settings.chooses:
+        found["dev"] = facts.dev
     if bfloat16 is not None:
         found["precision"] = "bfloat16" if bfloat16 else "float32"
     return found

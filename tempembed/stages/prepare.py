@@ -348,6 +348,7 @@ def _write(
             "source": pairs.source,
             "fingerprint": pairs.fingerprint,
             "input_fingerprint": encoder.input_fingerprint(),
+            "dev": dev.fingerprint if (dev := parts["dev"]) else "",
             "num_pairs": len(pairs),
             "num_hard_negatives": num_negatives,
             "num_skipped": pairs.num_skipped,

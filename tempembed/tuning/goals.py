@@ -20,13 +20,24 @@ def budget_of(goal: str) -> int | None:
     return int(match[1]) if match else None
 
 
-def check_goals(goals: Sequence[str]) -> None:
+def check_goals(goals: Sequence[str], flag: str = "--goals") -> None:
     """Raise UserError unless they are known and each stands once."""
     known = [goal for goal in goals if goal in full_goals() or (budget_of(goal) or 0) > 0]
     if not goals or known != list(goals) or len(set(goals)) < len(goals):
         raise UserError(
-            f"--goals: expected some of {' '.join(full_goals())} bytes-N, each once, got {' '.join(goals) or 'none'}"
+            f"{flag}: expected {'one' if flag == '--goal' else 'some'} of {' '.join(full_goals())} bytes-N, each once, got "
+            f"{' '.join(goals) or 'none'}"
         )
+
+
+def probe_metric(goal: str) -> str:
+    """The metric of a probe that a goal is.
+
+    >>> probe_metric("retrieval"), probe_metric("bytes-128")
+    ('probe/ndcg_at_10', 'probe/score_at_128_bytes')
+    """
+    budget = budget_of(goal)
+    return f"probe/score_at_{budget}_bytes" if budget else f"probe/{full_goals()[goal]}"
 
 
 def best_row(report: Report, goal: str) -> ScoreRow | None:
