@@ -47,7 +47,7 @@ def _prepare(settings: TrainSettings) -> PreparedData:
     if settings.loop.goal:
         check_goals([settings.loop.goal], "--goal")  # before the work
     prepared, encoder = prepare_with_encoder(settings, lambda line: print(line, flush=True))
-    for line in check_goal(settings, prepared, encoder.width):
+    for line in check_goal(settings, prepared):
         print(line, flush=True)
     test = prepared.evaluation()
     facts = Facts.of(prepared, settings, encoder)

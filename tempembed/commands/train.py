@@ -91,7 +91,7 @@ def _train(command: Train, output: Path, tracking: TrackingSettings) -> None:
     if settings.loop.goal:
         check_goals([settings.loop.goal], "--goal")  # before the work of preparing
     prepared, encoder = prepare_with_encoder(settings, say)
-    for line in check_goal(settings, prepared, encoder.width):
+    for line in check_goal(settings, prepared):
         say(line)
     output.mkdir(parents=True, exist_ok=True)
     with hold(output, "run"), _tracked(command.settings, output, tracking) as trackers:

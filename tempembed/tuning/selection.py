@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-from tempembed.codecs.sets import probe_specs
 from tempembed.evaluation.probe import Probe
 from tempembed.run.best import Selection
 from tempembed.settings.train import TrainSettings
@@ -41,20 +40,16 @@ def dev_probe(prepared: Prepared, goal: str, budgets: Sequence[int] = ()) -> Pro
     return probe
 
 
-def check_goal(settings: TrainSettings, prepared: Prepared, width: int) -> list[str]:
+def check_goal(settings: TrainSettings, prepared: Prepared) -> list[str]:
     """What a user should know of the goal, as lines, before the run; none without a goal.
 
     Raises:
-        UserError: as `dev_probe`; a budget that no codec of this width meets.
+        UserError: as `dev_probe`.
     """
     goal = settings.loop.goal
     if goal is None:
         return []
     corpus = dev_probe(prepared, goal).corpus
-    if (budget := budget_of(goal)) and not probe_specs(width, budget):
-        raise UserError(
-            f"--goal {goal}: expected a budget that a vector of {width} coordinates can be stored in, got {budget} bytes; raise it"
-        )
     num = len(corpus.queries)
     lines = [f"goal {goal}: measured on {num:,} dev queries in {len(corpus.documents):,} documents"]
     if num < FEW_QUERIES:

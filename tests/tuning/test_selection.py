@@ -79,7 +79,6 @@ def test_resumed_with_another_goal_it_is_another_run(settings, tmp_path):
     [
         ({"goal": "recall"}, r"--goal: expected one of retrieval clustering bytes-N, each once, got recall"),
         ({"goal": "bytes-0"}, r"--goal: expected one of"),
-        ({"goal": "bytes-1"}, r"--goal bytes-1: expected a budget that a vector of 64 coordinates"),
         ({"goal": "clustering", "dev_data": "plain.jsonl"}, r"--goal clustering: expected dev pairs with a column label"),
         ({"dev_data": "gone.jsonl"}, r"gone.jsonl"),
         ({"dev_data": "one.jsonl"}, r"one.jsonl: expected at least 2 distinct documents"),
