@@ -1,10 +1,18 @@
 """The commands as functions, as a notebook calls them."""
 
+import json
+import subprocess
+import sys
 import threading
+from pathlib import Path
+from xml.etree import ElementTree
 
+import pandas as pd
 import pytest
 from sentence_transformers import SentenceTransformer
+from sklearn.metrics.pairwise import cosine_similarity
 
+import tempembed as te_top
 import tempembed.api as te
 from tempembed.system.errors import UserError
 
@@ -63,3 +71,75 @@ def test_in_a_thread_it_trains_too(data_dir, tmp_path):
     thread.start()
     thread.join()
     assert found[0].report is None
+
+
+PAIRS = [{"query": f"open file {i} {chr(97 + i % 7)}", "document": f"def read_{i}(path): return open(path, {i}) {chr(97 + i % 7)}"} for i in range(200)]  # fmt: skip
+TINY = {"width": 32, "vocabulary": 300, "batch_size": 32, "steps": 10, "objective": "mrl:0.06"}
+
+
+def test_the_top_level_is_lazy_and_rooms_may_be_called():
+    code = (
+        "import sys, time; began = time.process_time(); import tempembed as te; took = time.process_time() - began;"
+        "assert not {'torch', 'numpy'} & sys.modules.keys(); assert 'train' in dir(te);"
+        "import tempembed.codecs.spec; assert callable(te.codecs) and callable(te.export) and callable(te.train);"
+        "assert te.codecs.spec.Spec; print(took)"
+    )
+    done = subprocess.run([sys.executable, "-W", "error::ImportWarning", "-c", code], capture_output=True, text=True, check=True)  # fmt: skip
+    assert float(done.stdout) < 0.2
+    with pytest.raises(AttributeError, match="no attribute 'colour'"):
+        te_top.colour  # noqa: B018
+
+
+def test_ten_lines(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    run = te_top.train(PAIRS, hold_out=0.2, quiet=True, **TINY)
+    assert run.folder.parent == Path("runs")
+    assert run.folder.name.startswith("mrl-0.06-")
+    assert capsys.readouterr().err == ""
+    other = te_top.train(
+        PAIRS, hold_out=0.2, quiet=True, config=run.folder / "run.yaml", seed=1, output="runs/other"
+    )
+    test = pd.DataFrame(PAIRS[150:])
+    report = te_top.evaluate(run, test, codecs=("prefix:16+int8",), quiet=True)
+    chosen = te_top.codecs(run, test, bytes=16, quiet=True)
+    compared = te_top.compare(run, other)
+    found = te_top.search(run, ["open file 3 d"], [row["document"] for row in PAIRS], quiet=True)
+    model = te_top.export(run, codec="prefix:16+int8", output="model")
+    again = te_top.search(
+        model, "open file 3 d", [row["document"] for row in PAIRS], index="kept", quiet=True
+    )
+    assert te_top.search(model, "open file 3 d", index="kept", quiet=True).hits == again.hits
+    assert [len(hits) for hits in (*found, *again)] == [5, 5]
+    encoder = run.encoder()
+    query, documents = (
+        encoder.embed(encoder.prepare(texts, encoder.role(role)))
+        for texts, role in ((["open file 3 d"], "query"), ([row["document"] for row in PAIRS], "document"))
+    )
+    assert found[0][0].row == int(cosine_similarity(query, documents)[0].argmax())
+    assert chosen.best.best.bytes_per_vector <= 16
+    full = [model.report.find("ndcg_at_10", "binary", 32).score for model in (run, other)]
+    assert any(
+        row.score == pytest.approx(full[1] - full[0]) for row in compared if row.first.codec == "binary"
+    )
+    for value, words in (
+        (run, ("model: runs/mrl", "retrieval", "float32")), (report, ("prefix:16+int8", "32 coordinates")),
+        (chosen, ("16", "best codec")), (compared, ("compared with", "difference")), (found, ("rank", "def read_")),
+    ):  # fmt: skip
+        assert all(word in repr(value) for word in words), repr(value)
+        page = value._repr_html_()
+        ElementTree.fromstring(page.replace("class=wide", 'class="wide"').replace("class=text", 'class="text"').replace("class=note", 'class="note"').replace("<br>", "<br/>"))  # fmt: skip
+        assert "<table>" in page
+
+
+def test_a_mixture_from_memory_and_a_bad_row_with_its_number(tmp_path):
+    run = te_top.train({"first": (PAIRS[:120], 1), "second": (PAIRS[120:], 3)}, output=tmp_path / "run", quiet=True, **TINY)  # fmt: skip
+    lines = [json.loads(line) for line in (run.folder / "metrics.jsonl").read_text().splitlines()]
+    assert {"train/loss/source/first", "train/loss/source/second"} <= lines[0].keys()
+    bad = [*PAIRS[:50], {"query": "", "document": "x"}]
+    with pytest.raises(UserError, match=r"^data, row 51 \(line 51\), column 'query': expected"):
+        te_top.train(bad, output=tmp_path / "bad", quiet=True, **TINY)
+    with pytest.raises(UserError, match=r"^eval_data: expected texts|^--eval-data eval_data: expected texts"):
+        te_top.train(PAIRS, eval_data=PAIRS[:20], output=tmp_path / "bad", quiet=True, **TINY)
+    with pytest.raises(UserError, match="expected weights that sum to more than 0"):
+        te_top.train([(PAIRS[:100], 0), (PAIRS[100:], 0)], output=tmp_path / "bad", quiet=True, **TINY)
+    assert not (tmp_path / "bad").exists()

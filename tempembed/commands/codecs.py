@@ -1,13 +1,18 @@
 """`tempembed codecs`."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tempembed.commands.measure import Measure, check_new, subject
 from tempembed.system.console import say
 from tempembed.system.errors import UserError
 from tempembed.system.untrusted import check_place
+
+if TYPE_CHECKING:
+    from tempembed.evaluation.choice import Choice
+    from tempembed.evaluation.report import Evaluation, ScoreRow
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,16 +35,46 @@ class Codecs(Measure):
     """Folder for the report, the plot and the codec."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Chosen:
+    """What was measured, and which codecs it chose."""
+
+    evaluation: "Evaluation"
+    decided: "Sequence[ScoreRow]"
+    """Scores of the task that decided."""
+    best: "Choice"
+    """Within --bytes."""
+    budgets: "Sequence[Choice]"
+
+
 def codecs_command(command: Codecs) -> None:
     """`tempembed codecs`."""
+    from tempembed.reports.codecs_page import codec_text, other_tasks, recommendation
+    from tempembed.reports.report_text import left_out_lines
+
+    found, output = choose_codecs(command), Path(command.output)
+    report = found.evaluation.report
+    print(codec_text(found.budgets, found.decided))
+    if len(report.data.tasks) > 1:
+        print(other_tasks(report.scores, found.decided[0].task))
+    print("".join(f"{line}\n" for line in left_out_lines(report)), end="")
+    print(recommendation(found.best))
+    say(f"plot: {output / 'pareto.html'}   codec: {output / 'codec'}   report: {output / 'report.json'}")
+
+
+def choose_codecs(command: Codecs) -> Chosen:
+    """Measure all codecs, write what is found, and give the best of each size.
+
+    Raises:
+        UserError: a model, data or budget that cannot be, or an output that is there.
+    """
     from tempembed.codecs.codec import Codec
     from tempembed.codecs.sets import BUDGETS, budget_specs, lab_specs
     from tempembed.codecs.spec import Spec, parse_spec
     from tempembed.evaluation.choice import choices, choose, pareto
     from tempembed.evaluation.evaluate import evaluate, merged
     from tempembed.evaluation.report_files import report_files, write_report
-    from tempembed.reports.codecs_page import codec_text, other_tasks, recommendation, write_codecs_page
-    from tempembed.reports.report_text import left_out_lines
+    from tempembed.reports.codecs_page import write_codecs_page
 
     if command.bytes < 1:
         raise UserError(f"--bytes: expected >= 1, got {command.bytes}")
@@ -81,9 +116,4 @@ def codecs_command(command: Codecs) -> None:
     write_codecs_page(report, rows, pareto(rows), found, output / "pareto.html")
     spec = parse_spec(chosen.best.spec, report.width)
     Codec.fit(spec, it.store.embed(first.documents, "document", first.document_prompt)).save(output / "codec")
-    print(codec_text(found, rows))
-    if rest:
-        print(other_tasks(report.scores, first.name))
-    print("".join(f"{line}\n" for line in left_out_lines(report)), end="")
-    print(recommendation(chosen))
-    say(f"plot: {output / 'pareto.html'}   codec: {output / 'codec'}   report: {output / 'report.json'}")
+    return Chosen(evaluation=replace(evaluation, report=report), decided=rows, best=chosen, budgets=found)

@@ -1,12 +1,17 @@
 """`tempembed compare`."""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
 from tempembed.system.errors import UserError
+
+if TYPE_CHECKING:
+    from tempembed.evaluation.compare import Difference
+    from tempembed.evaluation.report import Evaluation
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,17 +29,32 @@ class Compare:
 
 def compare_command(command: Compare) -> None:
     """`tempembed compare`."""
-    from tempembed.codecs.spec import parse_spec
-    from tempembed.evaluation.compare import paired_differences
     from tempembed.evaluation.report_files import load_evaluation
     from tempembed.reports.predictors import predictors
     from tempembed.reports.report_text import difference_text, predictor_text
 
     loaded = [load_evaluation(Path(name)) for name in command.reports]
-    if len(loaded) < 2:
-        raise UserError(f"expected at least two reports, got {len(loaded)}")
-    first, *others = loaded
-    shown = {str(parse_spec(text, first.report.width)) for text in command.codecs}
+    first = loaded[0].report.model if loaded else ""
+    for other, rows in compared(loaded, command.codecs):
+        print(f"{other.report.model} - {first}\n{difference_text(rows)}")
+    print(predictor_text(predictors([each.report for each in loaded]), len(loaded)))
+
+
+def compared(
+    evaluations: "Sequence[Evaluation]", codecs: Sequence[str]
+) -> "Iterator[tuple[Evaluation, list[Difference]]]":
+    """Each evaluation but the first, with its paired differences to the first under these codecs.
+
+    Raises:
+        UserError: one evaluation, or codecs that they do not share.
+    """
+    from tempembed.codecs.spec import parse_spec
+    from tempembed.evaluation.compare import paired_differences
+
+    if len(evaluations) < 2:
+        raise UserError(f"expected at least two reports, got {len(evaluations)}")
+    first, *others = evaluations
+    shown = {str(parse_spec(text, first.report.width)) for text in codecs}
     for other in others:
         common = paired_differences(first, other)
         rows = [row for row in common if row.first.spec in shown]
@@ -43,5 +63,4 @@ def compare_command(command: Compare) -> None:
                 f"--codecs: expected codecs that both reports have, got {sorted(shown)}; "
                 f"they have {', '.join(dict.fromkeys(row.first.spec for row in common))}"
             )
-        print(f"{other.report.model} - {first.report.model}\n{difference_text(rows)}")
-    print(predictor_text(predictors([each.report for each in loaded]), len(loaded)))
+        yield other, rows

@@ -2,7 +2,7 @@
 
 import io
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -48,26 +48,47 @@ class Search:
 def search_command(command: Search) -> None:
     """`tempembed search`."""
     queries = _queries(command.queries)
+    hits = find(Path(command.model), queries, command.texts, Path(command.index), command.top_k, exported=True)  # fmt: skip
+    for query, found in zip(queries, hits, strict=True):
+        print(answer(query, found))
 
+
+def find(
+    model: Path,
+    queries: Sequence[str],
+    texts: str | None,
+    folder: Path,
+    top_k: int,
+    *,
+    exported: bool = False,
+) -> "list[list[Hit]]":
+    """The best texts of each query, from an index that is built if there is none of these texts.
+
+    Args:
+        model: a folder that tempembed export wrote; or, unless `exported`, any model, which searches in float32.
+        queries: what to look for.
+        texts: as `open_texts` takes them; None: the index is there.
+        folder: of the index.
+        top_k: answers to a query.
+        exported: whether the model must have a codec.
+
+    Raises:
+        UserError: a model or index that cannot be, or an empty query.
+    """
     from tempembed.data.texts import open_texts
     from tempembed.index.compressed import build_index, mismatch, open_index
-    from tempembed.index.exported import load_exported
+    from tempembed.index.exported import CODEC, load_exported, plain
     from tempembed.index.nearest import search_index
 
-    folder = Path(command.index)
-    exported = load_exported(Path(command.model))
-    texts = open_texts(command.texts, say) if command.texts else None
-    if why := mismatch(folder, exported, texts):
-        if texts is None:
-            raise UserError(
-                f"index {folder}: expected one of {command.model}; {why}; name the texts with --texts"
-            )
+    has_codec = exported or (model / CODEC).is_dir()
+    loaded = load_exported(model) if has_codec else plain(str(model))
+    opened = open_texts(texts, say) if texts else None
+    if why := mismatch(folder, loaded, opened):
+        if opened is None:
+            raise UserError(f"index {folder}: expected one of {model}; {why}; name the texts with --texts")
         say(f"building the index: {why}")
-        build_index(exported, texts, folder, say)
-    for query, hits in zip(
-        queries, search_index(open_index(folder, exported), queries, command.top_k), strict=True
-    ):
-        print(answer(query, hits))
+        build_index(loaded, opened, folder, say)
+    return search_index(open_index(folder, loaded), queries, top_k)
 
 
 def _queries(given: tuple[str, ...]) -> list[str]:

@@ -5,10 +5,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from tempembed.codecs.codec import DESCRIPTION, TENSORS, Codec
+from tempembed.codecs.spec import Spec
 from tempembed.encoders.encoder import Encoder
 from tempembed.encoders.load import load_encoder
 from tempembed.encoders.role import RoleName
@@ -55,6 +57,22 @@ def load_exported(folder: Path) -> Exported:
         encoder=encoder, codec=codec, model_fingerprint=encoder.fingerprint(),
         codec_fingerprint=codec_fingerprint(folder / CODEC),
     )  # fmt: skip
+
+
+def plain(model: str) -> Exported:
+    """Any model, with the codec that keeps everything.
+
+    Raises:
+        UserError: no such model.
+    """
+    encoder = load_encoder(model)
+    codec = Codec.fit(Spec(width=encoder.width), torch.zeros(2, encoder.width))
+    return Exported(
+        encoder=encoder,
+        codec=codec,
+        model_fingerprint=encoder.fingerprint(),
+        codec_fingerprint=str(codec.spec),
+    )
 
 
 def check_width(codec: Codec, width: int, model: str) -> None:

@@ -22,4 +22,9 @@ def write_page(path: Path, template: str, **values: Any) -> None:
         template: a name in `templates/`, without its ending.
         values: what the template asks for; a value that it lacks is an error.
     """
-    path.write_text(_environment().get_template(f"{template}.html").render(**values), encoding="utf-8")
+    path.write_text(render(template, **values), encoding="utf-8")
+
+
+def render(template: str, **values: Any) -> str:
+    """A template in `templates/` (without its ending), filled in."""
+    return _environment().get_template(f"{template}.html").render(**values)

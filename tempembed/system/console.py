@@ -8,15 +8,30 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from types import FrameType
 from typing import Any
 
 from tempembed.system.disk import is_full
 from tempembed.system.errors import UserError
 
+_quiet = ContextVar("quiet", default=False)
+
+
+@contextmanager
+def quietly(quiet: bool = True) -> Iterator[None]:
+    """Say nothing of the progress inside, if `quiet`; errors are raised all the same."""
+    token = _quiet.set(quiet or _quiet.get())
+    try:
+        yield
+    finally:
+        _quiet.reset(token)
+
 
 def say(line: str) -> None:
     """Print a line of progress on standard error; a closed pipe is ignored, so that the work goes on."""
+    if _quiet.get():
+        return
     try:
         print(line, file=sys.stderr, flush=True)
     except OSError:
