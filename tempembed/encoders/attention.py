@@ -10,12 +10,12 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
+from tempembed.encoders.products import Groups, attend, is_faster
+
 NAME = "tempembed_rows"
 """What transformers calls it."""
 GROUPS = "text_groups"
 """The argument that says where texts are; without it, attention is transformers' own."""
-Groups = tuple[tuple[int, int], ...]
-"""Neighbouring texts of one length: how many, and how long; all that are in the row."""
 INERT = frozenset({"position_ids", "use_cache", "output_attentions", "output_hidden_states", "deterministic", "is_causal",
                    "cu_seq_lens_q", "return_dict", "cache_position", "num_items_in_batch"})  # fmt: skip
 """Arguments that change nothing here."""
@@ -78,6 +78,11 @@ def attention(
     asked = others.get("is_causal")
     causal = bool(getattr(module, "is_causal", True) if asked is None else asked)
     shared = query.shape[1] != key.shape[1]
+    longest = max(length for _, length in text_groups)
+    if not causal and not shared and (sliding_window is None or longest <= sliding_window):
+        if is_faster(query, longest, dropout):
+            scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+            return attend(query[0], key[0], value[0], text_groups, scale, dropout)[None], None
     sizes = [num * length for num, length in text_groups]
     parts = []
     for (num, _), *each in zip(

@@ -26,7 +26,7 @@ class Encoder(nn.Module, ABC):
     modalities: frozenset[str] = frozenset({"text"})
     """What it takes, in sentence-transformers' words."""
     use_bfloat16 = False
-    """Products in bfloat16."""
+    """Products in bfloat16: in training, and on a GPU in every use. What a CPU measures, saves and compares is float32."""
     prompts: Prompts
     """What is put before a text of a role."""
     limits: Mapping[RoleName, int] = {}
@@ -107,7 +107,8 @@ class Encoder(nn.Module, ABC):
 
     def forward(self, chunks: Sequence[Inputs]) -> Float[Tensor, "M D"]:
         """Embeddings of the rows of all chunks in order, not normalised. One call, so that DDP sees one forward."""
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.use_bfloat16):
+        is_half = self.use_bfloat16 and (self.training or self.device.type != "cpu")
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=is_half):
             parts = [self.embed_chunk(chunk) for chunk in chunks]
         return torch.cat(parts) if len(parts) > 1 else parts[0]
 

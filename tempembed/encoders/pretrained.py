@@ -13,6 +13,7 @@ from sentence_transformers.sentence_transformer.modules import Pooling, StaticEm
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from tempembed.encoders.dropout import cheapen
 from tempembed.encoders.encoder import Encoder, moved
 from tempembed.encoders.lora import merged
 from tempembed.encoders.role import Prompts
@@ -77,6 +78,7 @@ class PretrainedEncoder(LibraryEncoder, TextEncoder):
             first, len(self._tokenizer), self.max_tokens or MOST_TOKENS
         )
         self._first_place = first_place(first) if self._takes_rows else 0
+        cheapen(model)
 
     @property
     def width(self) -> int:
