@@ -18,8 +18,15 @@ from tempembed.settings.train import TrainSettings
 from tempembed.system.console import progress_line
 from tempembed.system.disk import full_disk
 from tempembed.system.errors import InfrastructureError
-from tempembed.tracking.points import cost_points, evaluation_points, temperature_points
+from tempembed.tracking.points import (
+    cost_points,
+    evaluation_points,
+    model_facts,
+    summary_points,
+    temperature_points,
+)
 from tempembed.tracking.spool import SpooledRun
+from tempembed.tracking.tracker import TrackedDataset
 from tempembed.tuning.goals import goal_values
 from tempembed.tuning.ledger import Ledger
 from tempembed.tuning.study import Study
@@ -38,9 +45,10 @@ class Board(tune.Callback):
         width: int,
         goals: Sequence[str],
         study: Study | None,
+        datasets: Sequence[TrackedDataset] = (),
     ) -> None:
         self._parent, self._ledger, self._num_trials, self._width = parent, ledger, num_trials, width
-        self._goals, self._study, self._at_once = goals, study, at_once
+        self._goals, self._study, self._at_once, self._datasets = goals, study, at_once, datasets
         self._open: dict[str, SpooledRun] = {}
         self._reasons: dict[str, str] = {}
         """By trial, why its end could not be written down."""
@@ -69,6 +77,7 @@ class Board(tune.Callback):
             {"tempembed.trial": name, "tempembed.objective": settings.loss.objective_name},
         )
         run.points(temperature_points(settings.loss.resolved_terms(self._width)))
+        run.datasets(self._datasets)
         self._open[name], self._steps[name] = run, 0
         if self.is_leaving:
             self._ask_to_stop(name)
@@ -123,6 +132,8 @@ class Board(tune.Callback):
         cost["overhead_seconds"] = seconds - cost["train_seconds"] - cost["evaluation_seconds"]
         run = self._open[name]
         run.points(evaluation_points(report) + cost_points(cost | {"seconds": seconds}))
+        settings = TrainSettings.from_dict(trial.config["settings"])
+        run.model(model_facts(settings), summary_points(report))
         for file in (path, path.with_suffix(".replicates.safetensors"), path.parent / "settings.json"):
             run.file(file)
         goals = dict(zip(self._goals, values, strict=True))

@@ -4,16 +4,16 @@ ray job submit -- python -m ray_jobs.reproduce --preset quick --output /shared/r
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import tyro
 
 from ray_jobs.isolate import in_subprocess
 from ray_jobs.reproduction_report import write_report
 from ray_jobs.sweep import Sweep
-from tempembed.reproduction.presets import PRESETS, settings
+from tempembed.reproduction.presets import PRESETS, PUBLISHED, settings
 from tempembed.settings.flat import changed
-from tempembed.settings.places import output_place, with_places
+from tempembed.settings.places import located, output_place, with_places
 from tempembed.system.cache import INSTALLED_CODE
 from tempembed.system.console import run
 from tempembed.tracking.settings import TrackingSettings
@@ -23,14 +23,18 @@ from tempembed.tracking.settings import TrackingSettings
 class Reproduce:
     """Run a preset; run the same command again to resume, or only to report.
 
-    quick takes a quarter of an hour on 2 cores, full about an hour. Trials are sweeps of ray_jobs.tune, one for each encoder,
-    in --output/static and --output/transformer, with everything that a sweep leaves in MLflow.
+    quick takes a quarter of an hour on 2 cores, full about an hour, a pretrained encoder as long again. Trials are sweeps of
+    ray_jobs.tune, one for each encoder, in --output/static and so on, with everything that a sweep leaves in MLflow.
     """
 
     preset: Literal["quick", "full"] = "quick"
     """Which runs."""
-    encoders: tuple[Literal["static", "transformer"], ...] = ("static", "transformer")
+    encoders: Annotated[
+        tuple[Literal["static", "transformer", "pretrained"], ...], tyro.conf.arg(aliases=["--encoder"])
+    ] = ("static", "transformer")
     """The part of it that is run and reported; the claims are judged on each, the figures are of the first."""
+    pretrained: str = PUBLISHED
+    """The model of pretrained: a local path or a hub name."""
     data: str = INSTALLED_CODE
     """Training pairs, as in ray_jobs.tune."""
     eval_data: str | None = None
@@ -57,12 +61,13 @@ def main() -> None:
     command = with_places(
         tyro.cli(Reproduce, prog="python -m ray_jobs.reproduce", description=__doc__, config=config)
     )
-    preset, output = PRESETS[command.preset]().of(*command.encoders), output_place("--output", command.output)
+    preset = PRESETS[command.preset]().of(*command.encoders).with_model(located(command.pretrained))
+    output = output_place("--output", command.output)
     folders, prepared = [], []
-    for encoder, overrides in preset.encoders.items():
+    for encoder in preset.encoders:
         sweep = Sweep(
             base=changed(
-                Sweep().base, **overrides, encoder=encoder, data=command.data, eval_data=command.eval_data,
+                Sweep().base, **preset.overrides(encoder), data=command.data, eval_data=command.eval_data,
                 hold_out=command.hold_out,
             ),
             output=str(output / encoder), num_workers=command.num_workers, use_gpu=command.use_gpu,

@@ -19,11 +19,12 @@ from tempembed.settings.train import TrainSettings
 from tempembed.stages.identity import Facts, restored_settings, run_identity, settings_identity
 from tempembed.system.console import first_signal
 from tempembed.system.errors import UserError
+from tempembed.tracking.datasets import tracked_datasets
 from tempembed.tracking.delivery import delivery
-from tempembed.tracking.points import evaluation_points
+from tempembed.tracking.points import evaluation_points, model_facts, summary_points
 from tempembed.tracking.settings import TrackingSettings
 from tempembed.tracking.spool import Spool, SpooledRun
-from tempembed.tracking.tracker import TrackedRun
+from tempembed.tracking.tracker import Point, TrackedRun
 
 PROGRESS = "progress.log"
 STOPPING = "stopping with a checkpoint; run the same command again to resume, Ctrl-C again to stop at once"
@@ -87,6 +88,7 @@ def drive(
     spool = Spool(output / SPOOL)
     root, status = spool.run(), "FAILED"
     root.start(settings.to_dict())
+    root.datasets(tracked_datasets(settings.data, prepared.meta, prepared.test))
 
     def stop_in_order() -> None:
         (output / STOP).touch()  # the workers stop at their next report, with a checkpoint
@@ -113,8 +115,8 @@ def drive(
         if number := signal_number():
             status = "KILLED"
             raise SystemExit(128 + number)
-        if (output / REPORT).exists():
-            _tell_evaluation(folder, root)
+        scores = _tell_evaluation(folder, root) if (output / REPORT).exists() else []
+        root.model(model_facts(settings), scores)
         status = "FINISHED"
     print(f"model: {output}", flush=True)
 
@@ -154,11 +156,12 @@ def _tracked(
     )  # fmt: skip
 
 
-def _tell_evaluation(folder: RunFolder, root: SpooledRun) -> None:
-    """Print the scores of the finished model, and tell Prometheus and the trackers."""
+def _tell_evaluation(folder: RunFolder, root: SpooledRun) -> list[Point]:
+    """Print the scores of the finished model, and tell Prometheus and the trackers; those that models are compared by."""
     path = folder.folder / REPORT
     report = read_report(path)
     print(score_text(report))
     export(evaluation_samples(report), run=folder.folder.name)
     root.points(evaluation_points(report))
     root.file(path)
+    return summary_points(report)

@@ -37,6 +37,7 @@ from tempembed.system.redact import redact
 from tempembed.system.untrusted import check_place
 from tempembed.tracking.causes import UnansweredError
 from tempembed.tracking.courier import Courier
+from tempembed.tracking.datasets import tracked_datasets
 from tempembed.tracking.delivery import delivery
 from tempembed.tracking.settings import MLFLOW_URI
 from tempembed.tracking.spool import Spool
@@ -93,9 +94,12 @@ def _drive(opened: OpenSweep) -> None:
     parent = spool.run()
     parent.start(run.settings)
     parent.tag("num_trials", str(num_trials))  # it may grow, and MLflow's parameters are for ever
+    prepared = opened.prepared
+    datasets = tracked_datasets(opened.sweep.base.data, prepared.meta, prepared.test)
+    parent.datasets(datasets)
     board = Board(
-        parent, ledger, num_trials=num_trials, at_once=opened.concurrent, width=opened.prepared.width,
-        goals=opened.goals, study=opened.study,
+        parent, ledger, num_trials=num_trials, at_once=opened.concurrent, width=prepared.width,
+        goals=opened.goals, study=opened.study, datasets=datasets,
     )  # fmt: skip
     status = "FAILED"
 

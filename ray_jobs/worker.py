@@ -78,6 +78,7 @@ class Work:
         from tempembed.evaluation.probe import Probe
         from tempembed.stages.contrastive import train_pairs
         from tempembed.tracking.jsonl import METRICS, JsonlTracker
+        from tempembed.tracking.machine import Machine
         from tempembed.tracking.spool import Spool
         from tempembed.tracking.tracker import Tracker
         from tempembed.tuning.selection import dev_probe, selection
@@ -90,13 +91,14 @@ class Work:
         elif self._test and probe_at:
             probe = Probe(self._test, list(assignment.budgets))
         notes: list[str] = []
-        pace = Pace(probe_at)
+        pace, machine = Pace(probe_at), Machine(output.parent)
         trackers: list[Tracker] = []
         if self._place.rank == 0:
             trackers = [JsonlTracker(output / METRICS), Spool(assignment.spool)]
 
         def report(metrics: dict[str, Any]) -> None:
             self._last.update(metrics)
+            metrics = {**metrics, **machine.metrics()}
             for (
                 tracker
             ) in trackers:  # on disk before the next checkpoint is: whoever is killed, no step is missing

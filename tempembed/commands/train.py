@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from tempembed.run.folder import SPOOL, hold
@@ -19,6 +19,9 @@ from tempembed.system.errors import UserError
 from tempembed.system.untrusted import check_place
 from tempembed.tracking.settings import TrackingSettings
 from tempembed.tracking.tracker import TrackedRun, Tracker
+
+if TYPE_CHECKING:
+    from tempembed.stages.prepare import Prepared
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +86,8 @@ def _train(command: Train, output: Path, tracking: TrackingSettings) -> None:
     from tempembed.evaluation.trained import evaluate_trained
     from tempembed.stages.contrastive import train_pairs
     from tempembed.stages.prepare import prepare_with_encoder
-    from tempembed.tracking.points import evaluation_points
+    from tempembed.tracking.machine import Machine
+    from tempembed.tracking.points import evaluation_points, model_facts, summary_points
     from tempembed.tuning.goals import check_goals
     from tempembed.tuning.selection import check_goal, dev_probe, selection
 
@@ -94,9 +98,11 @@ def _train(command: Train, output: Path, tracking: TrackingSettings) -> None:
     for line in check_goal(settings, prepared):
         say(line)
     output.mkdir(parents=True, exist_ok=True)
-    with hold(output, "run"), _tracked(command.settings, output, tracking) as trackers:
+    with hold(output, "run"), _tracked(command.settings, prepared, output, tracking) as trackers:
+        machine = Machine(output)
 
         def report(metrics: dict[str, Any]) -> None:
+            metrics = {**metrics, **machine.metrics()}
             for tracker in trackers:
                 tracker.log("", metrics)
             say(progress_line(metrics))
@@ -117,17 +123,23 @@ def _train(command: Train, output: Path, tracking: TrackingSettings) -> None:
         if number := signal_number():
             say(f"not evaluated; tempembed evaluate {output} does it")
             sys.exit(128 + number)
+        measured = None
         if test := prepared.evaluation():
-            points = evaluation_points(evaluate_trained(output, test, say))
+            measured = evaluate_trained(output, test, say)
             for tracker in trackers:
-                tracker.points("", points)
+                tracker.points("", evaluation_points(measured))
                 tracker.file("", (output / REPORT).absolute())
             say(f"evaluation: {output / REPORT}")
+        for tracker in trackers:
+            tracker.model("", model_facts(command.settings), summary_points(measured) if measured else [])
 
 
 @contextmanager
-def _tracked(settings: TrainSettings, output: Path, tracking: TrackingSettings) -> Iterator[list[Tracker]]:
+def _tracked(
+    settings: TrainSettings, prepared: "Prepared", output: Path, tracking: TrackingSettings
+) -> Iterator[list[Tracker]]:
     """What takes the run's reports: metrics.jsonl, and a spool for other trackers if there are any, which are told how it ends."""
+    from tempembed.tracking.datasets import tracked_datasets
     from tempembed.tracking.delivery import delivery
     from tempembed.tracking.jsonl import METRICS, JsonlTracker
     from tempembed.tracking.spool import Spool
@@ -143,6 +155,9 @@ def _tracked(settings: TrainSettings, output: Path, tracking: TrackingSettings) 
     )  # fmt: skip
     with delivery(spool, run, tracking.trackers):
         spool.start("", run.settings, {})
+        test = prepared.evaluation()
+        for dataset in tracked_datasets(settings.data, prepared.meta, test[0].fingerprint if test else ""):
+            spool.dataset("", dataset)
         try:
             yield [file, spool]
             status = "FINISHED" if (output / "trained.json").exists() else "KILLED"

@@ -21,6 +21,7 @@ from tempembed.geometry.spectrum import (
     spectrum,
     stable_rank,
     uncentred_spectrum,
+    variance_spread,
 )
 
 GEOMETRY_ROWS = 5_000  # the paper's n, see docs/design/paper.md section 2
@@ -45,7 +46,7 @@ def geometry(
     Returns:
         `pca95`, its random baseline of the same n, `participation_ratio`, `isoscore`, `eigen_entropy_rank`, `rankme`,
         `stable_rank` (of the covariance's spectrum, the last two of the rows as they are), `twonn`, `twonn_mle`, `mle`,
-        `alignment`, `uniformity`, `tolerance`, `bit_balance`, `bit_correlation`, by temperature `effective_negatives`
+        `variance_spread`, `alignment`, `uniformity`, `tolerance`, `bit_balance`, `bit_correlation`, by temperature `effective_negatives`
         and `hardest_tenth_share`; and for pictures `influence` (see influence_curves) and `spectrum`, `random_spectrum`,
         `cumulative`, `random_cumulative`: pairs (rank, share of the variance that it, or all up to it, carry).
     """
@@ -67,6 +68,7 @@ def geometry(
         "twonn": two_nn(distances),
         "twonn_mle": two_nn_likelihood(distances),
         "mle": levina_bickel(distances),
+        "variance_spread": variance_spread(moments.covariance()),
         "uniformity": uniformity(sample),
         "bit_balance": bit_balance(sample),
         "bit_correlation": bit_correlation(sample),

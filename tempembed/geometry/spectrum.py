@@ -57,3 +57,12 @@ def entropy_rank(weights_D: Float[Tensor, " D"]) -> float:
 def stable_rank(squared_singular_values_D: Float[Tensor, " D"]) -> float:
     """`sum sigma^2 / max sigma^2` (Rudelson & Vershynin 2007)."""
     return (squared_singular_values_D.sum() / squared_singular_values_D[0].clamp_min(TINY)).item()
+
+
+def variance_spread(covariance_DD: Float[Tensor, "D D"]) -> float:
+    """Standard deviation over mean of the coordinates' variances: 0 where all vary alike, as after a random rotation.
+
+    "Coordinate heterogeneity governs binary quantization" (arXiv:2605.17524): what sign bits keep depends on it.
+    """
+    variances_D = covariance_DD.diagonal()
+    return (variances_D.std(correction=0) / variances_D.mean().clamp_min(TINY)).item()

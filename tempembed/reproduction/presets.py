@@ -12,7 +12,9 @@ from tempembed.system.errors import UserError
 
 Role = Literal["single", "mrl", "multi", "extra"]
 """single and mrl: one temperature, without and with prefixes; multi: the paper's sets; extra: what its reviewers missed."""
-STATIC, TRANSFORMER = "static", "transformer"
+STATIC, TRANSFORMER, PRETRAINED = "static", "transformer", "pretrained"
+PUBLISHED = "sentence-transformers/all-MiniLM-L6-v2"
+"""What is pretrained, unless another model is named."""
 BEST_SINGLE, BEST_MRL = "best single τ", "best MRL τ"
 """Baselines that the results choose: of the entries of a role, the one with the best retrieval."""
 LOWEST, HIGHEST = 0.04, 0.4
@@ -58,7 +60,19 @@ class Preset:
     seeds: tuple[int, ...]
     entries: tuple[Entry, ...]
     encoders: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    """Settings of the runs of each encoder, as in TrainSettings. Runs of unlike encoders need data that is tokenised apart."""
+    """Settings of the runs of each encoder, as in TrainSettings, with `encoder` where that is no name of ours. Runs of unlike
+    encoders need data that is tokenised apart."""
+
+    def overrides(self, encoder: str) -> dict[str, Any]:
+        """All settings of the runs of an encoder that are not the defaults."""
+        return {"encoder": encoder, **self.encoders[encoder]}
+
+    def with_model(self, model: str) -> "Preset":
+        """The preset with another pretrained model."""
+        if PRETRAINED not in self.encoders:
+            return self
+        own = {**self.encoders[PRETRAINED], "encoder": model}
+        return dataclasses.replace(self, encoders={**self.encoders, PRETRAINED: own})
 
     def of(self, *encoders: str) -> "Preset":
         """The part with these encoders, in this order.
@@ -89,7 +103,7 @@ def settings(preset: Preset, base: TrainSettings) -> dict[str, TrainSettings]:
     """
     runs: dict[str, TrainSettings] = {}
     for entry in preset.entries:
-        common = changed(base, encoder=entry.encoder, **preset.encoders[entry.encoder])
+        common = changed(base, **preset.overrides(entry.encoder))
         terms = tuple(term.replace("W", str(common.model.width)) for term in entry.terms)
         chosen = {"terms": terms} if terms else {"objective": entry.objective, "terms": ()}
         for seed in preset.seeds:
@@ -167,17 +181,28 @@ SMALL = {"width": 128, "max_tokens": 32, "batch_size": 256, "learning_rate": 2e-
 """A transformer that learns something in a minute on a CPU."""
 
 
+FINE_TUNED = {"encoder": PUBLISHED, "max_tokens": 48, "batch_size": 128, "learning_rate": 1e-4}
+"""A published model, fine-tuned for some minutes on a CPU; at the usual 2e-5 so few steps hardly move it."""
+
+
+def pretrained() -> tuple[Entry, ...]:
+    """The paper's objectives on a published model: five temperatures, prefixes, and the sets."""
+    singles = (single(tau, PRETRAINED) for tau in (0.04, 0.06, 0.1, 0.2, 0.4))
+    return (*singles, mrl(0.06, PRETRAINED), *multi(PRETRAINED))
+
+
 def quick() -> Preset:
     """A quarter of an hour on 2 cores: half the width, one pass over the data; the transformer only for the directions."""
     return Preset(
         name="quick", seeds=(0, 1, 2),
         entries=(
             *map(single, (0.04, 0.06, 0.1, 0.2, 0.4)), *map(mrl, (0.04, 0.1, 0.4)), *multi(), *extras(),
-            single(0.04, TRANSFORMER), single(0.4, TRANSFORMER),
+            single(0.04, TRANSFORMER), single(0.4, TRANSFORMER), *pretrained(),
         ),
         encoders={
             STATIC: {"width": 512, "epochs": 1.0, "batch_size": 1024},
             TRANSFORMER: {**SMALL, "layers": 1, "steps": 60},
+            PRETRAINED: {**FINE_TUNED, "steps": 30},
         },
     )  # fmt: skip
 
@@ -193,11 +218,12 @@ def full() -> Preset:
         entries=(
             *map(single, (0.03, 0.04, 0.06, 0.1, 0.2, 0.4)), *map(mrl, (0.04, 0.06, 0.1, 0.2, 0.4)),
             *multi(), *extras(), schedule,
-            *(single(tau, TRANSFORMER) for tau in (0.04, 0.1, 0.4)), *multi(TRANSFORMER),
+            *(single(tau, TRANSFORMER) for tau in (0.04, 0.1, 0.4)), *multi(TRANSFORMER), *pretrained(),
         ),
         encoders={
             STATIC: {"width": 1024, "epochs": 2.0, "batch_size": 1024},
             TRANSFORMER: {**SMALL, "layers": 2, "steps": 120},
+            PRETRAINED: {**FINE_TUNED, "steps": 100},
         },
     )  # fmt: skip
 

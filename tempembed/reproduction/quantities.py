@@ -67,6 +67,11 @@ def kept(task: str, form: Form) -> Quantity:
 
 
 DIMENSION = Quantity(name="PCA-95", unit="components", of=lambda group: group.measure("pca95"))
+SPREAD = Quantity(
+    name="spread of the coordinates' variances",
+    unit="score",
+    of=lambda group: group.measure("variance_spread"),
+)
 COMPARED = (
     score(RETRIEVAL), score(CLUSTERING), DIMENSION, kept(RETRIEVAL, TRUNCATED), kept(RETRIEVAL, BINARY),
     kept(RETRIEVAL, RERANKED), kept(RETRIEVAL, BOTH),

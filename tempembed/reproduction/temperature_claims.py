@@ -11,6 +11,7 @@ from tempembed.reproduction.quantities import (
     BOTH,
     DIMENSION,
     EQUAL,
+    SPREAD,
     TRUNCATED,
     Quantity,
     curve,
@@ -26,6 +27,8 @@ PAPER = {
     "3c": "87 %, τ not stated [S]",
 }
 """Numbers 7, 8 and 10 of docs/design/paper.md section 2, with their tags."""
+EXPLAINED = "Binarisation keeps more where the coordinates' variances are more alike"
+"""No claim of the paper: what "Coordinate heterogeneity governs binary quantization" (arXiv:2605.17524) predicts of the two ends of τ."""
 
 
 def sweep(results: Results) -> list[Group]:
@@ -60,6 +63,7 @@ def temperature_claims(results: Results) -> list[Test]:
         ("1c", levels, partial(_levels_off, results, levels)),
         ("2b", falls, partial(_every_step, results, falls)),
         ("4", equal, partial(_equal_bytes, results, equal)),
+        ("9", EXPLAINED, partial(_explained, results, EXPLAINED)),
     ]
     return sorted(found, key=lambda test: test[0])
 
@@ -113,4 +117,16 @@ def _equal_bytes(results: Results, claim: str) -> Finding:
         f"nDCG@10 kept in {width // 8} bytes: {width} bits minus {width // 32} float32 coordinates, mean over τ",
         average(*each), sign=1, unit="share",
         detail=f"{', '.join(f'{100 * one.mean:+.1f} pp' for one in each)} at τ = {', '.join(f'{group.tau:g}' for group in groups)}",
+    )  # fmt: skip
+
+
+def _explained(results: Results, claim: str) -> Finding:
+    groups, binary = sweep(results), kept(RETRIEVAL, BINARY)
+    alike, spread = sorted((groups[0], groups[-1]), key=lambda group: SPREAD.of(group).mean)
+    return concluded(
+        "9", claim,
+        f"{binary.name}: τ = {alike.tau:g}, where the spread is {SPREAD.text(SPREAD.of(alike).mean)}, minus τ = {spread.tau:g}, "
+        f"where it is {SPREAD.text(SPREAD.of(spread).mean)}",
+        difference(binary.of(alike), binary.of(spread)), sign=1, unit="share",
+        detail=f"kept {curve(groups, binary)}\nspread {curve(groups, SPREAD)}", paper="not the paper's: arXiv:2605.17524",
     )  # fmt: skip

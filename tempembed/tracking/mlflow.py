@@ -1,11 +1,8 @@
-"""MLflow: one parent run per sweep, one nested run per trial. Only this file and registry.py import mlflow.
-
-Only `MlflowClient` with explicit run ids: MLflow's active run is thread-local, and a metric logged from
-another thread would open a stray run.
+"""MLflow as a tracker: one parent run per sweep, one nested run per trial. Only this file, mlflow_run.py and registry.py import
+mlflow.
 """
 
 import os
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,20 +10,29 @@ from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
-import mlflow
 from mlflow import MlflowClient
-from mlflow.entities import Metric, ViewType
+from mlflow.entities import ViewType
 from mlflow.exceptions import MlflowException
+from mlflow.tracking.context.registry import resolve_tags
 
 from tempembed.system.errors import UserError
 from tempembed.system.names import check_name
 from tempembed.system.redact import redact
 from tempembed.system.untrusted import require_file, require_inside
 from tempembed.tracking.causes import answered
-from tempembed.tracking.tracker import Point, RefusedError, TrackedRun, Tracker, UnreachableError, numbers
+from tempembed.tracking.mlflow_run import MlflowRun
+from tempembed.tracking.tracker import (
+    Point,
+    RefusedError,
+    TrackedDataset,
+    TrackedRun,
+    Tracker,
+    UnreachableError,
+    numbers,
+)
 from tempembed.tracking.uri import SQLITE, check_database, check_uri
 
-PARENT, IDENTITY = "mlflow.parentRunId", "tempembed.identity"
+IDENTITY = "tempembed.identity"
 NEVER = (
     "INVALID_PARAMETER_VALUE",
     "BAD_REQUEST",
@@ -35,69 +41,6 @@ NEVER = (
     "INVALID_STATE",
 )
 """Errors of MLflow that the same request will meet again."""
-
-
-class MlflowRun:
-    """One run in MLflow, by its id."""
-
-    def __init__(self, client: MlflowClient, run_id: str, experiment_id: str) -> None:
-        self._client, self.run_id, self._experiment_id = client, run_id, experiment_id
-
-    def child(self, name: str, params: dict[str, Any], tags: dict[str, str] | None = None) -> "MlflowRun":
-        """The nested run of this name: the one that is there, running again, with the settings that it has, or a new one."""
-        run = self._named(name)
-        if run:
-            self._client.update_run(run.info.run_id, "RUNNING")
-        else:
-            tags = {PARENT: self.run_id, **(tags or {})}
-            run = self._client.create_run(self._experiment_id, run_name=name, tags=tags)
-        child = MlflowRun(self._client, run.info.run_id, self._experiment_id)
-        child.params({key: value for key, value in params.items() if key not in run.data.params})
-        return child
-
-    def find(self, name: str) -> "MlflowRun | None":
-        """The nested run of this name, as it is."""
-        run = self._named(name)
-        return MlflowRun(self._client, run.info.run_id, self._experiment_id) if run else None
-
-    def _named(self, name: str) -> mlflow.entities.Run | None:
-        check_name(name, "run")  # it stands in a search filter
-        chosen = f"tags.`{PARENT}` = '{self.run_id}' and attributes.run_name = '{name}'"
-        found = self._client.search_runs([self._experiment_id], chosen, max_results=1)
-        return found[0] if found else None
-
-    def params(self, params: dict[str, Any]) -> None:
-        """Settings; a list becomes text, None is left out."""
-        entities = [
-            mlflow.entities.Param(key, " ".join(map(str, v)) if isinstance(v, list | tuple) else str(v))
-            for key, v in params.items()
-            if v is not None
-        ]
-        for start in range(0, len(entities), 100):  # MLflow takes 100 a call
-            self._client.log_batch(self.run_id, params=entities[start : start + 100])
-
-    def points(self, points: Sequence[Point], milliseconds: int | None = None) -> None:
-        """Points in one request per thousand; told twice with one time, MLflow keeps them once."""
-        now = milliseconds or int(time.time() * 1000)
-        entities = [Metric(key, value, now, step) for key, value, step in points]
-        for start in range(0, len(entities), 1000):
-            self._client.log_batch(self.run_id, metrics=entities[start : start + 1000])
-
-    def tag(self, key: str, value: str) -> None:
-        """A tag."""
-        self._client.set_tag(self.run_id, key, value)
-
-    def file(self, path: Path, folder: str | None = None) -> None:
-        """A file as an artifact."""
-        self._client.log_artifact(self.run_id, str(path), folder)
-
-    def go_on(self) -> None:
-        """It is running again."""
-        self._client.update_run(self.run_id, "RUNNING")
-
-    def finish(self, status: str = "FINISHED") -> None:
-        """FINISHED, FAILED or KILLED."""
-        self._client.set_terminated(self.run_id, status)
 
 
 class MlflowTracker(Tracker):
@@ -109,6 +52,7 @@ class MlflowTracker(Tracker):
         folder: Path,
         started: Callable[[str, str], None] = lambda name, run_id: None,
         address: str = "",
+        name: str = "model",
     ) -> None:
         """Tell MLflow below a run.
 
@@ -117,9 +61,10 @@ class MlflowTracker(Tracker):
             folder: the run's; a file outside of it is not sent, whatever a record says.
             started: is told the name and the id of each run below it.
             address: of MLflow, for messages.
+            name: of the run itself.
         """
         self._runs, self._root, self._started = {"": root}, root, started
-        self._folder = folder
+        self._folder, self._name = folder, name
         self.address, self.run_id = address, root.run_id
 
     def start(self, run: str, settings: Mapping[str, Any], tags: Mapping[str, str]) -> None:
@@ -153,6 +98,18 @@ class MlflowTracker(Tracker):
             path = self._folder / path
             require_inside(self._folder, [path])
             self._run(run).file(require_file(path))
+
+    def dataset(self, run: str, dataset: TrackedDataset) -> None:
+        """An input of the run, in the column Dataset."""
+        with _delivered():
+            self._run(run).dataset(dataset)
+
+    def model(
+        self, run: str, facts: Mapping[str, str], points: Sequence[Point], milliseconds: int | None = None
+    ) -> None:
+        """A LoggedModel, in the column Models, with the scores as its metrics."""
+        with _delivered():
+            self._run(run).model_points(run or self._name, facts, points, milliseconds)
 
     def finish(self, run: str, status: str) -> None:
         """The run's status."""
@@ -200,7 +157,7 @@ def open_mlflow(run: TrackedRun) -> MlflowTracker:
     """
     assert run.mlflow_uri is not None
     root = start_run(run.mlflow_uri, run.experiment, run.name, dict(run.settings), run.identity, run.say)
-    return MlflowTracker(root, run.folder, run.started, run.mlflow_uri)
+    return MlflowTracker(root, run.folder, run.started, run.mlflow_uri, run.name)
 
 
 def _artifacts(uri: str) -> str | None:
@@ -283,9 +240,8 @@ def start_run(
         else:
             if identity and client.search_runs([experiment_id], same, ViewType.DELETED_ONLY, max_results=1):
                 say(f"MLflow at {redact(uri)}: run {name} was deleted there; a new one is told everything")
-            run = client.create_run(
-                experiment_id, run_name=name, tags={IDENTITY: identity} if identity else {}
-            )
+            tags = {IDENTITY: identity} if identity else {}
+            run = client.create_run(experiment_id, run_name=name, tags=resolve_tags(tags))
             started = MlflowRun(client, run.info.run_id, experiment_id)
         started.params({key: value for key, value in params.items() if key not in run.data.params})
     _check_artifacts(uri, run.info.artifact_uri)

@@ -19,10 +19,11 @@ from tempembed.system.errors import UserError
 from tempembed.system.names import check_name
 from tempembed.system.redact import redact
 from tempembed.tracking.causes import answered
+from tempembed.tracking.mlflow_run import MlflowRun
 from tempembed.tracking.uri import check_database, check_uri
 
 PREFIX, SETTINGS = "tempembed-", "settings.json"
-MODEL = "model/model.sentence_transformer"
+MODEL = "model.sentence_transformer"
 """Where MLflow's sentence-transformers flavour keeps the plain folder."""
 
 
@@ -60,7 +61,7 @@ class Registry:
             raise UserError(
                 f"registry {uri}: expected MLflow's database, found no file; run a sweep first, or give --mlflow-uri"
             )
-        self._shown = redact(uri)  # an address may hold a password
+        self._uri, self._shown = uri, redact(uri)  # an address may hold a password
         with answered(uri):
             check_database(uri)
             self._client = MlflowClient(uri)
@@ -128,7 +129,7 @@ class Registry:
         """The model in MLflow's sentence-transformers flavour, which `mlflow models serve` serves, as the run's version.
 
         Args:
-            run_id: the run whose artifact it becomes.
+            run_id: the run whose LoggedModel takes its files.
             model: a sentence-transformers folder; its `codecs/` come along.
             name: registered model.
             tags: of the version.
@@ -146,7 +147,8 @@ class Registry:
                 str(path),
                 pip_requirements=[f"sentence-transformers=={sentence_transformers.__version__}"],
             )
-            self._client.log_artifacts(run_id, str(path), "model")
+            model_id = self._logged_model(run_id, name)
+            self._client.log_model_artifacts(model_id, str(path))
             if (model / "codecs").exists():
                 self._client.log_artifacts(run_id, str(model / "codecs"), "codecs")
             try:
@@ -157,10 +159,20 @@ class Registry:
             if there := [version for version in self.versions(name) if version.run_id == run_id]:
                 self.tag(there[-1], tags)  # whoever registered it died before its aliases pointed at it
                 return there[-1].number
+            source = f"models:/{model_id}"
+            if not self._uri.startswith("http"):  # MLflow would look for it at its global address
+                source = self._client.get_logged_model(model_id).artifact_location
             version = self._client.create_model_version(
-                name, source=f"runs:/{run_id}/model", run_id=run_id, tags=tags, await_creation_for=0
+                name, source=source, run_id=run_id, tags=tags, await_creation_for=0, model_id=model_id
             )
         return str(version.version)
+
+    def _logged_model(self, run_id: str, name: str) -> str:
+        """The id of a run's LoggedModel; one that an earlier version of us has told of none gets one."""
+        run = self._client.get_run(run_id)
+        return MlflowRun(self._client, run_id, run.info.experiment_id).logged_model(
+            run.info.run_name or name, {}
+        )
 
     def point(self, name: str, alias: str, number: str) -> None:
         """Let an alias point at a version."""
@@ -178,7 +190,10 @@ class Registry:
         if alias:
             check_name(alias, "alias")
         with tempfile.TemporaryDirectory() as folder, self._reached():
-            model = self._client.download_artifacts(version.run_id, MODEL, folder)
+            files = self._client.get_model_version_download_uri(version.name, version.number)
+            model = mlflow.artifacts.download_artifacts(
+                artifact_uri=f"{files}/{MODEL}", dst_path=folder, tracking_uri=self._uri
+            )
             shutil.copytree(model, into, dirs_exist_ok=True)
             for file in (REPORT, SETTINGS):
                 self._client.download_artifacts(version.run_id, file, str(into))

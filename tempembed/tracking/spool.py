@@ -1,5 +1,6 @@
 """What trackers are to be told, kept on disk until they have been: an outage of a tracker costs nothing and loses nothing."""
 
+import dataclasses
 import json
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -7,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tempembed.tracking.lines import Lines
-from tempembed.tracking.tracker import Point, Tracker, numbers
+from tempembed.tracking.tracker import Point, TrackedDataset, Tracker, numbers
 
 ENDS = ("FINISHED", "FAILED", "KILLED")
 LARGEST = 2**62
@@ -65,6 +66,17 @@ class Spool(Tracker):
         """A file of a run; it is read when it is delivered."""
         self.write(run, "file", path=str(path))
 
+    def dataset(self, run: str, dataset: TrackedDataset) -> None:
+        """Data that a run reads."""
+        self.write(run, "dataset", **dataclasses.asdict(dataset))
+
+    def model(
+        self, run: str, facts: Mapping[str, str], points: Sequence[Point], milliseconds: int | None = None
+    ) -> None:
+        """The model of a run; its points are told to the run first."""
+        self.points(run, points)
+        self.write(run, "model", facts=dict(facts), points=list(points))
+
     def finish(self, run: str, status: str = "FINISHED") -> None:
         """A run ends: FINISHED, FAILED or KILLED."""
         self.write(run, "finish", status=status)
@@ -104,6 +116,15 @@ class SpooledRun:
         """A file; it is read when it is delivered."""
         self._spool.file(self._name, path)
 
+    def datasets(self, datasets: Sequence[TrackedDataset]) -> None:
+        """The data that it reads."""
+        for dataset in datasets:
+            self._spool.dataset(self._name, dataset)
+
+    def model(self, facts: Mapping[str, str], points: Sequence[Point]) -> None:
+        """The model that it has made, with its scores."""
+        self._spool.model(self._name, facts, points)
+
     def finish(self, status: str = "FINISHED") -> None:
         """It ends: FINISHED, FAILED or KILLED."""
         self._spool.finish(self._name, status)
@@ -124,6 +145,13 @@ def replay(record: Mapping[str, Any], tracker: Tracker) -> None:
             tracker.tag(run, record["key"], record["value"])
         case "file":
             tracker.file(run, Path(record["path"]))
+        case "dataset":
+            names = [field.name for field in dataclasses.fields(TrackedDataset)]
+            facts: dict[str, Any] = {name: record.get(name) for name in names}
+            tracker.dataset(run, TrackedDataset(**facts))
+        case "model":
+            points = [(key, value, step) for key, value, step in record["points"]]
+            tracker.model(run, record["facts"], points, when)
         case "finish":
             tracker.finish(run, record["status"])
 
@@ -161,6 +189,12 @@ def _is_record(record: Any) -> bool:
             return True
         case {"run": str(), "kind": "file", "path": str()}:
             return True
+        case {"run": str(), "kind": "dataset", "context": "training" | "test"} as found:
+            return all(isinstance(found.get(key), str) for key in ("name", "source", "digest")) and (
+                found.get("num_rows") is None or 0 <= _whole(found["num_rows"]) < LARGEST
+            )
+        case {"run": str(), "kind": "model", "facts": dict(facts), "points": list(points)}:
+            return all(isinstance(value, str) for value in facts.values()) and all(map(_is_point, points))
         case {"run": str(), "kind": "finish", "status": str(status)}:
             return status in ENDS
     return False

@@ -7,12 +7,25 @@ slow or away: training never waits for it, and it is told each thing once, in or
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from tempembed.system.plugins import find
 
 Point = tuple[str, float, int]
 """Name of a curve, value, step."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrackedDataset:
+    """Data that a run reads."""
+
+    context: Literal["training", "test"]
+    name: str
+    source: str
+    """Where it is: a path, or a hub name."""
+    digest: str
+    """Hash of its content."""
+    num_rows: int | None = None
 
 
 class UnreachableError(Exception):
@@ -51,6 +64,14 @@ class Tracker:
 
     def file(self, run: str, path: Path) -> None:
         """A file that belongs to a run."""
+
+    def dataset(self, run: str, dataset: TrackedDataset) -> None:
+        """Data that a run reads."""
+
+    def model(
+        self, run: str, facts: Mapping[str, str], points: Sequence[Point], milliseconds: int | None = None
+    ) -> None:
+        """The model that a run has made: what it is, and its scores, which are points of the run too."""
 
     def finish(self, run: str, status: str) -> None:
         """A run ends: FINISHED, FAILED or KILLED. It may start again."""

@@ -24,6 +24,7 @@ from tempembed.geometry.spectrum import (
     spectrum,
     stable_rank,
     uncentred_spectrum,
+    variance_spread,
 )
 
 
@@ -81,6 +82,19 @@ def test_measures_of_a_spectrum_are_the_references(rows):
     assert entropy_rank(squares.sqrt()) == pytest.approx(math.exp(entropy(singular)), rel=1e-4)
     assert stable_rank(squares) == pytest.approx((singular**2).sum() / singular[0] ** 2, rel=1e-5)
     assert entropy_rank(values) == pytest.approx(math.exp(entropy(values.numpy())), rel=1e-9)
+
+
+def test_spread_of_the_variances_and_what_a_rotation_does_to_it(rows):
+    variances = rows.double().numpy().var(axis=0)
+    want = variances.std() / variances.mean()
+    assert variance_spread(Moments.of(rows).covariance()) == pytest.approx(want, rel=1e-5)
+    generator = torch.Generator().manual_seed(0)
+    stretched = torch.randn(4000, 64, generator=generator) * torch.linspace(0.1, 3, 64)
+    rotation, _ = torch.linalg.qr(torch.randn(64, 64, generator=generator))
+    before, after = (
+        variance_spread(Moments.of(each).covariance()) for each in (stretched, stretched @ rotation)
+    )
+    assert after < 0.3 * before
 
 
 def test_random_baseline_of_the_paper():

@@ -115,7 +115,14 @@ def test_mlflow_holds_parent_and_nested_runs(sweep, stack):
     assert curve[-1].value == 1.0
     assert [m.step for m in client.get_metric_history(run.info.run_id, "train/loss")] == [5, 10, 15, 20]
     assert run.data.params["objective"] == "tempspecmrl"
-    assert run.data.metrics["intrinsic_dimension/pca95"] > 0
+    assert run.data.metrics["intrinsic_dimension"] > 0
+    assert len(run.data.metrics) < 100
+    assert {one.tags[0].value for one in run.inputs.dataset_inputs} == {"training", "test"}
+    assert run.data.tags["mlflow.source.name"]
+    model = client.get_logged_model(run.outputs.model_outputs[0].model_id)
+    scores = {metric.key: metric.value for metric in model.metrics}
+    assert scores["score_at_128_bytes"] == run.data.metrics["score_at_128_bytes"]
+    assert run.data.metrics["system/cpu_utilization_percentage"] >= 0
     assert {a.path for a in client.list_artifacts(run.info.run_id)} >= {"evaluation.json"}
     assert {a.path for a in client.list_artifacts(parent.info.run_id)} == {
         "report.html", "trials.json", "decisions.json",

@@ -135,7 +135,13 @@ def plant(
                     score = value(entry, task, spec) + own[-1].item() / 4
                     rows.append(score_row(task=task, spec=str(spec), dim=spec.width, score=score))
                     replicates[f"{task}|{spec}"] = score + queries_R + own[:-1] / 4
-            geometry = {"pca95": dimension(entry) + seed, "pca95_random": 120, "n": 500, "uniformity": -3.0}
+            geometry = {
+                "pca95": dimension(entry) + seed,
+                "variance_spread": dimension(entry) / 100,
+                "pca95_random": 120,
+                "n": 500,
+                "uniformity": -3.0,
+            }
             name, term = entry.name(seed), TrialTerm(dim=width, temperature=0.1, weight=1.0)
             trial = Trial(name=name, status="FINISHED", objective=entry.objective, terms=(term,))
             measured = evaluation(rows, replicates, geometry=geometry, width=width)

@@ -127,7 +127,7 @@ def dimension(entry):
 
 def test_planted_claims_hold(planted):
     found = claims(planted(as_claimed, dimension).of("static"))
-    assert len(found) == 9 + 4 * 2 + 1 + 6 + 6 + 1
+    assert len(found) == 10 + 4 * 2 + 1 + 6 + 6 + 1
     verdicts = {(f.key, f.compared): f.verdict for f in found}
     assert set(verdicts.values()) == {"holds"}, {k: v for k, v in verdicts.items() if v != "holds"}
     by_key = {f.key: f for f in found}

@@ -2,7 +2,7 @@ import dataclasses
 
 import pytest
 
-from tempembed.reproduction.presets import PRESETS, STATIC, TRANSFORMER, settings, single
+from tempembed.reproduction.presets import PRESETS, PRETRAINED, STATIC, TRANSFORMER, settings, single
 from tempembed.settings.flat import changed as with_settings
 from tempembed.settings.train import TrainSettings
 from tempembed.system.errors import UserError
@@ -20,14 +20,14 @@ def test_every_run_is_valid_and_has_a_name_of_its_own(name, width):
     assert all(check_name(run, "trial") for run in runs)
     objectives = set()
     for run in runs.values():
-        own = width if run.model.encoder == STATIC else run.model.width
+        own = width if run.model.encoder == STATIC else run.model.width or 384  # a published model's own
         terms = run.loss.resolved_terms(own)
         assert max(term.dim for term in terms) == own
-        assert run.data.data == "x.parquet"
+        assert run.data.data == ("x.parquet",)
         objectives.add((run.model.encoder, terms, run.loss.beta, run.loop.seed))
     assert len(objectives) == len(runs)
     # of one seed, nothing but the objective differs: the same data in the same order
-    for encoder in (STATIC, TRANSFORMER):
+    for encoder in (STATIC, TRANSFORMER, preset.overrides(PRETRAINED)["encoder"]):
         same = {
             with_settings(run, objective="infonce:1", terms=(), beta=0.0)
             for run in runs.values()
@@ -70,3 +70,14 @@ def test_a_part_of_a_preset():
     for wrong in ((), ("bert",), ("static", "bert")):
         with pytest.raises(UserError, match="expected encoders of static, transformer"):
             both.of(*wrong)
+
+
+def test_the_pretrained_model_is_a_published_one_or_the_one_that_is_named():
+    preset = PRESETS["quick"]().of(PRETRAINED)
+    runs = settings(preset.with_model("/models/mine"), TrainSettings())
+    assert {run.model.encoder for run in runs.values()} == {"/models/mine"}
+    assert len(runs) == 27  # five temperatures, prefixes and the three sets, with three seeds
+    assert all(name.startswith("pretrained-") for name in runs)
+    assert {run.model.encoder for run in settings(preset, TrainSettings()).values()} == {
+        "sentence-transformers/all-MiniLM-L6-v2"
+    }

@@ -23,13 +23,16 @@ def test_curves_have_the_width_as_their_step_and_end_at_the_full_width():
         "uniformity": -3.0,
     }
     scores = [row("float32", 64, 1.0, 256), row("binary", 64, 0.9, 8), row("float32", 32, 0.8, 128)]
-    points = evaluation_points(report(scores, geometry=geometry))
+    points = evaluation_points(report(scores, geometry=geometry, width=64))
     curve = [(value, step) for key, value, step in points if key == "retention/ndcg_at_10/float32"]
     assert curve == [(0.8, 32), (1.0, 64)]
-    assert ("intrinsic_dimension/pca95", 30.0, 0) in points
+    assert ("intrinsic_dimension", 30.0, 0) in points
     assert ("geometry/alignment", 0.5, 0) in points
     assert [point[1:] for point in points if point[0] == "geometry/spectrum"] == [(0.5, 1), (0.1, 64)]
-    assert ("retention_at_8_bytes/ndcg_at_10/binary", 0.9, 0) in points
+    assert ("score/retrieval", 0.5, 64) not in points
+    assert ("score/retrieval", 0.5, 0) in points
+    names = [key for key, _, _ in points]
+    assert not [name for name in names if name.count("/") > 2 or name.startswith("geometry/pca95")]
 
 
 def test_temperatures_as_numbers():

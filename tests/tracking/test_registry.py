@@ -22,7 +22,8 @@ from tempembed.evaluation.trained import evaluate_trained, save_codecs
 from tempembed.inputs.tokens import Tokens
 from tempembed.settings.train import TrainSettings
 from tempembed.system.errors import UserError
-from tempembed.tracking.mlflow import MlflowRun, start_run
+from tempembed.tracking.mlflow import start_run
+from tempembed.tracking.mlflow_run import MlflowRun
 from tempembed.tracking.registry import Registry, default_uri, fetch_version
 from tempembed.tracking.winners import Candidate, promote
 from tempembed.tuning.trial import Trial, TrialTerm
