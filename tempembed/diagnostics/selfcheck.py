@@ -35,6 +35,7 @@ CHUNK = 5
 """Rows that go through the encoder together."""
 TOWERS = ("query", "document")
 REGULARISERS = ("uniformity:0.5", "koleo:0.1")
+TAUGHT = ("margin-mse(2):0.5", "kl(0.1,1):0.3")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +80,11 @@ class Case:
         parts += ["two towers"] * (len(self.towers) > 1) + list(self.regularisers)
         parts += [f"margin {self.margin}"] * (self.margin is not None) + ["guided"] * self.guided
         return ", ".join([*parts, _name(self.dtype)])
+
+    @property
+    def taught(self) -> bool:
+        """Whether a regulariser needs a teacher's scores."""
+        return any(parse_regulariser(each).is_taught for each in self.regularisers)
 
     @property
     def objective(self) -> Objective:
@@ -186,6 +192,8 @@ def _batch(case: Case, rank: int, world_size: int, device: str) -> PairBatch:
     mine = slice(rank * local, (rank + 1) * local)
     seen = torch.randn(num_columns, GLOBAL_BATCH, GUIDE_WIDTH, generator=generator)
     seen[1] += seen[0]
+    scores = torch.randn(1 + case.num_negatives, GLOBAL_BATCH, generator=generator)
+    scores = scores[:, mine].to(device, case.dtype)
     seen = seen[:, mine].to(device, case.dtype)
     ids, has = ids[:, mine].to(device), has[:, mine].to(device)
     rows = torch.arange(local, device=device).repeat_interleave(2)
@@ -214,6 +222,7 @@ def _batch(case: Case, rank: int, world_size: int, device: str) -> PairBatch:
             hard_negatives_NBE=seen[2:] if case.num_negatives else None,
             margin=Margin(absolute=0.2, relative=0.05),
         ) if case.guided else None,
+        scores_KB=scores.masked_fill(scores.abs() > 1.5, torch.nan) if case.taught else None,
     )  # fmt: skip
 
 
@@ -270,7 +279,8 @@ def rank_cases() -> list[Case]:
     ]
     cases += [replace(case, margin=-0.1, guided=True) for case in cases if case.learned and case.tau == 0.03]
     cases += [replace(case, dtype=torch.float32) for case in cases if case.learned]
-    return [*cases, Case(towers=TOWERS, num_negatives=2, masks=True), Case(regularisers=REGULARISERS)]
+    taught = Case(regularisers=TAUGHT, num_negatives=3)
+    return [*cases, Case(towers=TOWERS, num_negatives=2, masks=True), Case(regularisers=REGULARISERS), taught]
 
 
 def cached_cases() -> list[Case]:

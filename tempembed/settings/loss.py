@@ -5,9 +5,10 @@ from typing import TYPE_CHECKING, Annotated
 
 from tempembed.objectives.parse import parse_objective, parse_terms
 from tempembed.objectives.term import Direction, Hardness, Terms
-from tempembed.settings.flat import Positive, check_ranges
+from tempembed.settings.flat import NotNegative, Positive, check_ranges
 
 if TYPE_CHECKING:
+    from tempembed.objectives.margin import Margin
     from tempembed.objectives.objective import Objective
 
 
@@ -28,8 +29,16 @@ class LossSettings:
     false_negative_margin: float | None = None
     """Mask a candidate that is nearer to the query than its positive by more than this, as the model itself has it in the step
     (Qwen3 Embedding: 0.1); none by default."""
+    guide: str | None = None
+    """Mask candidates by a second model, which embeds the training texts once, when they are prepared (GISTEmbed): a folder or hub
+    name. A candidate is masked that it finds nearer to the query than the positive."""
+    guide_margin: float = 0.0
+    """Mask also what the guide finds farther than the positive by less than this."""
+    guide_relative_margin: Annotated[float, NotNegative] = 0.0
+    """The same as a share of the positive's similarity."""
     regularisers: tuple[str, ...] = ()
-    """Added to the objective, each with its weight, of the embeddings of the global batch: uniformity:0.1, koleo:0.05."""
+    """Added to the objective, each with its weight: of the global batch's embeddings uniformity:0.1, koleo:0.05; of a teacher's
+    scores in the data margin-mse:1 or margin-mse(DIVISOR):1, kl:0.5 or kl(TEMPERATURE,TEACHER'S):0.5."""
     temperature_learning_rate: Annotated[float, Positive] = 0.01
     """Peak learning rate of learned temperatures, on log(1/tau)."""
 
@@ -67,6 +76,13 @@ class LossSettings:
             if self.false_negative_margin is None
             else Margin(absolute=-self.false_negative_margin),
         )
+
+    @property
+    def guide_limit(self) -> "Margin":
+        """How near the guide lets candidates come."""
+        from tempembed.objectives.margin import Margin
+
+        return Margin(absolute=self.guide_margin, relative=self.guide_relative_margin)
 
     @property
     def objective_name(self) -> str:

@@ -12,7 +12,7 @@ from tempembed.system.untrusted import check_place
 
 NAMES = (INSTALLED_CODE, *FROM_SCRATCH)
 """They name no place, even where a folder is called so; ./static is that folder."""
-INPUTS = ("data", "dev_data", "eval_data", "encoder")
+INPUTS = ("data", "dev_data", "eval_data", "encoder", "guide")
 """Settings that may name a place to read from."""
 Settings = TypeVar("Settings")
 
@@ -46,7 +46,7 @@ def with_places(settings: Settings, **more: Any) -> Settings:
     inputs: dict[str, Any] = {}
     for name in INPUTS:
         if value := found.get(name):
-            find = located if name == "encoder" else located_source
+            find = located if name in ("encoder", "guide") else located_source
             inputs[name] = tuple(map(find, value)) if isinstance(value, list) else find(value)
     return changed(settings, **{**inputs, **more})
 

@@ -33,7 +33,7 @@ RESUMABLE_SETTINGS: Mapping[str, tuple[str, ...]] = {
 saved, and which texts are read, whose content counts and not the name they have."""
 RESOLVED_SETTINGS = (
     "objective", "terms", "encoder", "width", "layers", "vocabulary", "epochs", "steps", "learning_rate",
-    "temperature_learning_rate", "precision", "single_source", "max_tokens",
+    "temperature_learning_rate", "precision", "single_source", "max_tokens", "guide",
 )  # fmt: skip
 """Settings that count as what they come to: `mrl:0.06` is its terms, `--epochs` a number of steps."""
 _APART = {*RESOLVED_SETTINGS, *(name for names in RESUMABLE_SETTINGS.values() for name in names)}
@@ -57,6 +57,8 @@ class Facts:
     """Fingerprint of the dev pairs; empty without any."""
     groups: tuple[int, ...] = ()
     """For each file, which of several sources that were given it is of; empty where one was given."""
+    guide: str | None = None
+    """Fingerprint of the model that masks candidates."""
 
     def shares(self, settings: TrainSettings) -> tuple[float, ...]:
         """The share of each file among the rows that are drawn; () without weights."""
@@ -68,7 +70,7 @@ class Facts:
         content = settings.model.encoder if settings.model.own_encoder else encoder.fingerprint()
         return Facts(
             data=prepared.meta["fingerprint"], encoder=content, width=encoder.width, is_table=encoder.is_table,
-            sizes=prepared.sizes, groups=prepared.groups, dev=prepared.meta.get("dev", ""),
+            sizes=prepared.sizes, groups=prepared.groups, dev=prepared.meta.get("dev", ""), guide=prepared.meta.get("guide"),
         )  # fmt: skip
 
     def noted(self) -> dict[str, str]:
@@ -126,6 +128,7 @@ def run_identity(settings: TrainSettings, facts: Facts, *, bfloat16: bool | None
         **settings_identity(settings),
         "data": facts.data,
         "encoder": facts.encoder,
+        "guide": facts.guide,
         "width": facts.width,
         "terms": [_exact(term) for term in terms],
         "num_steps": count_steps(settings, facts),

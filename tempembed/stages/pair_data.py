@@ -12,6 +12,7 @@ from tempembed.inputs.inputs import Inputs, by_tower
 from tempembed.inputs.mixture import source_shares
 from tempembed.losses.contrastive import TextIds
 from tempembed.losses.margins import Guide
+from tempembed.objectives.regularisers.registry import parse_regulariser
 from tempembed.settings.train import TrainSettings
 from tempembed.stages.prepare import Prepared
 
@@ -30,6 +31,8 @@ class PairBatch:
     """For the masks; None where nothing is to be masked."""
     guide: Guide | None = None
     """The texts as a second model has them, for the masks too."""
+    scores_KB: Tensor | None = None
+    """A teacher's scores of each pair's document and of its hard negatives, NaN where there is none."""
     sources_B: Tensor | None = None
     """Number of the source of each pair; None where all are of one."""
 
@@ -64,6 +67,9 @@ class PairData:
         has = prepared.has_negative
         self._has_negative = None if has is None or has.all() else has
         self._ids, self._device = prepared.text_ids, device
+        self._guide, self._guide_limit = prepared.guide, settings.loss.guide_limit
+        taught = any(each.is_taught for each in map(parse_regulariser, settings.loss.regularisers))
+        self._scores = prepared.scores if taught else None
         answers, askers = prepared.answers, prepared.askers
         swapped = settings.loss.direction == "document-to-query"
         self._asking, self._partners = ("document", askers) if swapped else ("query", answers)
@@ -88,6 +94,10 @@ class PairData:
             if self._has_negative is None
             else torch.from_numpy(present).to(self._device),
             ids=self.ids(step, rows),
+            guide=self.guide(rows),
+            scores_KB=None
+            if self._scores is None
+            else torch.from_numpy(self._scores[:, rows]).to(self._device),
             sources_B=None
             if self._sources is None
             else torch.from_numpy(self._sources[rows]).long().to(self._device),
@@ -121,6 +131,14 @@ class PairData:
             queries_B=query, documents_B=document, hard_negatives_NB=negatives[0] if negatives else None,
             known=(places, partners),
         )  # fmt: skip
+
+    def guide(self, rows: np.ndarray) -> Guide | None:
+        """A second model's embeddings of the rows; None without one."""
+        if self._guide is None:
+            return None
+        query, document, *negatives = (ids[..., rows] for ids in self._ids.values())
+        hard = negatives[0] if negatives else None
+        return self._guide.of(query, document, hard, self._guide_limit, self._device)
 
     def repeats(self, step: int) -> int:
         """Rows of the step's epoch that share a text with an earlier row of their batch; counted once an epoch."""

@@ -12,6 +12,7 @@ from tempembed.inputs.inputs import Inputs
 from tempembed.losses.contrastive import contrastive_loss
 from tempembed.losses.temperature import Temperatures
 from tempembed.objectives.objective import Objective
+from tempembed.objectives.regularisers.batch import EmbeddedBatch
 from tempembed.parallel.gather import gather, gather_seconds
 from tempembed.parallel.gradient_cache import cached_forward
 from tempembed.run.stage import StepOutput
@@ -64,8 +65,8 @@ class PairStep(nn.Module):
             trunk: the encoder, or what DDP made of it.
             clock: is told the phases encode, loss and gather.
 
-        Cross-rank contract: that of `contrastive_loss`; regularisers see the gathered batch on every rank, so their
-        gradient, summed over ranks by `gather` and averaged by DDP, is that of one process.
+        Cross-rank contract: that of `contrastive_loss`; regularisers see the gathered batch on every rank, or take their `mean`
+        over all, so their gradient, summed over ranks by `gather` and averaged by DDP, is that of one process.
         """
         clock = clock or Stopwatch()
         clock.to("encode")
@@ -87,7 +88,11 @@ class PairStep(nn.Module):
             rows=batch.sources_B is not None and not self.dense,
             dense=self.dense,
         )  # fmt: skip
-        total, regularised = self._regularised(loss.objective, queries_BD, documents_BD)
+        seen = EmbeddedBatch(
+            queries_BD=queries_BD, documents_BD=documents_BD, hard_negatives_NBD=hard_negatives_NBD,
+            scores_KB=batch.scores_KB, gather=gather,
+        )  # fmt: skip
+        total, regularised = self._regularised(loss.objective, seen)
         clock.credit("gather", gather_seconds() - gathered)
         by_source = {}
         if loss.rows_B is not None and batch.sources_B is not None:
@@ -140,16 +145,11 @@ class PairStep(nn.Module):
             return embeddings_MD
         return embeddings_MD[torch.from_numpy(np.argsort(order)).to(embeddings_MD.device)]
 
-    def _regularised(
-        self, loss: Tensor, queries_BD: Tensor, documents_BD: Tensor
-    ) -> tuple[Tensor, dict[str, Tensor]]:
+    def _regularised(self, loss: Tensor, batch: EmbeddedBatch) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss with the regularisers, and the value of each."""
-        if not self.objective.regularisers:
-            return loss, {}
-        queries_GD, documents_GD = gather(queries_BD), gather(documents_BD)
         values = {}
         for each in self.objective.regularisers:
-            value = each(queries_GD, documents_GD)
+            value = each(batch)
             values[f"regulariser/{each.name}"] = value.detach()
             loss = loss + each.weight * value
         return loss, values

@@ -32,6 +32,15 @@ from tempembed.settings.model import DEFAULT_MAX_TOKENS
 from tempembed.settings.sources import parse_sources
 from tempembed.settings.train import TrainSettings
 from tempembed.stages.dev import dev_part
+from tempembed.stages.judges import (
+    TEACHER,
+    GuideTexts,
+    guide_fingerprint,
+    load_guide,
+    require_teacher,
+    write_guide,
+    write_teacher,
+)
 from tempembed.system.cache import INSTALLED_CODE, cache_dir
 from tempembed.system.checksums import MANIFEST, checksums, is_intact, publish
 from tempembed.system.disk import room_for
@@ -92,6 +101,17 @@ class Prepared:
     def askers(self) -> Partners:
         """The queries of a training document that has several."""
         return Partners.load(self.folder, "askers")
+
+    @property
+    def guide(self) -> GuideTexts | None:
+        """A second model's embeddings of the training texts."""
+        return GuideTexts.load(self.folder)
+
+    @property
+    def scores(self) -> np.ndarray | None:
+        """A teacher's float32 [1 + N, rows] of the document and each hard negative, NaN where it has none; None without a teacher."""
+        path = self.folder / TEACHER
+        return np.load(path) if path.exists() else None
 
     @property
     def sources(self) -> np.ndarray | None:
@@ -283,11 +303,14 @@ def prepare_with_encoder(
     require_rows(
         pairs, settings.batches.batch_size, f"one batch (--batch-size {settings.batches.batch_size})"
     )
+    require_teacher(settings.loss, pairs)
+    guide = load_guide(settings.loss)
     encoder = None if settings.model.own_encoder else build_encoder(settings, None)
     tokens = encoder.input_fingerprint() if encoder else [settings.model.encoder, settings.model.vocabulary]
     limits = [settings.model.limits, settings.model.max_tokens if settings.model.own_encoder else None]
     parts = [pairs.fingerprint, task and task.fingerprint, *([dev.fingerprint] if dev else [])]
-    several = [*([pairs.groups] if pairs.groups else []), *_of_several(task, dev)]
+    guided = [guide_fingerprint(guide)] if guide else []
+    several = [*guided, *([pairs.groups] if pairs.groups else []), *_of_several(task, dev)]
     key = fingerprint([FORMAT, *parts, settings.model.prompts, limits, tokens, *several])
     folder = cache_dir() / "prepared" / key
     prepared = Prepared(folder=folder)
@@ -296,7 +319,7 @@ def prepare_with_encoder(
             say(f"{folder} is damaged: prepared anew")
             shutil.rmtree(folder)
         with room_for("prepared data", cache_dir()):
-            _write(settings, encoder, pairs, {"test": task, "dev": dev}, folder, say)
+            _write(settings, encoder, guide, pairs, {"test": task, "dev": dev}, folder, say)
     encoder = encoder or initial_encoder(settings, prepared)
     settings.loss.resolved(encoder.width)  # an objective that does not fit: now
     for line in describe_roles(settings, encoder):
@@ -315,6 +338,7 @@ def _of_several(*parts: Corpus | None) -> list[Any]:
 def _write(
     settings: TrainSettings,
     encoder: Encoder | None,
+    guide: Encoder | None,
     pairs: Pairs,
     parts: Mapping[str, Corpus | None],
     folder: Path,
@@ -339,6 +363,9 @@ def _write(
         if pairs.sources is not None:
             np.save(partial / "sources.npy", pairs.sources)
         num_negatives = _write_negatives(encoder, as_document, pairs.hard_negatives, partial)
+        write_teacher(pairs, num_negatives, partial)
+        if guide:
+            write_guide(guide, pairs, partial, say)
         for name, task in parts.items():
             if task:
                 encoder.prepare(task.queries, encoder.role("query")).save(partial, f"{name}_query")
@@ -355,6 +382,7 @@ def _write(
             "skip_reasons": dict(pairs.skip_reasons),
             "source_names": pairs.source_names,
             "groups": pairs.groups,
+            "guide": guide_fingerprint(guide),
         }
         (partial / "meta.json").write_text(json.dumps(meta, indent=1))
         sums = checksums(partial, sorted(path.name for path in partial.iterdir()))

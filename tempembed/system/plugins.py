@@ -46,9 +46,11 @@ def names_code(text: str) -> bool:
 
     >>> names_code("my_module:deep"), names_code("koleo:0.1"), names_code("org/model")
     (True, False, False)
+    >>> names_code("my_module:deep(2):0.1"), names_code("kl(0.05):0.5")
+    (True, False)
     """
     module, _, attribute = text.partition(":")
-    name = attribute.partition(":")[0]
+    name = attribute.partition(":")[0].partition("(")[0]
     return name.isidentifier() and all(part.isidentifier() for part in module.split("."))
 
 

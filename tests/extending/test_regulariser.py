@@ -8,6 +8,7 @@ import torch
 from tempembed.commands.train import Train, train_command
 from tempembed.diagnostics import selfcheck
 from tempembed.encoders.load import load_encoder
+from tempembed.objectives.regularisers.batch import EmbeddedBatch
 from tempembed.objectives.regularisers.registry import parse_regulariser
 from tempembed.parallel.pool import run_on_ranks
 from tempembed.settings.train import TrainSettings
@@ -15,9 +16,10 @@ from tempembed.system.errors import UserError
 from tempembed.tracking.jsonl import read_jsonl
 
 MODULE = '''
-def short(queries_GD, documents_GD):
-    """Squared length of the embeddings: pulls them to the origin."""
-    return (queries_GD.square().sum(1).mean() + documents_GD.square().sum(1).mean()) / 2
+def short(batch, power=2.0):
+    """Length of the embeddings to a power, by default squared: pulls them to the origin."""
+    sides = batch.queries_GD, batch.documents_GD
+    return sum(side.norm(dim=1).pow(power).mean() for side in sides) / 2
 '''
 
 
@@ -53,6 +55,16 @@ def test_it_is_part_of_a_run_by_its_name(name, data_dir, tmp_path):
     assert last["train/loss"] == pytest.approx(terms + 100 * last[value], rel=1e-5)
 
 
+def test_numbers_behind_its_name_go_to_it(name, data_dir, tmp_path):
+    for power in ("2", "4"):
+        given = settings(data_dir, regularisers=(f"{name}({power}):0.1",))
+        train_command(Train(train=given, output=str(tmp_path / power)))
+    key = f"train/regulariser/{name}"
+    two, four = (read_jsonl(tmp_path / power / "metrics.jsonl")[0][key] for power in ("2", "4"))
+    assert four == pytest.approx(two**2, rel=0.2)
+    assert four != pytest.approx(two, rel=0.2)
+
+
 def test_another_weight_is_another_run(name, data_dir, tmp_path):
     one = settings(data_dir, regularisers=(f"{name}:0.5",))
     train_command(Train(train=one, output=str(tmp_path / "run"), stop_after=5))
@@ -64,7 +76,24 @@ def test_another_weight_is_another_run(name, data_dir, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "text", ["uniformity", "uniformity:", "uniformity:0", "uniformity:nan", "nobody:0.1", "x:y:0.1", ":1"]
+    "text",
+    [
+        "uniformity",
+        "uniformity:",
+        "uniformity:0",
+        "uniformity:nan",
+        "nobody:0.1",
+        "x:y:0.1",
+        ":1",
+        "uniformity(1):0.1",
+        "kl(1,2,3):0.1",
+        "kl():0.1",
+        "kl(0):0.1",
+        "kl(x):0.1",
+        "kl(1:0.1",
+        "kl(nan):0.1",
+        "margin-mse(1)",
+    ],
 )
 def test_what_is_no_regulariser_is_said(text):
     with pytest.raises(UserError, match="--regularisers"):
@@ -72,14 +101,14 @@ def test_what_is_no_regulariser_is_said(text):
 
 
 def _gradients(regulariser):
-    return selfcheck.gradients(selfcheck.Case(regularisers=(regulariser,)))[0]
+    return selfcheck.gradients(selfcheck.Case(regularisers=(regulariser,), num_negatives=3))[0]
 
 
 @pytest.mark.gloo
-@pytest.mark.parametrize("ours", ["uniformity:0.5", "koleo:0.2"])
+@pytest.mark.parametrize("ours", ["uniformity:0.5", "koleo:0.2", "margin-mse(2):0.5", "kl(0.1,1):0.3"])
 def test_ranks_give_the_one_process_gradient(ours):
     want = _gradients(ours)
-    plain = selfcheck.gradients(selfcheck.Case())[0]
+    plain = selfcheck.gradients(selfcheck.Case(num_negatives=3))[0]
     assert selfcheck.error(want[1:], plain[1:]) > 1e-3  # it counts
     assert selfcheck.error(run_on_ranks(2, _gradients, ours)[0], want) < 1e-10
 
@@ -99,5 +128,6 @@ def test_uniformity_is_the_formula():
         nearest = [min((side[i] - side[j]).norm() for j in range(7) if j != i) for i in range(7)]
         return -torch.stack(nearest).log().mean()
 
-    torch.testing.assert_close(uniformity(3 * x, y), (potential(x) + potential(y)) / 2)
-    torch.testing.assert_close(koleo(3 * x, y), (entropy(x) + entropy(y)) / 2)
+    batch = EmbeddedBatch(queries_BD=3 * x, documents_BD=y)
+    torch.testing.assert_close(uniformity(batch), (potential(x) + potential(y)) / 2)
+    torch.testing.assert_close(koleo(batch), (entropy(x) + entropy(y)) / 2)

@@ -4,18 +4,19 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from tempembed.objectives.regularisers.batch import EmbeddedBatch
 from tempembed.objectives.regularisers.registry import at_least_float32
 
 LEAST = 1e-8
 """Distance below which two rows are one text: its logarithm stays finite."""
 
 
-def koleo(queries_GD: Float[Tensor, "G D"], documents_GD: Float[Tensor, "G D"]) -> Float[Tensor, ""]:
+def koleo(batch: EmbeddedBatch) -> Float[Tensor, ""]:
     """`-mean log |x_i - nearest(x_i)|` of unit vectors, the mean of both sides: the differential entropy of Kozachenko and Leonenko.
 
     Source: Sablayrolles et al. 2019 (arXiv:1806.03198), eq. 2.
     """
-    return (_entropy(queries_GD) + _entropy(documents_GD)) / 2
+    return (_entropy(batch.queries_GD) + _entropy(batch.documents_GD)) / 2
 
 
 def _entropy(embeddings_GD: Tensor) -> Tensor:

@@ -6,20 +6,21 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from tempembed.objectives.regularisers.batch import EmbeddedBatch
 from tempembed.objectives.regularisers.registry import at_least_float32
 
 SHARPNESS = 2.0
 """t of the Gaussian potential, as in the source."""
 
 
-def uniformity(queries_GD: Float[Tensor, "G D"], documents_GD: Float[Tensor, "G D"]) -> Float[Tensor, ""]:
+def uniformity(batch: EmbeddedBatch) -> Float[Tensor, ""]:
     """`log mean exp(-t |x - y|^2)` over pairs of unlike rows, the mean of both sides; at most 0, smaller is more uniform.
 
     G x G products of each side: as much work again as a term at full width.
 
     Source: Wang & Isola 2020 (arXiv:2005.10242), eq. 6.
     """
-    return (_potential(queries_GD) + _potential(documents_GD)) / 2
+    return (_potential(batch.queries_GD) + _potential(batch.documents_GD)) / 2
 
 
 def _potential(embeddings_GD: Tensor) -> Tensor:
