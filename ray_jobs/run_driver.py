@@ -34,8 +34,6 @@ def differences_to(
     there: dict[str, Any],
     settings: TrainSettings,
     prepared: PreparedData | None = None,
-    *,
-    use_gpu: bool = False,
 ) -> str:
     """What makes the run that is there another one; empty where it is the same.
 
@@ -43,16 +41,16 @@ def differences_to(
         there: what the folder holds of it.
         settings: as asked for now.
         prepared: its data now; None: only what can be told before the data is read.
-        use_gpu: whether workers train on a GPU: only they can then tell the precision.
     """
     stored = restored_settings(there.get("settings") or {}, settings)
     if prepared is None:
         return differences(settings_identity(stored), settings_identity(settings))
 
     def identity(settings: TrainSettings, facts: Facts) -> dict[str, Any]:
-        only_worker_knows = use_gpu and settings.model.precision == "auto"
-        bfloat16 = None if only_worker_knows else settings.model.precision == "bfloat16"
-        return run_identity(settings, facts, bfloat16=bfloat16)
+        asked = (
+            settings.model.precision
+        )  # of "auto" only workers know what it comes to, and they go on in what they began in
+        return run_identity(settings, facts, bfloat16=None if asked == "auto" else asked == "bfloat16")
 
     before = identity(stored, prepared.facts.restored(there, stored))
     return differences(before, identity(settings, prepared.facts))
@@ -84,7 +82,7 @@ def drive(
     output = folder.folder
     check_capacity(workers)
     prepared = prepare_in_subprocess(settings)
-    _open(folder, settings, prepared, identity, use_gpu=workers.use_gpu, fresh=fresh)
+    _open(folder, settings, prepared, identity, fresh=fresh)
     spool = Spool(output / SPOOL)
     root, status = spool.run(), "FAILED"
     root.start(settings.to_dict())
@@ -127,7 +125,6 @@ def _open(
     prepared: PreparedData,
     identity: str,
     *,
-    use_gpu: bool,
     fresh: bool,
 ) -> None:
     """Write what the run is into its folder, or resume the one that is there."""
@@ -139,7 +136,7 @@ def _open(
         **prepared.facts.noted(),
         "test": prepared.test,
     }
-    unlike = partial(differences_to, settings=settings, prepared=prepared, use_gpu=use_gpu)
+    unlike = partial(differences_to, settings=settings, prepared=prepared)
     if folder.open(content, unlike=unlike, fresh=fresh):
         print(f"going on with {output}", flush=True)
         if tested != prepared.test:  # measured on another test: the model is there, and is measured again

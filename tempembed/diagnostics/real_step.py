@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from tempembed.diagnostics.request import Request
+from tempembed.encoders.precision import uses_bfloat16
 from tempembed.encoders.text import TextEncoder
 from tempembed.inputs.tokens import Tokens
 from tempembed.losses.contrastive import contrastive_loss
@@ -29,6 +30,7 @@ class RealStep:
 
     def __init__(self, encoder: TextEncoder, request: Request, strategy: str) -> None:
         self._encoder, self._negatives = encoder.train(), request.hard_negatives
+        encoder.use_bfloat16 = uses_bfloat16(request.settings.model.precision, encoder)
         self._step = PairStep(
             encoder, request.settings.loss.resolved(encoder.width), micro_batch_tokens=request.micro_batch_tokens,
             gradient_cache=strategy == "cached", dense=strategy == "dense",

@@ -140,7 +140,7 @@ def load_checkpoint(
     folder: Path,
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
-    settings: dict[str, Any],
+    settings: Mapping[str, Any],
     say: Callable[[str], None] = lambda line: None,
     *,
     restore: Callable[[dict[str, Any]], dict[str, Any]] = dict,
@@ -151,7 +151,8 @@ def load_checkpoint(
         folder: of the checkpoints.
         model: takes the weights of what is trained; the rest is as it was before the first step.
         optimizer: takes its state.
-        settings: of the run; where the checkpoint has others, it is that of another run.
+        settings: of the run; where the checkpoint has others, it is that of another run. Looked at after `restore`, which may
+            make it go on in what it began in.
         say: is told of each newer checkpoint that was damaged.
         restore: what was stored, as settings; for checkpoints that an earlier version of us wrote.
 

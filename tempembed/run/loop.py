@@ -195,7 +195,7 @@ def _start(
             say(warning)
     start = (
         load_checkpoint(
-            folder, stage.modules, optimizer, dict(stage.identity), say, restore=lambda there: dict(stage.restored(there))
+            folder, stage.modules, optimizer, stage.identity, say, restore=lambda there: dict(stage.restored(there))
         )
         if resume
         else 0

@@ -44,7 +44,8 @@ class ModelSettings:
     save_dtype: Literal["float32", "float16", "bfloat16"] = "float32"
     """Type of the saved weights. Training is in float32, whatever the model was stored in."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Precision of the encoder's products; auto: bfloat16 on a GPU that has it, else float32."""
+    """Precision of the encoder's products in training; auto: bfloat16 on a GPU that has it and on a CPU that multiplies faster in
+    it, which is measured at the start, else float32. Weights are float32 in both."""
 
     def __post_init__(self) -> None:
         check_ranges(self)

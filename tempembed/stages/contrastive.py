@@ -12,6 +12,7 @@ from torch import nn
 from tempembed.encoders.adapter_folder import FOLDER, save_adapter
 from tempembed.encoders.encoder import Encoder
 from tempembed.encoders.layers import checkpoint_activations, freeze_layers
+from tempembed.encoders.precision import uses_bfloat16
 from tempembed.encoders.reached import reached
 from tempembed.encoders.saved import save_checked
 from tempembed.objectives.term import Terms
@@ -65,7 +66,7 @@ class ContrastiveStage(Stage):
         self.encoder = encoder or initial_encoder(settings, prepared)
         self.device = torch.device(device) if device else device_of_process()
         self.encoder.to(self.device)
-        self.encoder.use_bfloat16 = _bfloat16(settings.model.precision, self.device)
+        self.encoder.use_bfloat16 = uses_bfloat16(settings.model.precision, self.encoder)
         if self.encoder.input_fingerprint() != prepared.meta["input_fingerprint"]:
             raise UserError(
                 f"--encoder {settings.model.encoder}: expected the tokenizer, prompts and limits that the data was prepared with, got others: "
@@ -82,7 +83,9 @@ class ContrastiveStage(Stage):
         self.modules = nn.ModuleDict({"encoder": self.encoder, "temperatures": self.step.temperatures})
         self._facts = Facts.of(prepared, settings, self.encoder)
         self.num_steps = count_steps(settings, self._facts)
-        self.identity = run_identity(settings, self._facts, bfloat16=self.encoder.use_bfloat16)
+        self.identity: dict[str, Any] = run_identity(
+            settings, self._facts, bfloat16=self.encoder.use_bfloat16
+        )
         self._choose_trained()
         if settings.batches.gradient_checkpointing:
             checkpoint_activations(self.encoder)
@@ -154,8 +157,16 @@ class ContrastiveStage(Stage):
         return (folder / "modules.json").exists()
 
     def restored(self, identity: Mapping[str, Any]) -> Mapping[str, Any]:
-        """The identity that an earlier version of us wrote, resolved as it would be here."""
-        return restored_identity(identity, self._facts)
+        """The identity that an earlier version of us wrote, resolved as it would be here.
+
+        Where the precision is ours to choose, a CPU goes on in the one that the run began in.
+        """
+        found = restored_identity(identity, self._facts)
+        began_in = found.get("precision")
+        if self.settings.model.precision == "auto" and self.device.type == "cpu" and began_in:
+            self.encoder.use_bfloat16 = began_in == "bfloat16"
+            self.identity["precision"] = began_in
+        return found
 
     def _choose_trained(self) -> None:
         """Only what is to be trained gets a gradient: not what no embedding depends on (a pooler, for one), as DDP would wait for it."""
@@ -168,12 +179,6 @@ class ContrastiveStage(Stage):
             raise UserError(
                 "--freeze-layers: expected something to be left that is trained, got nothing; lower it"
             )
-
-
-def _bfloat16(precision: str, device: torch.device) -> bool:
-    if precision != "auto":
-        return precision == "bfloat16"
-    return device.type == "cuda" and torch.cuda.is_bf16_supported()
 
 
 def train_pairs(
@@ -207,6 +212,7 @@ def train_pairs(
     """
     stage = ContrastiveStage(settings, prepared, device, encoder)
     if rank_and_world_size()[0] == 0:
+        output.mkdir(parents=True, exist_ok=True)
         write_config(
             output / FILE, settings, "tempembed train --config run.yaml --output ... is this run again"
         )

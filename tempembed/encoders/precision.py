@@ -1,0 +1,55 @@
+"""Which precision the products of an encoder are in: float32, or bfloat16 where that is faster. Weights are float32 in both."""
+
+import time
+
+import torch
+from torch import Tensor, nn
+
+from tempembed.encoders.encoder import Encoder
+from tempembed.parallel.reduce import gathered_objects
+
+GAIN = 1.4
+"""How much faster a product in bfloat16, with the casts that it needs, has to be: the rest of a step gains nothing, or loses."""
+SMALL = 2**16
+"""Weights of a layer below which products are not what a step takes."""
+OPERATIONS = 5e8
+"""Multiply-adds of a product that is timed: milliseconds."""
+REPEATS = 4
+"""The fastest counts: what else a machine does only adds."""
+
+
+def uses_bfloat16(precision: str, encoder: Encoder) -> bool:
+    """What `auto` comes to for an encoder on its device, alike on all ranks; a precision that is asked for is what it says.
+
+    A GPU has bfloat16 or not; a CPU may have it and multiply no faster, which the largest linear layer of the encoder tells.
+
+    Cross-rank contract: every rank calls it; bfloat16 only where all find it faster.
+    """
+    if precision != "auto":
+        return precision == "bfloat16"
+    if encoder.device.type == "cuda":
+        return torch.cuda.is_bf16_supported()
+    return all(gathered_objects(encoder.device.type == "cpu" and _is_faster(encoder)))
+
+
+def _is_faster(encoder: nn.Module) -> bool:
+    weights = [module.weight for module in encoder.modules() if isinstance(module, nn.Linear)]
+    largest = max(weights, key=Tensor.numel, default=None)
+    if largest is None or largest.numel() < SMALL:
+        return False
+    weight = torch.zeros_like(largest, requires_grad=True)
+    inputs = torch.zeros(max(64, int(OPERATIONS / weight.numel())), weight.shape[1], requires_grad=True)
+    seconds = {half: float("inf") for half in (False, True)}
+    for _ in range(1 + REPEATS):  # in turn, so that what else the machine does meets both
+        for half in seconds:
+            seconds[half] = min(seconds[half], _seconds(inputs, weight, half=half))
+    return seconds[False] > GAIN * seconds[True]
+
+
+def _seconds(inputs: Tensor, weight: Tensor, *, half: bool) -> float:
+    """Of the three products of a linear layer, with the casts of autocast."""
+    began = time.perf_counter()
+    with torch.enable_grad(), torch.autocast("cpu", torch.bfloat16, enabled=half):
+        output = nn.functional.linear(inputs, weight)
+    torch.autograd.grad(output, (inputs, weight), torch.zeros_like(output))
+    return time.perf_counter() - began
