@@ -12,6 +12,7 @@ from ray_jobs.progress import Progress, followed
 from ray_jobs.worker import STOP, Assignment
 from tempembed.evaluation.report import read_report
 from tempembed.evaluation.report_files import REPORT
+from tempembed.reports.model_page import write_model_page
 from tempembed.reports.report_text import score_text
 from tempembed.run.folder import SPOOL, RunFolder
 from tempembed.run.identity import differences
@@ -25,6 +26,8 @@ from tempembed.tracking.points import evaluation_points, model_facts, summary_po
 from tempembed.tracking.settings import TrackingSettings
 from tempembed.tracking.spool import Spool, SpooledRun
 from tempembed.tracking.tracker import Point, TrackedRun
+from tempembed.tuning.judge import handed_over
+from tempembed.tuning.verdict import VERDICT, read_verdict
 
 PROGRESS = "progress.log"
 STOPPING = "stopping with a checkpoint; run the same command again to resume, Ctrl-C again to stop at once"
@@ -158,6 +161,10 @@ def _tell_evaluation(folder: RunFolder, root: SpooledRun) -> list[Point]:
     path = folder.folder / REPORT
     report = read_report(path)
     print(score_text(report))
+    verdict = read_verdict(path.with_name(VERDICT))
+    for line in verdict.lines() if verdict else [handed_over(folder.folder)[1]]:
+        print(line, flush=True)
+    write_model_page(report, path.with_suffix(".html"), verdict=verdict)
     export(evaluation_samples(report), run=folder.folder.name)
     root.points(evaluation_points(report))
     root.file(path)

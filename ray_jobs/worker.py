@@ -63,6 +63,7 @@ class Work:
 
     def __init__(self, assignment: Assignment, workers: Workers, place: Place) -> None:
         from tempembed.stages.prepare import Prepared
+        from tempembed.tuning.judge import measured_part
 
         self._assignment, self._workers, self._place = assignment, workers, place
         self._settings = assignment.settings
@@ -70,6 +71,7 @@ class Work:
             self._settings = changed(self._settings, gradient_cache=True)
         self._prepared = Prepared(folder=assignment.prepared)
         self._test = self._prepared.evaluation() if place.rank == 0 else None
+        self._part = measured_part(self._prepared) if place.rank == 0 else None
         self._began, self._last = time.monotonic(), dict[str, Any]()
         self._is_trained = False
 
@@ -125,7 +127,7 @@ class Work:
         from tempembed.evaluation.trained import evaluate_trained
         from tempembed.system.memory import peak_bytes
 
-        if self._test is None or not self._is_trained:
+        if self._part is None or not self._is_trained:
             return
         seconds = self._seconds()
         cost = {
@@ -140,9 +142,31 @@ class Work:
             key.removeprefix(prefix): value for key, value in self._last.items() if key.startswith(prefix)
         }
         evaluate_trained(
-            self._assignment.output, self._test,
+            self._assignment.output, self._part[0],
             budgets=self._assignment.budgets, cost=cost, temperatures=temperatures,
         )  # fmt: skip
+        self._judge()
+
+    def _judge(self) -> None:
+        """The verdict, where the run began with a loaded model; the start is measured once for all runs that begin with it."""
+        from tempembed.parallel.device import device_of_process
+        from tempembed.stages.prepare import initial_encoder
+        from tempembed.tracking.jsonl import METRICS
+        from tempembed.tracking.points import tell_verdict
+        from tempembed.tracking.spool import Spool
+        from tempembed.tuning.judge import judge, start_of
+
+        assignment, settings = self._assignment, self._settings
+        if settings.model.own_encoder or not settings.loop.verdict:
+            return
+        encoder = initial_encoder(settings, self._prepared).to(device_of_process())
+        start = start_of(settings, self._prepared, encoder, lambda line: None, assignment.budgets)
+        if start:
+            output = assignment.output
+            verdict = judge(
+                settings, self._prepared, start, output, metrics=output / METRICS, budgets=assignment.budgets
+            )
+            tell_verdict(verdict, [Spool(assignment.spool)], assignment.run, output)
 
     def _seconds(self) -> float:
         """Seconds of the training; of one that an earlier process did, by its last report, which becomes the last of this one."""

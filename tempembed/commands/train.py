@@ -1,7 +1,7 @@
 """`tempembed train`."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,7 +21,11 @@ from tempembed.tracking.settings import TrackingSettings
 from tempembed.tracking.tracker import TrackedRun, Tracker
 
 if TYPE_CHECKING:
+    from tempembed.evaluation.report import Evaluation
     from tempembed.stages.prepare import Prepared
+
+PAGE = "evaluation.html"
+"""The report of a run with pictures, in its folder."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,14 +86,13 @@ def train_command(command: Train) -> None:
 
 def _train(command: Train, output: Path, tracking: TrackingSettings) -> None:
     """The run, from its data to its evaluation."""
-    from tempembed.evaluation.report_files import REPORT
-    from tempembed.evaluation.trained import evaluate_trained
     from tempembed.stages.contrastive import train_pairs
     from tempembed.stages.prepare import prepare_with_encoder
     from tempembed.tracking.machine import Machine
-    from tempembed.tracking.points import evaluation_points, model_facts, summary_points
     from tempembed.tuning.goals import check_goals
+    from tempembed.tuning.judge import start_of
     from tempembed.tuning.selection import check_goal, dev_probe, selection
+    from tempembed.tuning.temperature import TAU, check_tau, with_chosen_temperature
 
     settings = command.settings
     if settings.loop.goal:
@@ -97,9 +100,11 @@ def _train(command: Train, output: Path, tracking: TrackingSettings) -> None:
     prepared, encoder = prepare_with_encoder(settings, say)
     for line in check_goal(settings, prepared):
         say(line)
+    check_tau(settings, encoder.width)
     output.mkdir(parents=True, exist_ok=True)
     with hold(output, "run"), _tracked(command.settings, prepared, output, tracking) as trackers:
         machine = Machine(output)
+        settings = with_chosen_temperature(settings, prepared, output / TAU, say)
 
         def report(metrics: dict[str, Any]) -> None:
             metrics = {**metrics, **machine.metrics()}
@@ -107,6 +112,7 @@ def _train(command: Train, output: Path, tracking: TrackingSettings) -> None:
                 tracker.log("", metrics)
             say(progress_line(metrics))
 
+        start = start_of(settings, prepared, encoder, say)
         stopping = "stopping at the next report, with a checkpoint; again to stop at once"
         with first_signal(stopping) as signal_number:
             is_trained = train_pairs(
@@ -119,19 +125,43 @@ def _train(command: Train, output: Path, tracking: TrackingSettings) -> None:
             if number := signal_number():
                 sys.exit(128 + number)
             return
-        say(f"model: {output}")
         if number := signal_number():
-            say(f"not evaluated; tempembed evaluate {output} does it")
+            say(f"model: {output}; not evaluated; tempembed evaluate {output} does it")
             sys.exit(128 + number)
-        measured = None
-        if test := prepared.evaluation():
-            measured = evaluate_trained(output, test, say)
-            for tracker in trackers:
-                tracker.points("", evaluation_points(measured))
-                tracker.file("", (output / REPORT).absolute())
-            say(f"evaluation: {output / REPORT}")
+        _report(settings, prepared, output, start, trackers)
+
+
+def _report(
+    settings: TrainSettings,
+    prepared: "Prepared",
+    output: Path,
+    start: "Evaluation | None",
+    trackers: Sequence[Tracker],
+) -> None:
+    """Measure the finished model, compare it with its start, and tell trackers and the person who started the run."""
+    from tempembed.evaluation.report_files import REPORT
+    from tempembed.evaluation.trained import evaluate_trained
+    from tempembed.reports.model_page import write_model_page
+    from tempembed.tracking.jsonl import METRICS
+    from tempembed.tracking.points import evaluation_points, model_facts, summary_points, tell_verdict
+    from tempembed.tuning.judge import handed_over, judge, measured_part
+
+    measured = verdict = None
+    if part := measured_part(prepared):
+        measured = evaluate_trained(output, part[0], say)
         for tracker in trackers:
-            tracker.model("", model_facts(command.settings), summary_points(measured) if measured else [])
+            tracker.points("", evaluation_points(measured))
+            tracker.file("", (output / REPORT).absolute())
+        if start:
+            verdict = judge(settings, prepared, start, output, metrics=output / METRICS)
+            tell_verdict(verdict, trackers, "", output)
+        write_model_page(measured, output / PAGE, verdict=verdict)
+    for tracker in trackers:
+        tracker.model("", model_facts(settings), summary_points(measured) if measured else [])
+    for line in verdict.lines() if verdict else [handed_over(output)[1]]:
+        say(line)
+    where = f"   evaluation: {output / REPORT}   pictures: {output / PAGE}" if measured else ""
+    say(f"model: {output}{where}")
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from tempembed.encoders.encoder import Encoder
 from tempembed.evaluation.corpus import Corpus
 from tempembed.evaluation.retrieval import Retrieval
 from tempembed.evaluation.statistics import Statistic
-from tempembed.inputs.tokens import Tokens
+from tempembed.inputs.inputs import Inputs
 from tempembed.system.errors import UserError
 
 NUM_QUERIES, NUM_DOCUMENTS = 500, 3_000
@@ -29,7 +29,7 @@ class Probe:
 
     def __init__(
         self,
-        part: tuple[Corpus, Tokens, Tokens],
+        part: tuple[Corpus, Inputs, Inputs],
         budgets: Sequence[int] = (),
         kinds: Sequence[str] = (),
     ) -> None:

@@ -10,12 +10,13 @@ from torch import Tensor
 from tempembed.codecs.codec import Codec
 from tempembed.codecs.sets import ALIAS_BUDGETS, fitting_specs, sweep_specs
 from tempembed.codecs.spec import parse_spec
+from tempembed.encoders.encoder import Encoder
 from tempembed.encoders.load import load_encoder
 from tempembed.encoders.role import RoleName
 from tempembed.evaluation.corpus import Corpus
-from tempembed.evaluation.evaluate import evaluate
+from tempembed.evaluation.evaluate import Embed, evaluate
 from tempembed.evaluation.kinds import task_kinds
-from tempembed.evaluation.report import Report
+from tempembed.evaluation.report import Evaluation, Report
 from tempembed.evaluation.report_files import REPORT, write_report
 from tempembed.inputs.tokens import Tokens
 from tempembed.system.names import check_name
@@ -46,8 +47,35 @@ def evaluate_trained(
         temperatures: what the moving ones ended at, by term, for the report.
     """
     began = time.monotonic()
-    corpus, query_tokens, document_tokens = test
-    encoder = load_encoder(str(output))
+    evaluation = evaluate_part(load_encoder(str(output)), test, model=str(output), budgets=budgets, say=say)
+    report = replace(
+        evaluation.report,
+        temperatures=dict(temperatures or {}),
+        cost={**(cost or {}), "evaluation_seconds": time.monotonic() - began},
+    )
+    return write_report(replace(evaluation, report=report), output / REPORT)
+
+
+def evaluate_part(
+    encoder: Encoder,
+    part: tuple[Corpus, Tokens, Tokens],
+    *,
+    model: str,
+    budgets: Sequence[int],
+    say: Callable[[str], None],
+    texts: Embed | None = None,
+) -> Evaluation:
+    """What every run measures.
+
+    Args:
+        encoder: the model.
+        part: the data.
+        model: its name in the report.
+        budgets: bytes per vector whose codecs are measured besides the paper's.
+        say: takes lines of progress.
+        texts: embeds texts, in place of the encoder their tokens.
+    """
+    corpus, query_tokens, document_tokens = part
 
     def embed(texts: Sequence[str], role: RoleName, prompt: str | None) -> Tensor:
         return encoder.embed(
@@ -55,21 +83,15 @@ def evaluate_trained(
         )  # of their roles already
 
     tasks = corpus.tasks(kinds_of_runs())
-    evaluation = evaluate(
+    return evaluate(
         tasks,
-        embed,
-        model=str(output),
+        texts or embed,
+        model=model,
         specs=lambda full: sweep_specs(full, budgets),
         by_kind={name: fitting_specs for name, kind in task_kinds().items() if kind.fits_models},
         labels=corpus.labels,
         say=say,
     )
-    report = replace(
-        evaluation.report,
-        temperatures=dict(temperatures or {}),
-        cost={**(cost or {}), "evaluation_seconds": time.monotonic() - began},
-    )
-    return write_report(replace(evaluation, report=report), output / REPORT)
 
 
 def save_codecs(output: Path, test: tuple[Corpus, Tokens, Tokens], specs: Mapping[str, str]) -> None:

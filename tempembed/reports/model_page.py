@@ -17,6 +17,7 @@ from tempembed.reports.figures import COLOURS, svg
 from tempembed.reports.geometry import influence_picture, spectrum_picture, tsne_picture
 from tempembed.reports.pages import write_page
 from tempembed.reports.table import Table
+from tempembed.tuning.verdict import Verdict
 
 PAPER = ("float32", "random", "binary", "binary_rerank")
 """Codecs that are drawn first: the paper's."""
@@ -51,7 +52,11 @@ class TaskScores:
 
 
 def write_model_page(
-    report: Report, path: Path, documents: tuple[Float[Tensor, "M 2"], Sequence[str]] | None = None
+    report: Report,
+    path: Path,
+    documents: tuple[Float[Tensor, "M 2"], Sequence[str]] | None = None,
+    *,
+    verdict: Verdict | None = None,
 ) -> None:
     """Write the page.
 
@@ -59,18 +64,32 @@ def write_model_page(
         report: what was measured.
         path: the file.
         documents: points of a map and their labels, if there are labels.
+        verdict: whether training made the model better.
     """
     geometry, name = report.geometry, Path(report.model).name
     influence = geometry.get("influence")
     points, labels = documents or (None, ())
     write_page(
-        path, "model", report=report, name=name, kept=kept_picture(report.means), undrawn=codecs_of_widths(report.means)[MOST_LINES:], tasks=_task_scores(report),
+        path, "model", verdict=verdict, verdict_table=verdict_table(verdict) if verdict else None, report=report, name=name, kept=kept_picture(report.means), undrawn=codecs_of_widths(report.means)[MOST_LINES:], tasks=_task_scores(report),
         geometry=_geometry_table(geometry),
         spectrum=spectrum_picture({name: geometry}) if "spectrum" in geometry else None,
         influence=influence_picture(influence) if influence else None,
         influence_table=_influence_table(geometry) if influence else None,
         map=None if points is None else tsne_picture(points, labels), labels=labels,
     )  # fmt: skip
+
+
+def verdict_table(verdict: Verdict) -> Table:
+    """The start and the end by goal."""
+    rows = tuple(
+        (
+            each.goal, f"{each.metric} {each.start:.4f}", f"{each.metric} {each.end:.4f}", f"{each.difference:+.4f}",
+            f"{each.ci[0]:+.4f} to {each.ci[1]:+.4f}", each.outcome,
+        )
+        for each in verdict.comparisons
+    )  # fmt: skip
+    head = ("goal", "before training", "after", "difference", "95 % interval, paired", "verdict")
+    return Table(head=head, rows=rows)
 
 
 def _task_scores(report: Report) -> list[TaskScores]:

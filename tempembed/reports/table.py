@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass
 
-MARKS = {"holds": "yes", "does not hold": "no", "undecided": "open", "not measured": "open"}
+MARKS = {
+    "holds": "yes", "does not hold": "no", "undecided": "open", "not measured": "open", "better": "yes", "worse": "no",
+}  # fmt: skip
 """Verdict to a class of the page's style."""
 
 

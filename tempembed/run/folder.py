@@ -27,7 +27,8 @@ class RunFolder:
     what: ClassVar[str] = "run"
     file: ClassVar[str] = "run.json"
     leavings: ClassVar[tuple[str, ...]] = (
-        "checkpoints", "metrics.jsonl", "progress.log", *TRACKING_FILES, "modules.json", "trained.json", "evaluation.json", "adapter",
+        "checkpoints", "metrics.jsonl", "progress.log", *TRACKING_FILES, "modules.json", "trained.json", "evaluation.json",
+        "evaluation.html", "verdict.json", "tau.json", "adapter",
     )  # fmt: skip
     """Names and patterns of what `fresh` removes."""
 

@@ -29,6 +29,10 @@ class LoopSettings:
     patience: Annotated[int, NotNegative] = 0
     """With --goal: stop after so many measurements in a row that are no better than the best; 0: never."""
 
+    verdict: bool = True
+    """Measure a loaded model before training as well, on what it is measured on at the end (once, it is kept), and say whether it
+    became better, by a paired interval, and if it became worse, why."""
+
     def __post_init__(self) -> None:
         check_ranges(self)
         if self.goal is None and (self.evaluate_every or self.patience):

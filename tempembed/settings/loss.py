@@ -1,7 +1,7 @@
 """Settings of the contrastive objective."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from tempembed.objectives.parse import parse_objective, parse_terms
 from tempembed.objectives.term import Direction, Hardness, Terms
@@ -20,6 +20,9 @@ class LossSettings:
     """infonce:0.06, mrl:0.06, tempagg:0.03,0.06,0.1, tempaggmrl:0.03,0.06,0.1 or tempspecmrl."""
     terms: tuple[str, ...] = ()
     """Explicit terms dim@temperature*weight, e.g. 256@0.03 512@0.06*0.5 1024@0.1; used in place of --objective."""
+    tau: Literal["auto"] | None = None
+    """auto: short runs at a few temperatures choose the objective's, by --goal on the dev pairs (--dev-data, --dev-hold-out);
+    several temperatures keep their ratios. The choice stands in settings.json as terms, and in tau.json."""
     direction: Direction = "query-to-document"
     """Which side looks for the other: both is the mean of the two losses."""
     beta: float = 0.0

@@ -56,8 +56,8 @@ class TrainSettings:
 
     @property
     def chooses(self) -> bool:
-        """Whether the run chooses something by dev pairs: its checkpoint."""
-        return self.loop.goal is not None
+        """Whether the run chooses something by dev pairs: its checkpoint, or its temperature."""
+        return self.loop.goal is not None or self.loss.tau == "auto"
 
     def peak_learning_rate(self, *, is_table: bool) -> float:
         """The peak learning rate, of an encoder that is a static table or a transformer."""

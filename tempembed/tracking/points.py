@@ -1,12 +1,15 @@
 """A measured model as metric points. Pure: the shape of what MLflow's compare view draws."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 
 from tempembed.codecs.sets import BUDGETS
 from tempembed.evaluation.report import Report
 from tempembed.objectives.term import Terms
 from tempembed.settings.train import TrainSettings
+from tempembed.tracking.tracker import Tracker
 from tempembed.tuning.goals import best_row, full_goals
+from tempembed.tuning.verdict import VERDICT, Verdict
 
 GEOMETRY = (
     "participation_ratio", "rankme", "isoscore", "twonn", "alignment", "uniformity", "bit_balance", "bit_correlation",
@@ -54,6 +57,15 @@ def summary_points(report: Report) -> list[tuple[str, float, int]]:
             points.append((f"retention_at_{budget}_bytes", best.retention, 0))
             points.append((f"score_at_{budget}_bytes", best.score, 0))
     return points
+
+
+def tell_verdict(verdict: Verdict, trackers: Iterable[Tracker], run: str, folder: Path) -> None:
+    """Tell trackers of a run's verdict: a metric for each figure, tags, and the file."""
+    for tracker in trackers:
+        tracker.points(run, verdict.points())
+        for key, value in verdict.tags().items():
+            tracker.tag(run, key, value)
+        tracker.file(run, (folder / VERDICT).absolute())
 
 
 def cost_points(cost: Mapping[str, float]) -> list[tuple[str, float, int]]:
