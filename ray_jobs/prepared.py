@@ -7,6 +7,7 @@ from typing import Any
 from ray_jobs.isolate import in_subprocess
 from tempembed.settings.train import TrainSettings
 from tempembed.stages.identity import Facts, count_steps
+from tempembed.system.errors import UserError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +45,11 @@ def _prepare(settings: TrainSettings) -> PreparedData:
     from tempembed.tuning.goals import check_goals
     from tempembed.tuning.selection import check_goal
 
+    if settings.loss.tau == "auto":
+        raise UserError(
+            "--tau auto: expected temperatures in --objective, for tempembed train alone chooses one; let it, and give its terms here, or "
+            "search with ray_jobs.tune"
+        )
     if settings.loop.goal:
         check_goals([settings.loop.goal], "--goal")  # before the work
     prepared, encoder = prepare_with_encoder(settings, lambda line: print(line, flush=True))
