@@ -31,6 +31,8 @@ class Workers:
     """CPUs of a worker."""
     use_gpu: bool = False
     """One GPU for each worker."""
+    shard: bool = False
+    """Keep a part of a transformer's weights, gradients and optimiser state on each worker (FSDP2), for models that fit on none."""
     max_failures: int = 2
     """Restarts after a worker died, from the newest checkpoint."""
     collective_timeout: int = 300
@@ -39,6 +41,10 @@ class Workers:
     def __post_init__(self) -> None:
         check_cpus(self.cpus_per_worker)
         check_least(self, num_workers=1, resize_seconds=1, max_failures=0, collective_timeout=1)
+        if self.shard and self.least < 2:
+            raise UserError(
+                f"--shard: expected at least 2 workers, which hold a part each, got {self.least}; add workers, or leave --shard out"
+            )
         if self.least > self.num_workers:
             raise UserError(
                 f"--min-workers {self.least}: expected at most --num-workers {self.num_workers}; lower it"

@@ -117,6 +117,7 @@ class Work:
             selection=selection(self._settings),
             stop=(output / STOP).exists,
             say=notes.append,
+            shard=self._workers.shard,
             device=None if self._workers.use_gpu else "cpu",  # Ray shows a process without a GPU all there are
         )  # fmt: skip
 

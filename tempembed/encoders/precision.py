@@ -18,18 +18,19 @@ REPEATS = 4
 """The fastest counts: what else a machine does only adds."""
 
 
-def uses_bfloat16(precision: str, encoder: Encoder) -> bool:
-    """What `auto` comes to for an encoder on its device, alike on all ranks; a precision that is asked for is what it says.
+def uses_bfloat16(precision: str, encoder: Encoder, device: torch.device | None = None) -> bool:
+    """What `auto` comes to for an encoder on the device that it is for, alike on all ranks; a precision that is asked for is what it says.
 
     A GPU has bfloat16 or not; a CPU may have it and multiply no faster, which the largest linear layer of the encoder tells.
 
     Cross-rank contract: every rank calls it; bfloat16 only where all find it faster.
     """
+    device = device or encoder.device
     if precision != "auto":
         return precision == "bfloat16"
-    if encoder.device.type == "cuda":
+    if device.type == "cuda":
         return torch.cuda.is_bf16_supported()
-    return all(gathered_objects(encoder.device.type == "cpu" and _is_faster(encoder)))
+    return all(gathered_objects(device.type == "cpu" and _is_faster(encoder)))
 
 
 def _is_faster(encoder: nn.Module) -> bool:

@@ -9,6 +9,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from tempembed.parallel.sharding import missing_calls
+
 
 def cached_forward(model: nn.Module, groups: Sequence[Sequence[Any]]) -> Float[Tensor, "M D"]:
     """`model` of all chunks of all groups, of which the backward computes the activations again, one group at a time.
@@ -23,7 +25,8 @@ def cached_forward(model: nn.Module, groups: Sequence[Sequence[Any]]) -> Float[T
             any group reaches: with two towers it has a chunk of each.
 
     Cross-rank contract: ranks may have different numbers of groups. Only a rank's last group lets DDP reduce, so there
-    is one all-reduce of gradients per backward, on every rank.
+    is one all-reduce of gradients per backward, on every rank. Of a sharded model (`parallel.sharding`) each call is a
+    collective: a rank with fewer groups takes its last again, with a gradient of zero, and each backward reduces.
 
     Source: Gao et al. 2021 (arXiv:2101.06983).
     """
@@ -40,16 +43,19 @@ class _Cached(torch.autograd.Function):
         groups: Sequence[Sequence[Any]],
     ) -> Tensor:
         bare = model.module if isinstance(model, DistributedDataParallel) else model
-        states, parts = [], []
+        states, parts, missing = [], [], missing_calls(model, len(groups))
         for group in groups:
             states.append(_random_state())
             parts.append(bare(group))
-        ctx.replay = model, groups, states, [len(part) for part in parts]  # type: ignore[attr-defined]
+        with _random_state_kept():
+            for _ in range(missing):
+                model(groups[-1])
+        ctx.replay = model, groups, states, [len(part) for part in parts], missing  # type: ignore[attr-defined]
         return torch.cat(parts)
 
     @staticmethod
     def backward(ctx: torch.autograd.function.FunctionCtx, *gradients: Tensor) -> tuple[None, None, None]:
-        model, groups, states, sizes = ctx.replay  # type: ignore[attr-defined]
+        model, groups, states, sizes, missing = ctx.replay  # type: ignore[attr-defined]
         last = len(groups) - 1
         parts = gradients[0].split(sizes)
         with _random_state_kept(), torch.enable_grad():
@@ -58,6 +64,9 @@ class _Cached(torch.autograd.Function):
                 with model.no_sync() if quiet else nullcontext():
                     _set_random_state(state)
                     model(group).backward(gradient)
+            for _ in range(missing):
+                again = model(groups[-1])
+                again.backward(torch.zeros_like(again))
         return None, None, None
 
 

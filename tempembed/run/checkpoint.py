@@ -11,6 +11,8 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from tempembed.parallel.gather import rank_and_world_size
+from tempembed.parallel.sharding import part_of, whole
 from tempembed.run.identity import differences
 from tempembed.system.checksums import MANIFEST, check, checksums
 from tempembed.system.disk import room_for
@@ -38,6 +40,7 @@ def save_checkpoint(
 ) -> Path:
     """Write `folder/step_<step>`: to a temporary name, flushed, with checksums, then renamed. Keeps the newest `keep`.
 
+    All ranks call it, and rank 0 writes: parts of one tensor on several ranks are put together, a tensor at a time.
     Parameters that are not trained are not in it: they are as they were before the first step, which the settings tell.
 
     Args:
@@ -55,11 +58,15 @@ def save_checkpoint(
     """
     final = _folder(folder, step)
     partial = folder / f"{PARTIAL}{final.name}"
-    shutil.rmtree(partial, ignore_errors=True)
     fixed = _fixed(model)
-    weights = {k: v.contiguous() for k, v in model.state_dict().items() if k not in fixed}
+    weights = {k: whole(v).contiguous() for k, v in model.state_dict().items() if k not in fixed}
     state = optimizer.state_dict()["state"]
-    flat = {f"{index}.{name}": value for index, values in state.items() for name, value in values.items()}
+    flat = {
+        f"{index}.{name}": whole(value) for index, values in state.items() for name, value in values.items()
+    }
+    if rank_and_world_size()[0] > 0:
+        return final
+    shutil.rmtree(partial, ignore_errors=True)
     need = sum(t.nbytes for t in (*weights.values(), *flat.values()))
     try:
         with room_for(f"checkpoint of step {step}", folder, need):
@@ -210,19 +217,23 @@ def _restore(
     flat: dict[str, torch.Tensor],
 ) -> None:
     restored: dict[int, dict[str, torch.Tensor]] = {}
+    of_index = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     try:
         for key, value in flat.items():
             index, name = key.split(".", 1)
-            restored.setdefault(int(index), {})[name] = value.clone()  # not the file, which is removed later
+            # not the file, which is removed later
+            restored.setdefault(int(index), {})[name] = part_of(value, of_index[int(index)]).clone()
         _put(model, weights)
         optimizer.load_state_dict({**optimizer.state_dict(), "state": restored})
-    except (RuntimeError, ValueError, KeyError) as error:
+    except (RuntimeError, ValueError, KeyError, IndexError) as error:
         raise _of_another_model(path, error) from error
 
 
 def _put(model: nn.Module, weights: dict[str, torch.Tensor]) -> None:
     """Weights of what is trained into their modules."""
-    missing, unknown = model.load_state_dict(weights, strict=False)
+    own = model.state_dict()
+    parts = {k: part_of(v, own[k]) if k in own else v for k, v in weights.items()}
+    missing, unknown = model.load_state_dict(parts, strict=False)
     if unlike := sorted({*missing} - _fixed(model)) + unknown:
         raise KeyError(", ".join(unlike[:3]))
 

@@ -1,6 +1,7 @@
 """The training loop. It knows neither what it trains nor Ray nor MLflow: it is given a stage and a function to report to."""
 
 from collections.abc import Callable, Collection
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import torch
 
 from tempembed.parallel.gather import rank_and_world_size
 from tempembed.parallel.reduce import barrier, gathered_objects
+from tempembed.parallel.sharding import in_one_piece
 from tempembed.run.best import Best, Probe, Selection, hand_over, measured, restored_evaluations
 from tempembed.run.checkpoint import (
     disk_warning,
@@ -19,7 +21,7 @@ from tempembed.run.checkpoint import (
 from tempembed.run.identity import differences
 from tempembed.run.optimizer import adamw
 from tempembed.run.stage import Stage
-from tempembed.run.steps import Meter, Steps
+from tempembed.run.steps import Meter, Steps, on_ranks
 from tempembed.settings.loop import LoopSettings
 from tempembed.settings.optimizer import OptimizerSettings
 from tempembed.system.atomic import write_json
@@ -53,6 +55,7 @@ def train(
     selection: Selection | None = None,
     stop: Callable[[], bool] = lambda: False,
     say: Callable[[str], None] = quiet,
+    shard: bool = False,
 ) -> bool:
     """Train a stage and save what it is for in `output`; a pure function of the stage, the settings and the world size.
 
@@ -77,6 +80,7 @@ def train(
             it, and the run may end early; default: the last step's are saved.
         stop: asked at every report; once a rank's says yes, all ranks stop there, with a checkpoint and without a model.
         say: takes warnings: a disk that is nearly full, a checkpoint that is damaged; and how the step was chosen.
+        shard: keep a part of the trunk's weights, gradients and optimiser state on each rank, where there are several.
 
     Returns:
         Whether the model is there: false if the run was stopped.
@@ -94,15 +98,16 @@ def train(
         return True
     is_first = rank_and_world_size()[0] == 0
     say = say if is_first else quiet
+    trunk = on_ranks(stage, shard=shard)
     optimizer = adamw(stage.parameter_groups())
     start = _start(stage, optimizer, output, resume=resume, say=say, keep=4 if selection else 2)
     best = _best(selection, stage, output, start)
-    steps = Steps(stage, optimizer, optimizer_settings, loop.seed)
+    steps = Steps(stage, trunk, optimizer, optimizer_settings, loop.seed)
     watches = stage.watches()
     meter = Meter(stage, watches, start)
     stage.modules.train()
     if best and not start and best.is_due(0):
-        best.add(0, _probed(probe, best, 0, say))
+        best.add(0, _probed(probe, best, 0, say, in_one_piece(trunk, stage.device)))
     num_steps, done = stage.num_steps, start
     checkpoint_every = loop.checkpoint_every or stage.plan.steps_per_epoch
     is_over = best is not None and best.is_out_of_patience  # and was stopped before it had saved the model
@@ -126,7 +131,7 @@ def train(
                 "train/grad_norm": norm.item(),
             }
             if at_probe:
-                metrics |= _probed(probe, best, done, say)
+                metrics |= _probed(probe, best, done, say, in_one_piece(trunk, stage.device))
             if best and is_due:
                 best.add(done, metrics)
                 metrics |= best.metrics()
@@ -137,7 +142,7 @@ def train(
             times = stage.stopwatch.seconds_per_lap()
             report({**metrics, **{f"time/{phase}": seconds for phase, seconds in times.items()}})
         del step_output  # its embeddings, before the next step makes its own
-        if is_first and (at_checkpoint or stopping):
+        if at_checkpoint or stopping:
             save_checkpoint(
                 output / CHECKPOINTS, done, stage.modules, optimizer, dict(stage.identity),
                 notes=best.notes() if best else None, also=best.step if best else lambda step: None,
@@ -145,17 +150,24 @@ def train(
         if stopping or is_over:
             break
     is_done = done == num_steps or is_over
-    if is_first and is_done:
-        _save(stage, best, done, output, say)
+    if is_done:
+        with in_one_piece(trunk, torch.device("cpu")):
+            if is_first:
+                _save(stage, best, done, output, say)
     barrier()
     return is_done
 
 
 def _probed(
-    probe: Probe | None, best: Best | None, done: int, say: Callable[[str], None]
+    probe: Probe | None,
+    best: Best | None,
+    done: int,
+    say: Callable[[str], None],
+    whole: AbstractContextManager[None],
 ) -> dict[str, float]:
-    """The metrics of the probe, on all ranks."""
-    found, seconds = measured(probe)
+    """The metrics of the probe, on all ranks; within `whole` rank 0 has all that it measures."""
+    with whole:
+        found, seconds = measured(probe)
     if best:
         best.tell(done, found, seconds, say)
     return found

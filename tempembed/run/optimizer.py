@@ -1,9 +1,12 @@
 """AdamW over a stage's groups, and the schedule of their learning rates."""
 
 import math
+from collections.abc import Iterable
 from typing import Any
 
 import torch
+from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 from tempembed.settings.optimizer import DECAY_SHARE, OptimizerSettings
 
@@ -11,6 +14,12 @@ from tempembed.settings.optimizer import DECAY_SHARE, OptimizerSettings
 def adamw(groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
     """AdamW; `peak` is a group's highest learning rate."""
     return torch.optim.AdamW(groups, lr=0.0, fused=True)
+
+
+def clip(parameters: Iterable[nn.Parameter], most: float) -> Tensor:
+    """Scale the gradients down to a norm of at most `most` (0: leave them), and return the norm that they had."""
+    norm = nn.utils.clip_grad_norm_(parameters, most or torch.inf, error_if_nonfinite=False)
+    return norm.full_tensor() if isinstance(norm, DTensor) else norm
 
 
 def set_learning_rates(

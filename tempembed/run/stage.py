@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from tempembed.run.stopwatch import Stopwatch
+from tempembed.system.errors import UserError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +72,10 @@ class Stage(ABC):
     """Optimiser steps of the run."""
     identity: Mapping[str, Any]
     """What makes it this run, as JSON values: a checkpoint of another is refused."""
+    device: torch.device = torch.device("cpu")
+    """Where it computes."""
+    use_bfloat16 = False
+    """Whether the trunk's products are in bfloat16."""
     unit = "rows"
     """What a row of the plan is, plural, in metric names: pairs."""
     if_no_gradient = "check the data and the objective"
@@ -103,6 +109,16 @@ class Stage(ABC):
     def facts(self, step: int) -> Mapping[str, float]:
         """Metrics of a step that are known without the device, alike on all ranks."""
         return {}
+
+    def blocks(self) -> Sequence[nn.Module]:
+        """The modules of the trunk whose weights are gathered together where it is sharded over ranks: its layers.
+
+        Raises:
+            UserError: it cannot be sharded.
+        """
+        raise UserError(
+            "--shard: expected a transformer, got a model that cannot be sharded; leave --shard out"
+        )
 
     def about(self) -> Mapping[str, Any]:
         """JSON values that go with each report and are no metrics: what its names stand for."""

@@ -5,30 +5,42 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from tempembed.parallel.gather import rank_and_world_size
 from tempembed.parallel.reduce import average_gradients, sum_over_ranks
-from tempembed.run.optimizer import set_learning_rates
+from tempembed.parallel.sharding import ShardedTrunk
+from tempembed.run.optimizer import clip, set_learning_rates
 from tempembed.run.stage import Stage, StepOutput, Watch
 from tempembed.settings.optimizer import OptimizerSettings
 
 
+def on_ranks(stage: Stage, *, shard: bool) -> nn.Module:
+    """The trunk as the stage's forward takes it, whose gradients are the mean over ranks."""
+    if rank_and_world_size()[1] == 1:
+        return stage.trunk
+    if shard:
+        half = stage.use_bfloat16 and stage.device.type == "cuda"  # a CPU's autocast casts what it multiplies
+        return ShardedTrunk(stage.trunk, stage.blocks(), stage.device, bfloat16=half)
+    # No module here has buffers that change; without a broadcast a forward is free of collectives
+    return DistributedDataParallel(stage.trunk, gradient_as_bucket_view=True, broadcast_buffers=False)
+
+
 class Steps:
-    """Takes the steps of a stage."""
+    """Takes the steps of a stage, whose trunk is as `on_ranks` gave it."""
 
     def __init__(
-        self, stage: Stage, optimizer: torch.optim.Optimizer, settings: OptimizerSettings, seed: int
+        self,
+        stage: Stage,
+        trunk: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        settings: OptimizerSettings,
+        seed: int,
     ) -> None:
         self._stage, self._optimizer, self._settings, self._seed = stage, optimizer, settings, seed
         self._rank, self._world_size = rank_and_world_size()
-        # No module here has buffers that change; without a broadcast a forward is free of collectives
-        self._trunk = (
-            DistributedDataParallel(stage.trunk, gradient_as_bucket_view=True, broadcast_buffers=False)
-            if self._world_size > 1
-            else stage.trunk
-        )
+        self._trunk = trunk
         wrapped = {id(parameter) for parameter in stage.trunk.parameters()}
         self._beside = [p for p in stage.modules.parameters() if id(p) not in wrapped]
         self._has_warned = False
@@ -45,9 +57,7 @@ class Steps:
         output.loss.backward()
         average_gradients(self._beside)
         stage.stopwatch.to("optimizer")
-        norm = torch.nn.utils.clip_grad_norm_(
-            stage.trunk.parameters(), settings.max_grad_norm or torch.inf, error_if_nonfinite=False
-        )
+        norm = clip(stage.trunk.parameters(), settings.max_grad_norm)
         set_learning_rates(self._optimizer, step, num_steps, settings)
         self._optimizer.step()
         self._optimizer.zero_grad()

@@ -11,7 +11,7 @@ from torch import nn
 
 from tempembed.encoders.adapter_folder import FOLDER, save_adapter
 from tempembed.encoders.encoder import Encoder
-from tempembed.encoders.layers import checkpoint_activations, freeze_layers
+from tempembed.encoders.layers import checkpoint_activations, freeze_layers, layers_of, transformers_of
 from tempembed.encoders.precision import uses_bfloat16
 from tempembed.encoders.reached import reached
 from tempembed.encoders.saved import save_checked
@@ -45,6 +45,7 @@ class ContrastiveStage(Stage):
         prepared: its data.
         device: default the GPU of this process; the CPU where there is none, or where ranks talk over gloo.
         encoder: as `prepare_with_encoder` gave it; default: made, or loaded, anew.
+        shard: it will be sharded over ranks, and stays on the CPU until then.
 
     Raises:
         UserError: the model is not the one that the data was prepared with, an objective that does not fit it.
@@ -59,14 +60,17 @@ class ContrastiveStage(Stage):
         prepared: Prepared,
         device: str | torch.device | None = None,
         encoder: Encoder | None = None,
+        *,
+        shard: bool = False,
     ) -> None:
         super().__init__()
         torch.manual_seed(settings.loop.seed)
         self.settings = settings
         self.encoder = encoder or initial_encoder(settings, prepared)
         self.device = torch.device(device) if device else device_of_process()
-        self.encoder.to(self.device)
-        self.encoder.use_bfloat16 = uses_bfloat16(settings.model.precision, self.encoder)
+        if not shard:  # else part by part, as it is sharded
+            self.encoder.to(self.device)
+        self.encoder.use_bfloat16 = uses_bfloat16(settings.model.precision, self.encoder, self.device)
         if self.encoder.input_fingerprint() != prepared.meta["input_fingerprint"]:
             raise UserError(
                 f"--encoder {settings.model.encoder}: expected the tokenizer, prompts and limits that the data was prepared with, got others: "
@@ -79,6 +83,7 @@ class ContrastiveStage(Stage):
         )  # fmt: skip
         self.step.temperatures.to(self.device)
         self.data = PairData(settings, prepared, self.device)
+        self.use_bfloat16 = self.encoder.use_bfloat16
         self.plan, self.trunk = self.data.plan, self.encoder
         self.modules = nn.ModuleDict({"encoder": self.encoder, "temperatures": self.step.temperatures})
         self._facts = Facts.of(prepared, settings, self.encoder)
@@ -124,6 +129,16 @@ class ContrastiveStage(Stage):
     def facts(self, step: int) -> Mapping[str, float]:
         """Rows that share a text with another of their batch."""
         return {"repeats_per_epoch": self.data.repeats(step)}
+
+    def blocks(self) -> Sequence[nn.Module]:
+        """The layers of the transformer."""
+        transformers = transformers_of(self.encoder, "--shard")
+        if len(transformers) > 1:
+            raise UserError(
+                "--shard: expected one transformer for both roles, got a tower for each, whose layers would not be gathered by all "
+                "ranks at once; leave --shard out"
+            )
+        return layers_of(transformers[0])  # type: ignore[return-value]
 
     def about(self) -> Mapping[str, Any]:
         """The fixed temperatures, by the label of their terms; those that move are metrics."""
@@ -190,6 +205,7 @@ def train_pairs(
     probe: Callable[[Encoder], Mapping[str, float]] | None = None,
     device: str | torch.device | None = None,
     encoder: Encoder | None = None,
+    shard: bool = False,
     **options: Any,
 ) -> bool:
     """Train an encoder on prepared pairs and save it in `output`.
@@ -202,6 +218,7 @@ def train_pairs(
         probe: measures the encoder in mid-training.
         device: as `ContrastiveStage` takes it.
         encoder: as `ContrastiveStage` takes it.
+        shard: keep a part of the weights on each rank, where there are several.
         options: those of `run.loop.train`.
 
     Returns:
@@ -210,11 +227,14 @@ def train_pairs(
     Raises:
         UserError: as `ContrastiveStage` and `run.loop.train`.
     """
-    stage = ContrastiveStage(settings, prepared, device, encoder)
+    shard = shard and rank_and_world_size()[1] > 1
+    stage = ContrastiveStage(settings, prepared, device, encoder, shard=shard)
     if rank_and_world_size()[0] == 0:
         output.mkdir(parents=True, exist_ok=True)
         write_config(
             output / FILE, settings, "tempembed train --config run.yaml --output ... is this run again"
         )
     measure = partial(probe, stage.encoder) if probe else None
-    return train(stage, settings.optimizer, settings.loop, output, report, probe=measure, **options)
+    return train(
+        stage, settings.optimizer, settings.loop, output, report, probe=measure, shard=shard, **options
+    )
