@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from tempembed.system.console import run
+from tempembed.system.console import quietly, run
 
 COMMANDS = {
     "train": ("Train", "Train an encoder on pairs and save it as a sentence-transformers model."),
@@ -51,7 +51,8 @@ def main() -> None:
             union = member if union is None else union | member
         command = tyro.cli(union, prog="tempembed", description=__doc__, config=(tyro.conf.OmitArgPrefixes,))
         module = importlib.import_module(type(command).__module__)
-        getattr(module, f"{asked}_command")(command)
+        with quietly(getattr(command, "quiet", False)):
+            getattr(module, f"{asked}_command")(command)
 
     run(parse_and_run)
 

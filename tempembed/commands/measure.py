@@ -54,6 +54,8 @@ class Measure(Configured):
     """With --data that has a column of scores: rows from this score on are pairs."""
     cache: str | None = None
     """Folder for embeddings, so that a text is encoded once per model; default: embeddings/ in tempembed's cache."""
+    quiet: bool = False
+    """Say nothing of the progress."""
 
     def __post_init__(self) -> None:
         for name in ("max_queries", "max_tokens", "max_query_tokens", "max_document_tokens"):

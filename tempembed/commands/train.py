@@ -13,7 +13,7 @@ from tempembed.settings.config import Configured
 from tempembed.settings.places import with_places
 from tempembed.settings.train import TrainSettings
 from tempembed.system.cache import cache_dir
-from tempembed.system.console import first_signal, progress_line, say
+from tempembed.system.console import StepProgress, first_signal, say
 from tempembed.system.disk import blamed_on_disk
 from tempembed.system.errors import UserError
 from tempembed.system.untrusted import check_place
@@ -59,6 +59,8 @@ class Train(Run):
     encoder, the objective, the optimiser, the seed and the steps."""
     stop_after: int | None = None
     """Stop at this step with a checkpoint, as if interrupted; continue with --resume."""
+    quiet: bool = False
+    """Say nothing of the progress."""
     tracking: TrackingSettings = field(default_factory=TrackingSettings)
 
 
@@ -103,14 +105,14 @@ def _train(command: Train, output: Path, tracking: TrackingSettings) -> None:
     check_tau(settings, encoder.width)
     output.mkdir(parents=True, exist_ok=True)
     with hold(output, "run"), _tracked(command.settings, prepared, output, tracking) as trackers:
-        machine = Machine(output)
+        machine, shown = Machine(output), StepProgress()
         settings = with_chosen_temperature(settings, prepared, output / TAU, say)
 
         def report(metrics: dict[str, Any]) -> None:
             metrics = {**metrics, **machine.metrics()}
             for tracker in trackers:
                 tracker.log("", metrics)
-            say(progress_line(metrics))
+            shown(metrics)
 
         start = start_of(settings, prepared, encoder, say)
         stopping = "stopping at the next report, with a checkpoint; again to stop at once"

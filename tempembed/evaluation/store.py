@@ -116,11 +116,12 @@ class EmbeddingStore:
         rows.unlink(missing_ok=True)
 
     def _encode_missing(self, keys: list[bytes], texts: list[str], role: Role) -> None:
+        progress = Progress("embedded", "texts", len(texts), self._say)
         for start in range(0, len(texts), PART_ROWS):
             part = slice(start, start + PART_ROWS)
             embeddings = self._encoder.embed(self._encoder.prepare(texts[part], role))
             if len(texts) > PART_ROWS:
-                self._say(f"embedded {min(start + PART_ROWS, len(texts)):,} of {len(texts):,} texts")
+                progress.add(len(embeddings))
             self.folder.mkdir(parents=True, exist_ok=True)
             partial = self.folder / f".{uuid4().hex}.npy"
             array = np.frombuffer(b"".join(keys[part]), dtype=np.uint8).reshape(-1, 32)

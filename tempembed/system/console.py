@@ -16,6 +16,8 @@ from tempembed.system.disk import is_full
 from tempembed.system.errors import UserError
 
 _quiet = ContextVar("quiet", default=False)
+_bars: list[Any] = []
+"""Those on the screen, the newest last."""
 
 
 @contextmanager
@@ -29,13 +31,27 @@ def quietly(quiet: bool = True) -> Iterator[None]:
 
 
 def say(line: str) -> None:
-    """Print a line of progress on standard error; a closed pipe is ignored, so that the work goes on."""
+    """Print a line of progress on standard error, above a bar that is there; a closed pipe is ignored, so that the work goes on."""
     if _quiet.get():
         return
     try:
-        print(line, file=sys.stderr, flush=True)
+        if _bars:
+            _bars[-1].write(line, file=None if in_notebook() else sys.stderr)
+        else:
+            print(line, file=sys.stderr, flush=True)
     except OSError:
         pass
+
+
+def in_notebook() -> bool:
+    """Whether a notebook's kernel runs this."""
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    return type(shell).__name__ == "ZMQInteractiveShell"
+
+
+def draws_bars() -> bool:
+    """Whether progress is a bar: in a terminal or a notebook. A log file gets lines."""
+    return in_notebook() or sys.stderr.isatty()
 
 
 def progress_line(metrics: dict[str, Any]) -> str:
@@ -47,25 +63,99 @@ def progress_line(metrics: dict[str, Any]) -> str:
 
 
 class Progress:
-    """Lines of progress of work that is counted: how much is done, how fast, how long is left; one in some seconds."""
+    """Progress of work that is counted: how much is done, how fast, how long is left.
+
+    A bar where `say` is that of this module and a terminal or a notebook draws it; else a line in some seconds, the fewer the longer
+    it takes.
+
+    Args:
+        done: what is done with each, for the lines: embedded.
+        what: is counted, plural.
+        total: how many there are.
+        say: takes the lines.
+    """
 
     EVERY = 5.0
+    SHARE = 0.05
+    """Lines are at least this share of the time so far apart."""
 
     def __init__(self, done: str, what: str, total: int, say: Callable[[str], None]) -> None:
         self._words, self._total, self._say = (done, what), total, say
         self._num, self._began = 0, time.monotonic()
         self._said = self._began
+        self.is_bar: bool = is_ours(say) and total > 0 and not _quiet.get() and draws_bars()
+        self._bar: Any = None
 
-    def add(self, num: int) -> None:
-        """So many more are done."""
+    def add(self, num: int, line: str = "") -> None:
+        """So many more are done.
+
+        Args:
+            num: how many.
+            line: in place of the line that would be said; behind the bar what it says of the work.
+        """
         self._num += num
+        if self.is_bar:
+            self._draw(num, line)
+            return
         now = time.monotonic()
-        if now - self._said < self.EVERY:
+        if now - self._said < max(self.EVERY, self.SHARE * (now - self._began)):
             return
         self._said, rate = now, self._num / (now - self._began)
         done, what = self._words
         left = (self._total - self._num) / rate
-        self._say(f"{done} {self._num:,} of {self._total:,} {what}, {rate:,.0f} a second, {left:.0f} s left")
+        self._say(
+            line or f"{done} {self._num:,} of {self._total:,} {what}, {rate:,.0f} a second, {left:.0f} s left"
+        )
+
+    def close(self) -> None:
+        """No more will be done; takes the bar away."""
+        if self._bar is not None:
+            _bars.remove(self._bar)
+            self._bar.close()
+            self._bar = None
+
+    def _draw(self, num: int, line: str) -> None:
+        if self._bar is None:
+            from tqdm.auto import tqdm
+
+            done, what = self._words
+            self._bar = tqdm(total=self._total, desc=done, unit=f" {what}", leave=False, dynamic_ncols=True)
+            _bars.append(self._bar)
+        if line:
+            self._bar.set_postfix_str(line, refresh=False)
+        self._bar.update(num)
+        if self._num >= self._total:
+            self.close()
+
+
+class StepProgress:
+    """Progress of a training run, from the metrics of its reports: a bar, or the first line, the last, and one in some seconds."""
+
+    def __init__(self) -> None:
+        self._progress: Progress | None = None
+        self._done = 0
+
+    def __call__(self, metrics: dict[str, Any]) -> None:
+        """A report."""
+        step, total = metrics["step"], metrics["num_steps"]
+        is_last = step >= total or bool(metrics.get("stopping"))
+        is_first = self._progress is None
+        progress = self._progress = self._progress or Progress("training", "steps", total, say)
+        if progress.is_bar:
+            loss = f"loss {metrics['train/loss']:.4f}, {metrics['train/pairs_per_second']:,.0f} pairs/s"
+            progress.add(step - self._done, loss)
+        elif not (is_first or is_last):
+            progress.add(step - self._done, progress_line(metrics))
+        self._done = step
+        if is_last:
+            progress.close()
+        if is_last or (is_first and not progress.is_bar):
+            say(progress_line(metrics))
+
+
+def is_ours(say_: Callable[[str], None]) -> bool:
+    """Whether lines go to the person who started this, and not to a log."""
+    return say_ is say
 
 
 @contextmanager
