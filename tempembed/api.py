@@ -38,6 +38,7 @@ from tempembed.settings.flat import changed, names
 from tempembed.system.console import quietly
 from tempembed.system.errors import UserError
 from tempembed.system.names import file_name
+from tempembed.tuning.verdict import VERDICT, read_verdict
 
 if TYPE_CHECKING:
     from tempembed.tuning.recommend import Recommendation
@@ -99,7 +100,7 @@ def load(folder: Model) -> TrainedModel:
     if not (path / "modules.json").exists():
         raise UserError(f"{path}: expected the folder of a trained model, found no modules.json; was the run stopped?")  # fmt: skip
     report = Results.of(load_evaluation(path / REPORT)) if (path / REPORT).exists() else None
-    return TrainedModel(folder=path, report=report)
+    return TrainedModel(folder=path, report=report, verdict=read_verdict(path / VERDICT))
 
 
 def evaluate(model: Model, data: Any = None, *, quiet: bool = False, **options: Any) -> Results:

@@ -96,6 +96,7 @@ def test_ten_lines(tmp_path, monkeypatch, capsys):
     assert run.folder.parent == Path("runs")
     assert run.folder.name.startswith("mrl-0.06-")
     assert capsys.readouterr().err == ""
+    assert run.verdict.outcome in repr(run).splitlines()[1].replace("not to be told", "undecided")
     other = te_top.train(
         PAIRS, hold_out=0.2, quiet=True, config=run.folder / "run.yaml", seed=1, output="runs/other"
     )

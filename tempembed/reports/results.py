@@ -15,6 +15,7 @@ from tempembed.index.nearest import Hit
 from tempembed.reports.codecs_page import budget_table, recommendation
 from tempembed.reports.pages import render
 from tempembed.reports.table import Table
+from tempembed.tuning.verdict import Verdict
 
 if TYPE_CHECKING:
     from tempembed.encoders.encoder import Encoder
@@ -106,7 +107,7 @@ class TrainedModel(Shown):
     """Loads with `sentence_transformers.SentenceTransformer(str(folder))`."""
     report: Results | None
     """What was measured on the test data; None without any."""
-    verdict: str | None = None
+    verdict: Verdict | None = None
     """Better, worse or undecided against the model that the run started from; None where it was not measured."""
 
     def encoder(self) -> "Encoder":
@@ -120,7 +121,7 @@ class TrainedModel(Shown):
 
     def tables(self) -> tuple[str, Sequence[str], Sequence[Table]]:
         """The verdict, and what was measured."""
-        lines = [self.verdict] if self.verdict else []
+        lines = self.verdict.lines() if self.verdict else []
         if self.report is None:
             return f"model: {self.folder}", [*lines, "not measured: no test data (eval_data, hold_out)"], []
         return f"model: {self.folder}", [*lines, *self.report.tables()[1]], [summary_table(self.report)]
