@@ -82,6 +82,7 @@ def train(
         raise TypeError(f"expected settings of TrainSettings, got {unknown}")
     values = {} if config is None else read_config(Path(config), known)
     values |= settings | {"resume": resume}
+    values |= {name: os.fspath(value) for name, value in values.items() if isinstance(value, TrainedModel)}
     values |= {name: given for name, given in (("data", data), ("dev_data", dev)) if given is not None}
     with _located(values, _DATA), quietly(quiet):
         objective = " ".join(values.get("terms", ())) or values.get("objective", "run")

@@ -49,6 +49,7 @@ def test_the_page_runs(tmp_path, monkeypatch, capsys):
     assert all("<table>" in value._repr_html_() for value in shown)
     assert names["run"].report.find("ndcg_at_10", "float32", 256).score > 0.2
     assert {row.source for row in names["mixed"].report.by_source} == {"first", "rest"}
+    assert "tuned" not in names or names["tuned"].verdict.outcome in ("better", "worse", "undecided")
     assert any(hit.text.startswith("def copy") for hit in shown[4][0])
 
 
