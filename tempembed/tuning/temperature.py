@@ -182,7 +182,13 @@ def with_chosen_temperature(
 
 def _trained(stage: ContrastiveStage) -> Encoder:
     """The encoder after the stage's steps; nothing is written."""
-    steps = Steps(stage, adamw(stage.parameter_groups()), stage.settings.optimizer, stage.settings.loop.seed)
+    steps = Steps(
+        stage,
+        stage.trunk,
+        adamw(stage.parameter_groups()),
+        stage.settings.optimizer,
+        stage.settings.loop.seed,
+    )
     meter = Meter(stage, (), 0)
     stage.modules.train()
     for step in range(stage.num_steps):
