@@ -51,7 +51,7 @@ class Plan:
 
 def plan_command(command: Plan) -> None:
     """`tempembed plan`."""
-    from tempembed.diagnostics.plan import available_bytes, check_step, predict, recommend
+    from tempembed.diagnostics.plan import available_bytes, check_step, predict, recommend, state_bytes
     from tempembed.diagnostics.request import Request
 
     if command.memory_gb is not None and not 0 < command.memory_gb < 1e9:
@@ -76,6 +76,10 @@ def plan_command(command: Plan) -> None:
             f"  {'; '.join(notes)}",
             flush=True,
         )
+    if command.num_workers > 1:
+        num = sum(p.numel() for p in request.model().parameters())
+        whole, part = (state_bytes(num, num_workers=workers) / 1e9 for workers in (1, command.num_workers))
+        print(f"  of which weights, gradients and AdamW's state: {whole:.2f} GB; with --shard {part:.2f} GB")
     if best is None:
         raise UserError(
             f"expected a way that fits {available / 1e9:.2f} GB, the least is {min(c.bytes for c in found) / 1e9:.2f} GB: "

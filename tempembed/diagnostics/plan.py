@@ -153,6 +153,23 @@ def costs(encoder: TextEncoder, terms: Terms, shape: Request, rates: Rates) -> l
     ]
 
 
+def state_bytes(num_parameters: int, *, num_trained: int | None = None, num_workers: int = 1) -> int:
+    """Bytes of weights, and of what AdamW and the gradient take, on each of the workers that share them (`--shard`).
+
+    Args:
+        num_parameters: of the encoder, in float32.
+        num_trained: of them; with an adapter, few; default all.
+        num_workers: that hold a part each; 1: every worker holds all.
+
+    >>> [round(state_bytes(8_000_000_000, num_workers=num) / 1e9, 1) for num in (1, 8)]
+    [128.0, 16.0]
+    >>> [round(state_bytes(8_000_000_000, num_trained=40_000_000, num_workers=num) / 1e9, 1) for num in (1, 8)]
+    [32.5, 4.1]
+    """
+    trained = num_parameters if num_trained is None else num_trained
+    return (4 * num_parameters + 12 * trained) // num_workers
+
+
 def recommend(found: Sequence[Cost], available: int) -> Cost | None:
     """The fastest that trains the objective and fits; None if none does."""
     fitting = [cost for cost in found if cost.strategy != "local" and cost.bytes <= available]

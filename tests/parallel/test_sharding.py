@@ -1,10 +1,13 @@
 """Sharded over ranks, a step has the gradient of one process, and a rank holds its part only."""
 
+import doctest
+
 import pytest
 import torch
 from safetensors.torch import load_file
 from sentence_transformers import SentenceTransformer
 
+from tempembed.diagnostics import plan
 from tempembed.encoders.load import load_encoder
 from tempembed.parallel.pool import run_on_ranks
 from tempembed.run.loop import quiet
@@ -67,6 +70,14 @@ def test_a_rank_holds_its_part(base):
         assert held == pytest.approx(weights / 2, rel=0.02)
         assert state == pytest.approx(2 * weights / 2, rel=0.05)  # a pooler has none
         assert set(copied.values()) <= {"Tensor"}
+
+
+def test_the_arithmetic_of_plan_is_what_ranks_hold(base):
+    """Of a model of which all is trained: weights, gradient, two moments."""
+    assert doctest.testmod(plan).failed == 0
+    parameters = list(load_encoder(base).parameters())
+    weights = sum(parameter.nbytes for parameter in parameters)
+    assert plan.state_bytes(sum(p.numel() for p in parameters), num_workers=2) == 4 * weights // 2
 
 
 @pytest.fixture(scope="module")
