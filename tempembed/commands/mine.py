@@ -12,7 +12,7 @@ from annotated_types import Ge
 
 from tempembed.encoders.role import RoleName, asked
 from tempembed.settings.flat import NotNegative, Positive, check_ranges
-from tempembed.system.console import Progress, say
+from tempembed.system.console import say
 from tempembed.system.errors import UserError
 from tempembed.system.untrusted import check_place
 
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from tempembed.data.candidates import Candidates
     from tempembed.data.pairs import Pairs
     from tempembed.index.mining import Negatives, Rules, Score
-
-CHUNK_TEXTS = 4096
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +41,8 @@ class Mine:
 
     With a teacher: tempembed mine runs/one --data pairs.parquet --cross-encoder re-ranker --margin 0.1 --output mined.parquet
 
-    Mine on training pairs alone: split test pairs off first. Embeddings are kept (--cache): after Ctrl-C the same command goes on.
+    Mine on training pairs alone: split test pairs off first. Embeddings and a cross-encoder's scores are kept: after Ctrl-C the
+    same command goes on.
     """
 
     model: Annotated[str, tyro.conf.Positional]
@@ -236,20 +235,15 @@ def _judge(
     if not command.cross_encoder:
         return None
     from tempembed.encoders.cross_encoder import load_cross_encoder
+    from tempembed.evaluation.judged import kept_scores
+    from tempembed.system.cache import cache_dir
 
-    model = load_cross_encoder(command.cross_encoder)
+    model, place = load_cross_encoder(command.cross_encoder), cache_dir() / "judged"
     queries, documents = candidates.queries, candidates.documents
 
     def score(of_queries: "np.ndarray", of_documents: "np.ndarray") -> "np.ndarray":
-        import numpy as np
-
-        found, progress = [], Progress("judged", "pairs of this block", len(of_queries), say)
-        for low in range(0, len(of_queries), CHUNK_TEXTS // 16):
-            part = slice(low, low + CHUNK_TEXTS // 16)
-            rows = zip(of_queries[part].tolist(), of_documents[part].tolist(), strict=True)
-            found.append(model([(queries[q], documents[d]) for q, d in rows]))
-            progress.add(len(found[-1]))
-        return np.concatenate([np.empty(0, np.float32), *found])
+        numbers = zip(of_queries.tolist(), of_documents.tolist(), strict=True)
+        return kept_scores(model, place, [(queries[q], documents[d]) for q, d in numbers], say)
 
     return score
 

@@ -143,6 +143,14 @@ def test_a_cross_encoder_filters_as_in_sentence_transformers(place, tmp_path, op
         assert got == pytest.approx(expected, abs=1e-5)
 
 
+def test_other_margins_judge_nothing_again(monkeypatch, place, tmp_path):
+    run(place, tmp_path, cross_encoder=str(place / "cross"), ranks=(0, 9))
+    monkeypatch.setattr(CrossEncoder, "predict", lambda *_, **__: pytest.fail("judged again"))
+    (tmp_path / "mined.parquet").unlink()
+    found, _ = run(place, tmp_path, cross_encoder=str(place / "cross"), ranks=(0, 9), margin=0.1)
+    assert 0 < found.num_negatives < 60 * 4
+
+
 def test_a_second_model_judges_and_its_scores_are_trained_on(place, tmp_path):
     _, written = run(place, tmp_path, judge=str(place / "judge"), margin=0.1, num_negatives=2)
     model = SentenceTransformer(str(place / "judge"), device="cpu")
