@@ -50,6 +50,7 @@ def variants(teacher: str) -> dict[str, Variant]:
     judged = {**two, "judge": teacher}
     return {
         "in-batch": Variant(),
+        "any two documents": Variant({**two, "ranks": (0, 4_000), "choice": "random"}),
         "mined, nearest": Variant(two),
         "mined, --relative-margin 0.05": Variant({**two, "relative_margin": 0.05}),
         "mined, --relative-margin 0.2": Variant({**two, "relative_margin": 0.2}),
@@ -60,6 +61,8 @@ def variants(teacher: str) -> dict[str, Variant]:
         "--guide, --guide-margin 0.1": Variant(settings={"guide": teacher, "guide_margin": 0.1}),
         "mined, nearest, --guide": Variant(two, {"guide": teacher}),
         "mined, --judge, margin-mse(1):10": Variant(judged, {"regularisers": ("margin-mse(1):10",)}),
+        "mined, --judge, margin-mse(1):1": Variant(judged, {"regularisers": ("margin-mse(1):1",)}),
+        "mined, --judge, kl(0.06):0.2": Variant(judged, {"regularisers": ("kl(0.06):0.2",)}),
         "mined, --judge, kl(0.06):1": Variant(judged, {"regularisers": ("kl(0.06):1",)}),
     }
 
