@@ -10,8 +10,9 @@ from ray_jobs.capacity import Workers, check_capacity
 from ray_jobs.prepared import PreparedData, prepare_in_subprocess
 from ray_jobs.queue import is_unfinished, listed_trials, proposed_trials
 from ray_jobs.resume import named_as_before, unlike
-from ray_jobs.sweep import Sweep
+from ray_jobs.sweep import PLACES, Sweep
 from tempembed.codecs.sets import sweep_specs
+from tempembed.settings.config import FILE, write_config
 from tempembed.settings.train import TrainSettings
 from tempembed.system.errors import UserError
 from tempembed.tuning.ledger import Ledger
@@ -92,6 +93,9 @@ def open_sweep(
          "test": prepared.test, "trials": explicit},
         unlike=partial(unlike, sweep=sweep, prepared=prepared, trials=listed), fresh=sweep.fresh,
     )  # fmt: skip
+    if not is_listed:
+        note = "python -m ray_jobs.tune --config run.yaml --output ... is this sweep again"
+        write_config(ledger.folder / FILE, sweep, note, without=PLACES)
     if is_resumed and not is_listed:
         listed = named_as_before(listed, ledger.records(), facts)
     study = None
