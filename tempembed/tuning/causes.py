@@ -10,8 +10,8 @@ UNRELATED = 0.8
 UNRELATED_GAP = 0.1
 LOST = 0.02
 """The start's order of the training pairs is lost if the trained model puts this share fewer documents behind the right one."""
-FAR = 0.5
-"""Mean cosine of a document's embeddings before and after, below which training has thrown away what the model was."""
+FAR, GONE = 0.5, 0.2
+"""Mean cosines of a document's embeddings before and after, below which it is another model; and nothing of it is left."""
 FEWEST_NEGATIVES = 2.0
 """Effective negatives below which a query learns from the nearest document only, and from its mistakes."""
 FLATTEST = 0.97
@@ -114,12 +114,13 @@ def _temperature(e: Evidence) -> Cause | None:
 
 def _learning_rate(e: Evidence) -> Cause | None:
     lost = e.right_before_train - e.right_after_train
-    if lost <= LOST or e.kept_cosine >= FAR:
+    is_gone = e.kept_cosine < GONE or (e.kept_cosine < FAR and lost > LOST)
+    if not is_gone or _pairs(e):  # pairs that do not belong together lead there too
         return None
     return Cause(
         name="learning rate",
-        text=f"the learning rate {e.learning_rate:g} is too high: embeddings kept a cosine of {e.kept_cosine:.2f} to what they were, and the "
-        f"model orders even its training pairs worse ({e.right_before_train:.0%} -> {e.right_after_train:.0%}); divide --learning-rate by ten",
+        text=f"the learning rate {e.learning_rate:g} is too high: embeddings kept a cosine of {e.kept_cosine:.2f} to what they were, and its "
+        f"training pairs went from {e.right_before_train:.1%} to {e.right_after_train:.1%} in order; divide --learning-rate by ten",
         figures={
             "kept_cosine": e.kept_cosine, "right_before_train": e.right_before_train, "right_after_train": e.right_after_train,
         },

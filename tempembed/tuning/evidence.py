@@ -111,9 +111,11 @@ def _right_of_part(start: Encoder, part: tuple[Corpus, Tokens, Tokens], num: int
 def _cut(settings: TrainSettings, start: Encoder, documents: Tokens) -> tuple[int | None, float]:
     """A limit of training that is below the model's own, and the share of documents that it cuts."""
     limit = settings.model.limits.get("document")
-    if limit is None or (start.max_tokens or limit + 1) <= limit or documents.counts is not None:
+    if limit is None or (start.max_tokens or limit + 1) <= limit:
         return None, 0.0
-    return limit, float((np.diff(documents.offsets) >= limit).mean())
+    # of a bag the tokens are counted, not their kinds
+    ends = documents.offsets if documents.counts is None else np.append(0, np.cumsum(documents.counts))[documents.offsets]  # fmt: skip
+    return limit, float((np.diff(ends) >= limit).mean())
 
 
 def _own_prompts(

@@ -148,7 +148,7 @@ def with_chosen_temperature(
     stage = ContrastiveStage(settings, prepared, device)
     terms, num = stage.terms, steps or short_steps(stage.num_steps)
     key = fingerprint([dict(stage.identity), prepared.meta.get("dev"), goal, num, list(candidates)])
-    choice = _read(file, key) or Choice(key=key, goal=goal, steps=num)
+    choice = read_choice(file, key) or Choice(key=key, goal=goal, steps=num)
     done = {each.temperature for each in choice.candidates}
     for temperature in candidates:
         if temperature in done:
@@ -165,7 +165,7 @@ def with_chosen_temperature(
             evaluate_every=0,
             patience=0,
         )
-        encoder = _trained(ContrastiveStage(short, prepared, device))
+        encoder = trained(ContrastiveStage(short, prepared, device))
         statistic = probe.statistics(encoder)[metric]
         replicates: Tensor = statistic.resampled(resample_counts("tau", statistic.num_items))
         found = Candidate(
@@ -180,7 +180,7 @@ def with_chosen_temperature(
     return changed(settings, terms=scaled(terms, choice.best.temperature))
 
 
-def _trained(stage: ContrastiveStage) -> Encoder:
+def trained(stage: ContrastiveStage) -> Encoder:
     """The encoder after the stage's steps; nothing is written."""
     steps = Steps(
         stage,
@@ -196,12 +196,12 @@ def _trained(stage: ContrastiveStage) -> Encoder:
     return stage.encoder
 
 
-def _read(file: Path, key: str) -> Choice | None:
-    """What an earlier call has left; None if it is of something else."""
+def read_choice(file: Path, key: str | None = None) -> Choice | None:
+    """What an earlier call has left; None if there is nothing, or if it is of something else than the key."""
     if not file.exists():
         return None
     try:
         found = typed(Choice, read_json(file))
     except (UserError, ValueError):
         return None
-    return found if found.key == key else None
+    return found if key in (None, found.key) else None

@@ -49,7 +49,7 @@ def test_one_measurement_names_one_cause(name, change, shown):
             "right_before_train": 0.75,
             "right_before_measured": 0.78,
         },  # hard everywhere: the data is, not the pairs
-        {"kept_cosine": 0.1},  # far away, but it learned what it was shown
+        {"kept_cosine": 0.3},  # far away, but it learned what it was shown
         {"right_after_train": 0.9},  # it lost some of its order, but is what it was
         {"num_pairs": 200, "passes": 2.0},
         {"num_pairs": 200, "passes": 60.0, "right_after_train": 0.9},  # not even learned by heart

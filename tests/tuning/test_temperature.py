@@ -79,7 +79,7 @@ def test_the_choice_is_the_best_of_the_dev_set_is_kept_and_is_not_repeated(setti
     assert [each["temperature"] for each in told["candidates"]] == list(CANDIDATES)
     best = max(told["candidates"], key=lambda each: each["score"])
     assert told["chosen"] == best["temperature"]
-    monkeypatch.setattr(module, "_trained", None)  # no short run any more
+    monkeypatch.setattr(module, "trained", None)  # no short run any more
     train_command(Train(output=str(tmp_path / "one"), train=settings, resume=True))
     kept = json.loads((tmp_path / "one" / "settings.json").read_text())
     assert kept["terms"] == [f"{dim}@{told['chosen']:g}" for dim in (16, 32, 64)]
