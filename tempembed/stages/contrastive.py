@@ -229,6 +229,7 @@ def train_pairs(
     """
     shard = shard and rank_and_world_size()[1] > 1
     stage = ContrastiveStage(settings, prepared, device, encoder, shard=shard)
+    stage.parameter_groups()  # what cannot be trained is said before anything is written
     if rank_and_world_size()[0] == 0:
         output.mkdir(parents=True, exist_ok=True)
         write_config(
