@@ -230,7 +230,9 @@ def train_pairs(
     shard = shard and rank_and_world_size()[1] > 1
     stage = ContrastiveStage(settings, prepared, device, encoder, shard=shard)
     stage.parameter_groups()  # what cannot be trained is said before anything is written
-    if rank_and_world_size()[0] == 0:
+    if (
+        rank_and_world_size()[0] == 0 and not (output / FILE).exists()
+    ):  # of a run that is resumed, if it may be
         output.mkdir(parents=True, exist_ok=True)
         write_config(
             output / FILE, settings, "tempembed train --config run.yaml --output ... is this run again"
