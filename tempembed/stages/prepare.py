@@ -327,7 +327,20 @@ def prepare_with_encoder(
     for place, reasons in (pairs.left_out or {pairs.source: pairs.skip_reasons}).items():
         if reasons:
             say(f"left out {sum(reasons.values())} rows of {place}: {dict(reasons)}")
+    if settings.batches.single_source:
+        for line in _never_drawn(prepared, settings.batches.batch_size):
+            say(line)
     return prepared, encoder
+
+
+def _never_drawn(prepared: Prepared, batch_size: int) -> Iterator[str]:
+    """The sources that fill no batch of their own, a line each."""
+    for name, size in zip(prepared.source_names, prepared.sizes, strict=False):
+        if size < batch_size:
+            yield (
+                f"--single-source: {name} has {size} pairs, fewer than a batch of {batch_size}: none of them is trained on; lower "
+                "--batch-size, or leave --single-source out"
+            )
 
 
 def _of_several(*parts: Corpus | None) -> list[Any]:

@@ -167,6 +167,12 @@ def test_single_source_batches_of_a_folder(settings, tmp_path):
     assert plan.steps_per_epoch == 2  # 32 of each 40
     assert all(len(set(prepared.sources[plan.rows(step)])) == 1 for step in range(2))
     run(one, tmp_path / "out")
+    rows = [{"query": f"close {i}", "document": f"def c_{i}()"} for i in range(7)]
+    (tmp_path / "c.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    said = []
+    prepare(one, said.append)
+    assert [line for line in said if "c.jsonl has 7 pairs, fewer than a batch of 32: none of them" in line]
+    assert not [line for line in said if "a.jsonl has" in line]
 
 
 def test_asked_to_stop_it_leaves_a_checkpoint_and_goes_on_to_the_same_bits(settings, tmp_path):
