@@ -40,7 +40,7 @@ def measure(name: str) -> dict[str, float]:
     from tempembed.evaluation.evaluate import evaluate
     from tempembed.evaluation.retrieval import Retrieval
     from tempembed.settings.train import TrainSettings
-    from tempembed.stages.prepare import build_encoder
+    from tempembed.stages.initial_encoder import build_encoder
 
     table = pq.read_table(installed_code().train)
     documents = list(dict.fromkeys(table["document"].to_pylist()))[:NUM_DOCUMENTS]

@@ -23,7 +23,8 @@ from tempembed.reports.table import Table
 from tempembed.settings.flat import changed
 from tempembed.settings.train import TrainSettings
 from tempembed.stages.contrastive import ContrastiveStage
-from tempembed.stages.prepare import initial_encoder, prepare
+from tempembed.stages.initial_encoder import initial_encoder
+from tempembed.stages.prepare import prepare
 from tempembed.tuning.temperature import (
     CANDIDATES,
     Choice,

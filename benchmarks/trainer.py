@@ -112,7 +112,8 @@ def peer(settings: TrainSettings, folder: Path, device: str, tuned: bool) -> dic
     from sentence_transformers.sentence_transformer import losses
     from transformers import PrinterCallback, TrainerCallback, TrainerState
 
-    from tempembed.stages.prepare import initial_encoder, prepare
+    from tempembed.stages.initial_encoder import initial_encoder
+    from tempembed.stages.prepare import prepare
 
     initial_encoder(settings, prepare(settings)).save(folder / "model")
     model = SentenceTransformer(str(folder / "model"), device=device)

@@ -81,7 +81,7 @@ def save_codecs_in_subprocess(prepared: Path, output: Path, specs: dict[str, str
 
 def _save_codecs(prepared: Path, output: Path, specs: dict[str, str]) -> None:
     from tempembed.evaluation.trained import save_codecs
-    from tempembed.stages.prepare import Prepared
+    from tempembed.stages.prepared import Prepared
 
     test = Prepared(folder=prepared).evaluation()
     assert test is not None

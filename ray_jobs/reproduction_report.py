@@ -36,7 +36,7 @@ def write_report(preset: Preset, folders: Sequence[Path], prepared: PreparedData
     )
     from tempembed.reproduction.load_results import load_results
     from tempembed.reproduction.maps import document_maps
-    from tempembed.stages.prepare import Prepared
+    from tempembed.stages.prepared import Prepared
 
     results = load_results(folders, preset)
     test = Prepared(folder=prepared.folder).evaluation()

@@ -62,7 +62,7 @@ class Work:
     """
 
     def __init__(self, assignment: Assignment, workers: Workers, place: Place) -> None:
-        from tempembed.stages.prepare import Prepared
+        from tempembed.stages.prepared import Prepared
         from tempembed.tuning.judge import measured_part
 
         self._assignment, self._workers, self._place = assignment, workers, place
@@ -151,7 +151,7 @@ class Work:
     def _judge(self) -> None:
         """The verdict, where the run began with a loaded model; the start is measured once for all runs that begin with it."""
         from tempembed.parallel.device import device_of_process
-        from tempembed.stages.prepare import initial_encoder
+        from tempembed.stages.initial_encoder import initial_encoder
         from tempembed.tracking.jsonl import METRICS
         from tempembed.tracking.points import tell_verdict
         from tempembed.tracking.spool import Spool

@@ -22,7 +22,7 @@ from tempembed.tracking.tracker import TrackedRun, Tracker
 
 if TYPE_CHECKING:
     from tempembed.evaluation.report import Evaluation
-    from tempembed.stages.prepare import Prepared
+    from tempembed.stages.prepared import Prepared
 
 PAGE = "evaluation.html"
 """The report of a run with pictures, in its folder."""

@@ -9,7 +9,7 @@ from tempembed.encoders.text import TextEncoder
 from tempembed.encoders.tokenizer import END, MASK, PAD, START, UNKNOWN
 from tempembed.settings.flat import flag
 from tempembed.settings.train import TrainSettings
-from tempembed.stages.prepare import build_encoder
+from tempembed.stages.initial_encoder import build_encoder
 from tempembed.system.errors import UserError
 
 

@@ -25,9 +25,10 @@ from tempembed.settings.config import FILE, write_config
 from tempembed.settings.train import TrainSettings
 from tempembed.stages.groups import groups_by_depth
 from tempembed.stages.identity import Facts, count_steps, restored_identity, run_identity
+from tempembed.stages.initial_encoder import initial_encoder
 from tempembed.stages.pair_data import PairBatch, PairData
 from tempembed.stages.pair_step import PairStep
-from tempembed.stages.prepare import Prepared, initial_encoder
+from tempembed.stages.prepared import Prepared
 from tempembed.system.atomic import write_json
 from tempembed.system.cache import cache_dir
 from tempembed.system.errors import UserError

@@ -13,7 +13,7 @@ from tempembed.settings.train import TrainSettings
 
 if TYPE_CHECKING:
     from tempembed.encoders.encoder import Encoder
-    from tempembed.stages.prepare import Prepared
+    from tempembed.stages.prepared import Prepared
 
 RESUMABLE_SETTINGS: Mapping[str, tuple[str, ...]] = {
     "computation": ("gradient_cache", "micro_batch_tokens", "gradient_checkpointing"),

@@ -14,7 +14,7 @@ from tempembed.losses.contrastive import TextIds
 from tempembed.losses.margins import Guide
 from tempembed.objectives.regularisers.registry import parse_regulariser
 from tempembed.settings.train import TrainSettings
-from tempembed.stages.prepare import Prepared
+from tempembed.stages.prepared import Prepared
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,18 +2,15 @@
 
 import dataclasses
 import json
-import math
 import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tokenizers import Tokenizer
 
 from tempembed.data.overlap import check_overlap
 from tempembed.data.pairs import Pairs, read_pairs, require_rows
@@ -21,26 +18,22 @@ from tempembed.data.partners import Partners
 from tempembed.data.split import holdout
 from tempembed.data.text_ids import text_ids
 from tempembed.encoders.encoder import Encoder
-from tempembed.encoders.from_scratch import build
-from tempembed.encoders.load import load_encoder
-from tempembed.encoders.role import ROLES, Role, RoleName
+from tempembed.encoders.role import Role
 from tempembed.encoders.tokenizer import train_tokenizer
 from tempembed.evaluation.corpus import Corpus, corpus_from_pairs
-from tempembed.inputs.tokens import Tokens
 from tempembed.settings.flat import fingerprint
-from tempembed.settings.model import DEFAULT_MAX_TOKENS
 from tempembed.settings.sources import parse_sources
 from tempembed.settings.train import TrainSettings
 from tempembed.stages.dev import dev_part
+from tempembed.stages.initial_encoder import build_encoder, describe_roles, initial_encoder, training_role
 from tempembed.stages.judges import (
-    TEACHER,
-    GuideTexts,
     guide_fingerprint,
     load_guide,
     require_teacher,
     write_guide,
     write_teacher,
 )
+from tempembed.stages.prepared import CORPORA, Prepared
 from tempembed.system.cache import INSTALLED_CODE, cache_dir
 from tempembed.system.checksums import MANIFEST, checksums, is_intact, publish
 from tempembed.system.disk import room_for
@@ -48,114 +41,6 @@ from tempembed.system.disk import room_for
 FORMAT = 6  # raise when what is prepared from the same input changes
 FORGOTTEN_SECONDS = 24 * 3600
 DEFAULT_MAX_QUERIES = 5_000  # of the embedded test split: +-0.012 on nDCG at 95 %, half the time of all of it
-_CORPORA = {"test": "task.json", "dev": "dev.json"}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Prepared:
-    """A folder with tokens of the training pairs and of the test texts, shared by all trials and workers."""
-
-    folder: Path
-
-    @property
-    def meta(self) -> dict[str, Any]:
-        """Counts, fingerprints and names."""
-        return json.loads((self.folder / "meta.json").read_text())
-
-    @property
-    def queries(self) -> Tokens:
-        """Training queries."""
-        return Tokens.load(self.folder, "query")
-
-    @property
-    def documents(self) -> Tokens:
-        """The document of each query."""
-        return Tokens.load(self.folder, "document")
-
-    @property
-    def hard_negatives(self) -> list[Tokens]:
-        """One column per hard negative; an absent one has no tokens."""
-        return [Tokens.load(self.folder, f"negative_{k}") for k in range(self.meta["num_hard_negatives"])]
-
-    @property
-    def has_negative(self) -> np.ndarray | None:
-        """Bool [N, rows]: which hard negatives exist; None where the data has none."""
-        path = self.folder / "has_negative.npy"
-        return np.load(path) if path.exists() else None
-
-    @property
-    def text_ids(self) -> dict[str, np.ndarray]:
-        """int64 ids of the training texts: query and document [rows], hard_negatives [N, rows] where there are any.
-
-        One space for all roles; an absent hard negative has 0.
-        """
-        names = ("query", "document", *(["hard_negatives"] if self.has_negative is not None else []))
-        return {name: np.load(self.folder / f"{name}.text_ids.npy") for name in names}
-
-    @property
-    def answers(self) -> Partners:
-        """The documents of a training query that has several."""
-        return Partners.load(self.folder, "answers")
-
-    @property
-    def askers(self) -> Partners:
-        """The queries of a training document that has several."""
-        return Partners.load(self.folder, "askers")
-
-    @property
-    def guide(self) -> GuideTexts | None:
-        """A second model's embeddings of the training texts."""
-        return GuideTexts.load(self.folder)
-
-    @property
-    def scores(self) -> np.ndarray | None:
-        """A teacher's float32 [1 + N, rows] of the document and each hard negative, NaN where it has none; None without a teacher."""
-        path = self.folder / TEACHER
-        return np.load(path) if path.exists() else None
-
-    @property
-    def sources(self) -> np.ndarray | None:
-        """int32 number of the file that a training pair is from; None where all are of one."""
-        path = self.folder / "sources.npy"
-        return np.load(path) if path.exists() else None
-
-    @property
-    def source_names(self) -> list[str]:
-        """What the numbers in `sources` are called; empty where all pairs are of one file."""
-        return self.meta.get("source_names", [])
-
-    @property
-    def sizes(self) -> tuple[int, ...]:
-        """Training pairs of each file that they are from."""
-        sources, meta = self.sources, self.meta
-        if sources is None:
-            return (meta["num_pairs"],)
-        return tuple(np.bincount(sources, minlength=len(self.source_names)).tolist())
-
-    @property
-    def groups(self) -> tuple[int, ...]:
-        """For each file, which of several sources that were given it is of; empty where one was given."""
-        return tuple(self.meta.get("groups", ()))
-
-    @property
-    def has_test(self) -> bool:
-        """Whether there is a test task."""
-        return (self.folder / "task.json").exists()
-
-    def evaluation(self) -> tuple[Corpus, Tokens, Tokens] | None:
-        """The test task with tokens of its queries and documents, or None without test data."""
-        return self._corpus("test")
-
-    def dev(self) -> tuple[Corpus, Tokens, Tokens] | None:
-        """What checkpoints and temperatures are chosen by, or None without dev data; shares no text with the others."""
-        return self._corpus("dev")
-
-    def _corpus(self, part: str) -> tuple[Corpus, Tokens, Tokens] | None:
-        path = self.folder / _CORPORA[part]
-        if not path.exists():
-            return None
-        queries, documents = (Tokens.load(self.folder, f"{part}_{role}") for role in ROLES)
-        return Corpus.load(path), queries, documents
 
 
 def training_pairs(settings: TrainSettings, say: Callable[[str], None] = lambda _: None) -> Pairs:
@@ -201,67 +86,6 @@ def evaluation_task(
     pairs = read_pairs(places, skip_bad_rows=skip_bad_rows, split="test", min_score=min_score, say=say)
     check(pairs)
     return corpus_from_pairs(pairs, max_queries=max_queries)
-
-
-def build_encoder(settings: TrainSettings, tokenizer: Tokenizer | None) -> Encoder:
-    """The encoder before training; `tokenizer` is needed by those from scratch."""
-    model = settings.model
-    made = model.made_here
-    if made is None:
-        rank = settings.lora.lora_rank
-        encoder = load_encoder(
-            model.encoder, prompts=model.prompts, pooling=model.pooling, keep_adapter=rank is not None
-        )
-        if rank:
-            _adapt(encoder, model.encoder, settings)
-        if model.save_max_tokens and model.max_tokens:
-            encoder.limit_to(model.max_tokens)
-        return encoder
-    assert tokenizer is not None
-    encoder = build(
-        made, tokenizer, width=model.width or made.width, layers=model.layers,
-        max_tokens=model.max_tokens or DEFAULT_MAX_TOKENS, seed=settings.loop.seed,
-    )  # fmt: skip
-    encoder.prompts = dataclasses.replace(encoder.prompts, asked=model.prompts)
-    return encoder
-
-
-def _adapt(encoder: Encoder, name: str, settings: TrainSettings) -> None:
-    """The adapter that the settings ask for, new or gone on with."""
-    from tempembed.encoders import lora
-
-    asked = settings.lora
-    assert asked.lora_rank is not None
-    if encoder.adapter_base is None:
-        lora.add_adapter(
-            encoder, name, rank=asked.lora_rank, alpha=asked.lora_alpha, dropout=asked.lora_dropout,
-            targets=asked.lora_targets, seed=settings.loop.seed,
-        )  # fmt: skip
-    else:
-        lora.go_on(
-            encoder, rank=asked.lora_rank, alpha=asked.lora_alpha, dropout=asked.lora_dropout, targets=asked.lora_targets
-        )  # fmt: skip
-
-
-def training_role(settings: TrainSettings, encoder: Encoder, name: RoleName) -> Role:
-    """How the training texts of a role are embedded: as all are, but cut where the settings say."""
-    return dataclasses.replace(encoder.role(name), max_tokens=settings.model.limits.get(name))
-
-
-def describe_roles(settings: TrainSettings, encoder: Encoder) -> Iterator[str]:
-    """Lines for a log: what was decided for the user, prompts, limits, and the type of the saved weights."""
-    yield from encoder.notes
-    yield encoder.prompts.describe()
-    own = encoder.max_tokens
-    limits = {name: min(settings.model.limits.get(name) or math.inf, own or math.inf) for name in ROLES}
-    said = ", ".join(f"{name} {'nowhere' if limit == math.inf else limit}" for name, limit in limits.items())
-    yield f"texts are cut after tokens: {said}; the saved model's limit: {own or 'none'}, its weights: {settings.model.save_dtype}"
-
-
-def initial_encoder(settings: TrainSettings, prepared: Prepared) -> Encoder:
-    """The encoder before training, with the tokenizer of the prepared data."""
-    path = prepared.folder / "tokenizer.json"
-    return build_encoder(settings, Tokenizer.from_file(str(path)) if settings.model.own_encoder else None)
 
 
 def prepare(settings: TrainSettings, say: Callable[[str], None] = lambda _: None) -> Prepared:
@@ -383,7 +207,7 @@ def _write(
             if task:
                 encoder.prepare(task.queries, encoder.role("query")).save(partial, f"{name}_query")
                 encoder.prepare(task.documents, encoder.role("document")).save(partial, f"{name}_document")
-                task.save(partial / _CORPORA[name])
+                task.save(partial / CORPORA[name])
         meta = {
             "source": pairs.source,
             "fingerprint": pairs.fingerprint,

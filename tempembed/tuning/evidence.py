@@ -18,7 +18,8 @@ from tempembed.evaluation.statistics import Statistic, interval, resample_counts
 from tempembed.geometry.negatives import influence
 from tempembed.inputs.tokens import Tokens
 from tempembed.settings.train import TrainSettings
-from tempembed.stages.prepare import Prepared, initial_encoder
+from tempembed.stages.initial_encoder import initial_encoder
+from tempembed.stages.prepared import Prepared
 from tempembed.tuning.causes import Evidence
 
 MOST_ROWS = 256

@@ -15,7 +15,7 @@ from tempembed.evaluation.start import evaluate_start
 from tempembed.inputs.tokens import Tokens
 from tempembed.run.loop import TRAINED
 from tempembed.settings.train import TrainSettings
-from tempembed.stages.prepare import Prepared
+from tempembed.stages.prepared import Prepared
 from tempembed.tuning.causes import causes
 from tempembed.tuning.evidence import gather_evidence, last_of
 from tempembed.tuning.goals import full_goals

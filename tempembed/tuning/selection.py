@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from tempembed.evaluation.probe import Probe
 from tempembed.run.best import Selection
 from tempembed.settings.train import TrainSettings
-from tempembed.stages.prepare import Prepared
+from tempembed.stages.prepared import Prepared
 from tempembed.system.errors import UserError
 from tempembed.tuning.goals import budget_of, check_goals, probe_metric
 

@@ -18,7 +18,7 @@ from tempembed.run.steps import Meter, Steps
 from tempembed.settings.flat import changed, fingerprint
 from tempembed.settings.train import TrainSettings
 from tempembed.stages.contrastive import ContrastiveStage
-from tempembed.stages.prepare import Prepared
+from tempembed.stages.prepared import Prepared
 from tempembed.system.atomic import write_json
 from tempembed.system.errors import UserError
 from tempembed.system.typed import typed

@@ -13,7 +13,8 @@ from tempembed.encoders.static import static_encoder
 from tempembed.encoders.tokenizer import train_tokenizer
 from tempembed.settings.flat import changed as with_settings
 from tempembed.settings.train import TrainSettings
-from tempembed.stages.prepare import initial_encoder, prepare
+from tempembed.stages.initial_encoder import initial_encoder
+from tempembed.stages.prepare import prepare
 from tempembed.system.errors import UserError
 
 

@@ -17,7 +17,8 @@ from tempembed.index.exported import load_exported
 from tempembed.settings.flat import changed as with_settings
 from tempembed.settings.train import TrainSettings
 from tempembed.stages.contrastive import train_pairs as train
-from tempembed.stages.prepare import Prepared, prepare
+from tempembed.stages.prepare import prepare
+from tempembed.stages.prepared import Prepared
 from tests.conftest import make_rows
 from tests.models import KINDS, PROMPTS, bert, wrapped
 

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tempembed.settings.train import TrainSettings
-from tempembed.stages.prepare import Prepared, prepare
+from tempembed.stages.prepare import prepare
+from tempembed.stages.prepared import Prepared
 from tempembed.system.checksums import MANIFEST
 from tests.conftest import make_rows
 from tests.fuzz.harness import damaged, only_our_errors, profile

@@ -15,7 +15,8 @@ from tempembed.settings.flat import changed
 from tempembed.settings.train import TrainSettings
 from tempembed.stages.contrastive import ContrastiveStage, train_pairs
 from tempembed.stages.identity import Facts, run_identity
-from tempembed.stages.prepare import initial_encoder, prepare
+from tempembed.stages.initial_encoder import initial_encoder
+from tempembed.stages.prepare import prepare
 from tempembed.system.errors import UserError
 from tempembed.tracking.points import evaluation_points
 

@@ -15,8 +15,9 @@ from tempembed.run.watches import NonFiniteLossError
 from tempembed.settings.flat import changed as with_settings
 from tempembed.settings.train import TrainSettings
 from tempembed.stages.contrastive import train_pairs as train
+from tempembed.stages.initial_encoder import initial_encoder
 from tempembed.stages.pair_data import PairData
-from tempembed.stages.prepare import initial_encoder, prepare
+from tempembed.stages.prepare import prepare
 from tempembed.system.errors import UserError
 
 

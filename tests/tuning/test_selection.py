@@ -121,7 +121,7 @@ def test_the_probe_shows_clustering_and_budgets_by_the_oracle_of_its_parts(setti
 
 
 def load_encoder_before(settings, prepared):
-    from tempembed.stages.prepare import initial_encoder
+    from tempembed.stages.initial_encoder import initial_encoder
 
     return initial_encoder(settings, prepared)
 

@@ -86,7 +86,8 @@ def test_prompts_that_are_not_the_models_own(start, tmp_path):
     settings = with_settings(start, query_prompt=prompt, learning_rate=1e-6)
     found = verdict(settings, tmp_path / "one")
     assert found.outcome != "better"
-    from tempembed.stages.prepare import Prepared, prepare
+    from tempembed.stages.prepare import prepare
+    from tempembed.stages.prepared import Prepared
     from tempembed.tuning.causes import causes
     from tempembed.tuning.evidence import gather_evidence
 
