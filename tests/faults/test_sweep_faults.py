@@ -88,7 +88,7 @@ def test_a_sweep_loses_a_process_and_is_stopped(stack, data_dir, tmp_path, holds
 
 @pytest.mark.parametrize("num_workers", [2, 0])
 def test_a_sweep_whose_disk_is_full_goes_on_when_there_is_room(stack, data_dir, tmp_path, holds, num_workers):
-    with small_disk(tmp_path, "700k") as disk:
+    with small_disk(tmp_path, "800k") as disk:
         flags = ("--data", data_dir / "train.parquet", "--eval-data", data_dir / "test.parquet", "--width", 64,
                  "--vocabulary", 400, "--batch-size", 32, "--steps", STEPS, "--log-every", EVERY, "--checkpoint-every", 20,
                  "--objectives", *OBJECTIVES, "--num-workers", num_workers, "--cpus-per-worker", 1 if num_workers else 2,
