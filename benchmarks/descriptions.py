@@ -11,6 +11,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from tempembed.system.atomic import appearing
 from tempembed.system.cache import cache_dir
 from tempembed.system.errors import UserError
 
@@ -52,9 +53,8 @@ def descriptions() -> Path:
             seen |= {row["query"], row["document"]}
             rows.append(row)
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    pq.write_table(pa.Table.from_pylist(rows), partial)
-    partial.replace(path)
+    with appearing(path) as partial:
+        pq.write_table(pa.Table.from_pylist(rows), partial)
     return path
 
 

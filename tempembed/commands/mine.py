@@ -12,6 +12,7 @@ from annotated_types import Ge
 
 from tempembed.encoders.role import RoleName, asked
 from tempembed.settings.flat import NotNegative, Positive, check_ranges
+from tempembed.system.atomic import appearing
 from tempembed.system.console import say
 from tempembed.system.errors import UserError
 from tempembed.system.untrusted import check_place
@@ -263,16 +264,12 @@ def _write(mined: Mined, tables: "Iterator[Table]") -> None:
 
     output = mined.output
     facts = json.dumps({**asdict(mined), "output": output.name, "left_out": dict(mined.left_out)})
-    partial = output.with_name(f".{output.name}.partial")
     output.parent.mkdir(parents=True, exist_ok=True)
     writer = None
-    try:
+    with appearing(output) as partial:
         for table in tables:
             schema = table.schema.with_metadata({"tempembed.mined": facts})
             writer = writer or pq.ParquetWriter(partial, schema)
             writer.write_table(table.cast(schema))
         assert writer is not None
         writer.close()
-        partial.rename(output)
-    finally:
-        partial.unlink(missing_ok=True)

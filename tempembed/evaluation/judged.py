@@ -4,11 +4,11 @@ import hashlib
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from uuid import uuid4
 
 import numpy as np
 
 from tempembed.encoders.cross_encoder import Judge
+from tempembed.system.atomic import appearing
 from tempembed.system.console import Progress
 
 PART_PAIRS = 1024
@@ -27,12 +27,8 @@ def kept_scores(
         if (scores := _read(path, len(part))) is None:
             scores = judge.score(part)
             path.parent.mkdir(parents=True, exist_ok=True)
-            partial = path.with_name(f".{uuid4().hex}.npy")
-            try:
+            with appearing(path) as partial:
                 np.save(partial, scores)
-                partial.rename(path)
-            finally:
-                partial.unlink(missing_ok=True)
         found.append(scores)
         progress.add(len(part))
     return np.concatenate(found)

@@ -13,10 +13,8 @@ from tempembed.evaluation.report import ScoreRow, Skipped, SourceRow
 from tempembed.evaluation.statistics import Mean, Statistic, interval, ratio, resample_counts
 from tempembed.evaluation.task import Task
 from tempembed.system.errors import UserError
-from tempembed.system.names import metric_names
+from tempembed.system.names import source_metrics
 
-MOST_SOURCES = 32
-"""More have no score each."""
 QUIET_SECONDS = 10
 """Between two lines of progress."""
 
@@ -89,10 +87,8 @@ def score_codecs(
 
 def _by_source(task: Task, families: Mapping[Spec, Sequence[Statistic]]) -> list[SourceRow]:
     """The scores of each source's items, where they are of several and a score is the mean over items."""
-    if not 1 < len(task.source_names) <= MOST_SOURCES:
-        return []
     numbers, rows = torch.tensor(list(task.sources)), []
-    for number, name in enumerate(metric_names(task.source_names)):
+    for number, name in enumerate(source_metrics(task.source_names)):
         items = (numbers == number).nonzero()[:, 0]
         for spec, draws in families.items() if len(items) else ():
             means = [one.part(items) for one in draws if isinstance(one, Mean)]

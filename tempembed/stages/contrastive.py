@@ -32,10 +32,7 @@ from tempembed.stages.prepared import Prepared
 from tempembed.system.atomic import write_json
 from tempembed.system.cache import cache_dir
 from tempembed.system.errors import UserError
-from tempembed.system.names import metric_names
-
-MOST_SOURCES = 32
-"""More have no loss and no score each: nobody would read so many curves."""
+from tempembed.system.names import source_metrics
 
 
 class ContrastiveStage(Stage):
@@ -149,15 +146,12 @@ class ContrastiveStage(Stage):
         """Values that are not finite, the spectrum of documents, the influence of negatives."""
         names = [*map(str, self.terms), *(f"regulariser {each}" for each in self.step.objective.regularisers)]
         describe = partial(self.data.describe, world_size=rank_and_world_size()[1])
-        sources = self.data.source_names
-        by_source = (
-            [SourceLoss(metric_names(sources), self.device)] if 1 < len(sources) <= MOST_SOURCES else []
-        )
+        sources = source_metrics(self.data.source_names)
         return (
             NonFinite(names, describe, self.device),
             Spectrum(self.encoder.width, self.plan.global_batch_size),
             NegativeInfluence(),
-            *by_source,
+            *([SourceLoss(sources, self.device)] if sources else []),
         )
 
     def save(self, folder: Path) -> None:

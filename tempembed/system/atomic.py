@@ -2,8 +2,11 @@
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -17,3 +20,14 @@ def write_json(path: Path, value: Any) -> None:
         file.flush()
         os.fsync(file.fileno())
     partial.rename(path)
+
+
+@contextmanager
+def appearing(path: Path) -> Iterator[Path]:
+    """A new file beside `path`, with its suffix, that takes its name at the end of the block; none is left where the block fails."""
+    partial = path.with_name(f".{uuid4().hex}{path.suffix}")
+    try:
+        yield partial
+        partial.rename(path)
+    finally:
+        partial.unlink(missing_ok=True)

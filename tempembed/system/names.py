@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from tempembed.system.errors import UserError
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+MOST_SOURCES = 32
 
 
 def check_name(name: str, what: str) -> str:
@@ -50,3 +51,8 @@ def metric_names(names: Sequence[str]) -> list[str]:
     if len(set(short)) == len(names) and all(short):
         return short
     return [f"{number}-{file_name(name)}" for number, name in enumerate(names)]
+
+
+def source_metrics(names: Sequence[str]) -> list[str]:
+    """`metric_names` of sources that have a loss and a score each; none of one, or of more than anybody would read the curves of."""
+    return metric_names(names) if 1 < len(names) <= MOST_SOURCES else []

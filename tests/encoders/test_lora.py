@@ -17,10 +17,10 @@ from tempembed.encoders.load import load_encoder
 from tempembed.encoders.lora import add_adapter, merged
 from tempembed.settings.flat import changed as with_settings
 from tempembed.settings.train import TrainSettings
-from tempembed.stages.contrastive import train_pairs as train
 from tempembed.stages.prepare import prepare
 from tempembed.system.errors import UserError
 from tests.models import TEXTS, bert, change_json, gpt2, llama, static, wrapped
+from tests.runs import run
 
 KINDS = {"bert": bert, "gpt2": gpt2, "llama": llama}
 
@@ -202,13 +202,6 @@ def settings(data_dir, tmp_path_factory):
         data=str(data_dir / "train.parquet"), encoder=str(base), batch_size=24, steps=6, log_every=1, max_tokens=24,
         lora_rank=4, lora_dropout=0.1, learning_rate=0.02,
     )  # fmt: skip
-
-
-def run(settings, output, **options):
-    reports = []
-    output.mkdir(parents=True, exist_ok=True)
-    train(settings, prepare(settings), output, reports.append, **options)
-    return reports
 
 
 def test_a_run_writes_model_and_adapter_learns_and_resumes_to_the_bit(settings, tmp_path):

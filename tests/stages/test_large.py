@@ -18,6 +18,7 @@ from tempembed.stages.prepare import prepare
 from tempembed.system.errors import UserError
 from tests.models import bert, wrapped
 from tests.run_ranks import losses_and_norms
+from tests.runs import run, weights
 
 
 @pytest.fixture(scope="module")
@@ -29,17 +30,6 @@ def settings(data_dir, tmp_path_factory):
         data=str(data_dir / "train.parquet"), encoder=str(base), batch_size=24, steps=6, log_every=1, max_tokens=24,
         learning_rate=1e-3,
     )  # fmt: skip
-
-
-def run(settings, output, **options):
-    reports = []
-    output.mkdir(parents=True, exist_ok=True)
-    train(settings, prepare(settings), output, reports.append, **options)
-    return reports
-
-
-def weights(folder):
-    return load_encoder(str(folder)).state_dict()
 
 
 def moved(settings, folder):

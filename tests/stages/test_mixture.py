@@ -6,7 +6,6 @@ import random
 import pytest
 import torch
 
-from tempembed.encoders.load import load_encoder
 from tempembed.evaluation.report import read_report
 from tempembed.evaluation.trained import evaluate_trained
 from tempembed.parallel.pool import run_on_ranks
@@ -19,6 +18,7 @@ from tempembed.stages.initial_encoder import initial_encoder
 from tempembed.stages.prepare import prepare
 from tempembed.system.errors import UserError
 from tempembed.tracking.points import evaluation_points
+from tests.runs import run, weights
 
 
 def write(path, num, seed, **more):
@@ -43,17 +43,6 @@ def settings(tmp_path_factory):
         data=[f"{folder}/easy.jsonl:1", f"{folder}/hard.jsonl:3"], eval_data=[f"{folder}/test-a.jsonl", f"{folder}/test-b.jsonl"],
         objective="mrl:0.06", width=32, vocabulary=300, batch_size=32, steps=14, log_every=2, checkpoint_every=5,
     )  # fmt: skip
-
-
-def run(settings, output, **options):
-    reports = []
-    output.mkdir(parents=True, exist_ok=True)
-    train_pairs(settings, prepare(settings), output, reports.append, **options)
-    return reports
-
-
-def weights_of(output):
-    return load_encoder(str(output)).state_dict()
 
 
 def equal(a, b):
@@ -90,7 +79,7 @@ def test_a_mixture_goes_on_to_the_same_bits_and_not_with_other_weights(settings,
     with pytest.raises(UserError, match=r"weights of --data: 0\.25 0\.75 there, 0\.333\S+ 0\.666\S+ here"):
         run(changed(settings, data=other), tmp_path / "part", resume=True)
     run(changed(settings, data=twice), tmp_path / "part", resume=True)
-    assert equal(weights_of(tmp_path / "whole"), weights_of(tmp_path / "part"))
+    assert equal(weights(tmp_path / "whole"), weights(tmp_path / "part"))
 
 
 def test_weights_are_part_of_the_identity_and_their_scale_is_not(settings):
