@@ -64,7 +64,7 @@ def _prepare(settings: TrainSettings) -> PreparedData:
         width=facts.width,
         num_steps=count_steps(settings, facts),
         facts=facts,
-        test=test[0].fingerprint if test else "",
+        test=prepared.meta["test"],
     )
 
 

@@ -89,7 +89,7 @@ def drive(
     spool = Spool(output / SPOOL)
     root, status = spool.run(), "FAILED"
     root.start(settings.to_dict())
-    root.datasets(tracked_datasets(settings.data, prepared.meta, prepared.test))
+    root.datasets(tracked_datasets(settings.data, prepared.meta))
 
     def stop_in_order() -> None:
         (output / STOP).touch()  # the workers stop at their next report, with a checkpoint

@@ -95,7 +95,7 @@ def _drive(opened: OpenSweep) -> None:
     parent.start(run.settings)
     parent.tag("num_trials", str(num_trials))  # it may grow, and MLflow's parameters are for ever
     prepared = opened.prepared
-    datasets = tracked_datasets(opened.sweep.base.data, prepared.meta, prepared.test)
+    datasets = tracked_datasets(opened.sweep.base.data, prepared.meta)
     parent.datasets(datasets)
     board = Board(
         parent, ledger, num_trials=num_trials, at_once=opened.concurrent, width=prepared.width,

@@ -187,8 +187,7 @@ def _tracked(
     )  # fmt: skip
     with delivery(spool, run, tracking.trackers):
         spool.start("", run.settings, {})
-        test = prepared.evaluation()
-        for dataset in tracked_datasets(settings.data, prepared.meta, test[0].fingerprint if test else ""):
+        for dataset in tracked_datasets(settings.data, prepared.meta):
             spool.dataset("", dataset)
         try:
             yield [file, spool]

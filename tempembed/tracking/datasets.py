@@ -9,14 +9,14 @@ from tempembed.settings.sources import parse_sources
 from tempembed.tracking.tracker import TrackedDataset
 
 
-def tracked_datasets(settings: DataSettings, meta: Mapping[str, Any], test: str) -> list[TrackedDataset]:
+def tracked_datasets(settings: DataSettings, meta: Mapping[str, Any]) -> list[TrackedDataset]:
     """Its training pairs, of all sources, and the test if there is one.
 
     Args:
         settings: which data it is.
         meta: of the prepared data (`Prepared.meta`).
-        test: fingerprint of the test; empty without one.
     """
+    test = meta["test"]
     name = PurePath(settings.name).name
     found = [
         TrackedDataset(
