@@ -25,7 +25,8 @@ from tempembed.system.wording import first_line, quoted, shown
 if TYPE_CHECKING:
     from datasets import Dataset
 
-_HUB_NAME = re.compile(r"(?P<name>\w[\w.-]*(/\w[\w.-]*)?)(:(?P<config>[^:/]*)(:(?P<split>[^/]+))?)?")
+HUB_NAME = re.compile(r"(?P<name>\w[\w.-]*(/\w[\w.-]*)?)(:(?P<config>[^:/]*)(:(?P<split>[^/]+))?)?")
+"""A data set of the hub, perhaps with its configuration and split."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +55,7 @@ def read_source(source: str, reading: Reading) -> dict[str, pa.Table]:
         return {str(file): _read_file(file, reading) for file in _data_files(path, reading)}
     if path.exists():
         return {str(path): _read_file(path, reading)}
-    hub = _HUB_NAME.fullmatch(source)
+    hub = HUB_NAME.fullmatch(source)
     if not hub or kind_of(Path(hub["name"])) in SUFFIXES:
         raise UserError(
             f"{source}: no such file or folder, nor a hub name like org/name, org/name:config or "

@@ -168,7 +168,7 @@ def packages() -> list[list[str]]:
     One version may be built twice with different content; pip's RECORD has a checksum for each file.
     """
     # of the folders that are read, not of sys.path: Ray puts packages of its own on that of a job
-    paths = [str(path) for path in _default_roots()]
+    paths = [str(path) for path in default_roots()]
     found = {
         (d.metadata["Name"] or "?", d.version, _content(d))
         for d in importlib.metadata.distributions(path=paths)
@@ -181,7 +181,8 @@ def _content(package: importlib.metadata.Distribution) -> str:
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
 
 
-def _default_roots() -> list[Path]:
+def default_roots() -> list[Path]:
+    """The folders of the standard library and of installed packages."""
     paths = sysconfig.get_paths()
     return list(dict.fromkeys(Path(paths[name]) for name in ("stdlib", "purelib", "platlib")))
 
@@ -210,7 +211,7 @@ def installed_code(
         from tempembed.system.cache import cache_dir as default_cache_dir
 
         cache_dir = default_cache_dir() / "installed-code"
-    roots = list(roots or _default_roots())
+    roots = list(roots or default_roots())
     identity: dict[str, Any] = {
         "format": FORMAT,
         "python": platform.python_version(),

@@ -38,7 +38,7 @@ class DataSettings:
 
     def __post_init__(self) -> None:
         for name in ("data", "eval_data", "dev_data"):
-            object.__setattr__(self, name, _several(getattr(self, name)))
+            object.__setattr__(self, name, several(getattr(self, name)))
         check_ranges(self)
         if not self.data:
             raise UserError("--data: expected a file, a folder or a hub name with pairs, got none")
@@ -60,7 +60,7 @@ class DataSettings:
         return self.eval_data or (self.data if self.data == (INSTALLED_CODE,) else ())
 
 
-def _several(value: Any) -> Any:
+def several(value: Any) -> Any:
     """One source as a tuple of one; None as none."""
     if value is None:
         return ()

@@ -5,6 +5,8 @@ from pathlib import Path
 
 INSTALLED_CODE = "installed-code"
 """The data source that is always at hand: see data/installed_code.py."""
+INSTALLED_TEXT = "installed-text"
+"""The raw text that is always at hand: see data/installed_text.py."""
 
 
 def cache_dir() -> Path:

@@ -127,7 +127,7 @@ def test_a_package_that_was_built_anew_under_its_version_is_another(tmp_path, mo
         (folder / "RECORD").write_text(f"thing.py,sha256={digest},12\n../bin/thing,sha256=x{digest},3\n")
         return packages()
 
-    monkeypatch.setattr(installed_code, "_default_roots", lambda: [tmp_path])
+    monkeypatch.setattr(installed_code, "default_roots", lambda: [tmp_path])
     assert [package[:2] for package in install("a")] == [["thing", "1.0"]]
     assert install("a") == install("a")
     assert install("a") != install("b")

@@ -1,0 +1,61 @@
+"""A pure function over many inputs on several processes, the results in the inputs' order."""
+
+import multiprocessing
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from typing import TypeVar
+
+from tempembed.system.errors import InfrastructureError
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+def num_cpus() -> int:
+    """CPUs that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def in_order(function: Callable[[T], R], inputs: Iterable[T], processes: int) -> Iterator[tuple[T, R]]:
+    """(input, result) of each; at most two inputs a process are held.
+
+    Args:
+        function: can be imported, so no lambda.
+        inputs: read in this process, as results are taken.
+        processes: 1 for this one.
+
+    Raises:
+        InfrastructureError: a process died, as one does where memory runs out.
+    """
+    if processes == 1:
+        for each in inputs:
+            yield each, function(each)
+        return
+    # spawn: safe in a process that has threads
+    context = multiprocessing.get_context("spawn")
+    waiting: deque[tuple[T, Future[R]]] = deque()
+    with ProcessPoolExecutor(processes, mp_context=context, initializer=_one_thread) as pool:
+        try:
+            for each in inputs:
+                waiting.append((each, pool.submit(function, each)))
+                if len(waiting) >= 2 * processes:
+                    first, future = waiting.popleft()
+                    yield first, future.result()
+            while waiting:
+                first, future = waiting.popleft()
+                yield first, future.result()
+        except BrokenProcessPool as error:
+            raise InfrastructureError(
+                "one of the processes that do this died, as one does where memory runs out; give the same command again to go on"
+            ) from error
+        finally:
+            for _, future in waiting:
+                future.cancel()
+
+
+def _one_thread() -> None:
+    """Each process has a CPU, so a tokenizer in it has one thread."""
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
