@@ -88,12 +88,22 @@ def save_checkpoint(
     found = checkpoints(folder)
     needed = {also(_step(path)) for path in found[-keep:]}
     for old in found[:-keep]:
-        if _step(old) in needed:
-            continue
-        doomed = folder / f"{PARTIAL}{old.name}"
-        old.rename(doomed)
-        shutil.rmtree(doomed, ignore_errors=True)  # on NFS a file that somebody has open stays for a while
+        if _step(old) not in needed:
+            _remove(old)
     return final
+
+
+def remove_after(folder: Path, step: int) -> None:
+    """Remove the checkpoints behind a step."""
+    for path in checkpoints(folder):
+        if _step(path) > step:
+            _remove(path)
+
+
+def _remove(path: Path) -> None:
+    doomed = path.with_name(f"{PARTIAL}{path.name}")
+    path.rename(doomed)
+    shutil.rmtree(doomed, ignore_errors=True)  # on NFS a file that somebody has open stays for a while
 
 
 def checkpoints(folder: Path) -> list[Path]:
@@ -108,6 +118,16 @@ def read_notes(folder: Path, step: int) -> dict[str, Any]:
         DamagedError: it is not what was written.
     """
     return _read(_folder(folder, step))[0]["notes"]
+
+
+def newest_settings(folder: Path) -> dict[str, Any]:
+    """The settings of the newest checkpoint whose state can be read; empty without any."""
+    for path in reversed(checkpoints(folder)):
+        try:
+            return dict(read_json(path / STATE)["settings"])
+        except (UserError, TypeError, KeyError, ValueError):
+            continue
+    return {}
 
 
 def load_weights(folder: Path, step: int, model: nn.Module) -> None:
@@ -151,6 +171,7 @@ def load_checkpoint(
     say: Callable[[str], None] = lambda line: None,
     *,
     restore: Callable[[dict[str, Any]], dict[str, Any]] = dict,
+    shares: Callable[[dict[str, Any], int], bool | None] = lambda settings, step: None,
 ) -> int:
     """Restore the newest checkpoint that is whole, in place, and return its step; 0 where there is none at all.
 
@@ -162,12 +183,14 @@ def load_checkpoint(
             make it go on in what it began in.
         say: is told of each newer checkpoint that was damaged.
         restore: what was stored, as settings; for checkpoints that an earlier version of us wrote.
+        shares: whether a run with another number of steps is, up to a step, this one; its checkpoints behind that are passed over.
+            None: as it is.
 
     Raises:
         DamagedError: there are checkpoints, and none of them is whole.
         UserError: the checkpoint is of a run with other settings.
     """
-    damaged = []
+    damaged, passed = [], []
     for path in reversed(checkpoints(folder)):
         try:
             state, weights, flat = _read(path)
@@ -175,13 +198,29 @@ def load_checkpoint(
             damaged.append(str(error))
             say(f"{error}; falling back to the one before")
             continue
-        if unlike := differences(restore(state["settings"]), settings):
+        stored = restore(state["settings"])
+        is_shared = shares(stored, state["step"])
+        if is_shared is not None:
+            stored["num_steps"] = settings["num_steps"]
+        if unlike := differences(stored, settings):
             raise UserError(
                 f"resume from {path}: expected the settings of the run that wrote it, got {unlike}; use the same settings, or "
                 "another --output"
             )
+        if is_shared is False:
+            passed.append(path)
+            continue
         _restore(path, model, optimizer, weights, flat)
+        if passed:
+            say(
+                f"goes on from step {state['step']}: those behind it are of a run with another number of steps"
+            )
         return state["step"]
+    if passed:
+        raise UserError(
+            f"resume from {folder}: expected a checkpoint from before the learning rate fell, found none; give the number of steps "
+            "that the run had, or another --output"
+        )
     if damaged:
         raise DamagedError(
             f"resume from {folder}: expected a checkpoint that is whole, found none ({'; '.join(damaged)}); remove the "
@@ -253,12 +292,13 @@ def _folder(folder: Path, step: int) -> Path:
 
 
 def _fixed(model: nn.Module) -> set[str]:
-    """Names of what is not trained."""
-    return {
-        name
-        for name, parameter in model.named_parameters(remove_duplicate=False)
-        if not parameter.requires_grad
-    }
+    """Names of what is not trained, and other names of what is: of a table that is the head's as well."""
+    found, seen = set(), set[int]()
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        if not parameter.requires_grad or id(parameter) in seen:
+            found.add(name)
+        seen.add(id(parameter))
+    return found
 
 
 def _flush(path: Path) -> None:

@@ -15,6 +15,7 @@ from tempembed.run.checkpoint import (
     disk_warning,
     load_checkpoint,
     read_notes,
+    remove_after,
     remove_partial,
     save_checkpoint,
 )
@@ -110,12 +111,15 @@ def train(
         best.add(0, _probed(probe, best, 0, say, in_one_piece(trunk, stage.device)))
     num_steps, done = stage.num_steps, start
     checkpoint_every = loop.checkpoint_every or stage.plan.steps_per_epoch
+    saved_at = 0.0  # seconds since the start, alike on all ranks
     is_over = best is not None and best.is_out_of_patience  # and was stopped before it had saved the model
     for step in range(start, start if is_over else min(stop_after or num_steps, num_steps)):
         step_output, norm = steps.take(step, meter)
         stage.stopwatch.to("report")
         done = step + 1
-        at_checkpoint = done < num_steps and (done % checkpoint_every == 0 or done == stop_after)
+        at_checkpoint = done < num_steps and (
+            done % checkpoint_every == 0 or done in (stop_after, stage.branch_at)
+        )
         is_due = best is not None and best.is_due(done)
         at_probe = done in probe_at or is_due
         at_report = done % loop.log_every == 0 or done == num_steps or at_probe
@@ -138,6 +142,10 @@ def train(
                 is_over = best.is_out_of_patience
                 at_checkpoint |= best.step() == done < num_steps
             stopping = asked and done < num_steps and not is_over
+            if loop.checkpoint_minutes and metrics["train/seconds"] - saved_at > 60 * loop.checkpoint_minutes:
+                at_checkpoint |= done < num_steps
+            if at_checkpoint:
+                saved_at = metrics["train/seconds"]
             metrics |= {name: True for name, holds in (("stopping", stopping), ("is_over", is_over)) if holds}
             times = stage.stopwatch.seconds_per_lap()
             report({**metrics, **{f"time/{phase}": seconds for phase, seconds in times.items()}})
@@ -145,7 +153,7 @@ def train(
         if at_checkpoint or stopping:
             save_checkpoint(
                 output / CHECKPOINTS, done, stage.modules, optimizer, dict(stage.identity),
-                notes=best.notes() if best else None, also=best.step if best else lambda step: None,
+                notes=best.notes() if best else None, also=best.step if best else lambda step: stage.branch_at,
             )  # fmt: skip
         if stopping or is_over:
             break
@@ -207,7 +215,8 @@ def _start(
             say(warning)
     start = (
         load_checkpoint(
-            folder, stage.modules, optimizer, stage.identity, say, restore=lambda there: dict(stage.restored(there))
+            folder, stage.modules, optimizer, stage.identity, say, restore=lambda there: dict(stage.restored(there)),
+            shares=stage.shares,
         )
         if resume
         else 0
@@ -215,6 +224,8 @@ def _start(
     _agree_on(start)
     if is_first:
         (output / TRAINED).unlink(missing_ok=True)
+        if start and stage.branch_at is not None:  # of a run with another number of steps that began alike
+            remove_after(folder, start)
     return start
 
 

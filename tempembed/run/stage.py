@@ -77,7 +77,9 @@ class Stage(ABC):
     use_bfloat16 = False
     """Whether the trunk's products are in bfloat16."""
     unit = "rows"
-    """What a row of the plan is, plural, in metric names: pairs."""
+    """What a row of the plan is, plural, in metric names: pairs. Or what a step counts in `StepOutput.sums` under this name."""
+    branch_at: int | None = None
+    """A checkpoint after this step is written and kept: a run with another `num_steps` can go on from there."""
     if_no_gradient = "check the data and the objective"
     """What to say if a step's gradient is zero."""
 
@@ -135,6 +137,15 @@ class Stage(ABC):
     @abstractmethod
     def is_saved(self, folder: Path) -> bool:
         """Whether the folder holds what `save` writes."""
+
+    def shares(self, identity: Mapping[str, Any], done: int) -> bool | None:
+        """Whether a run with another `num_steps` is, up to this step, this run; None: it has the same, or may not differ in it.
+
+        Args:
+            identity: of the other.
+            done: steps that it had done.
+        """
+        return None
 
     def restored(self, identity: Mapping[str, Any]) -> Mapping[str, Any]:
         """The identity in a checkpoint as this version would write it."""

@@ -102,16 +102,17 @@ class Meter:
         *values, stopping, seconds = all_M.tolist()
         seconds /= world_size
         steps, plan, unit = done - self._start, self._stage.plan, self._stage.unit
+        sums = dict(zip(self._sums, values[len(means) :], strict=True))
         return {
             "step": done,
             "num_steps": self._stage.num_steps,
             **self._stage.about(),
             "epoch": done / plan.steps_per_epoch,
             **{f"train/{name}": value / world_size for name, value in zip(means, values, strict=False)},
-            **{f"train/{name}_per_step": value / steps for name, value in zip(self._sums, values[len(means) :], strict=True)},
+            **{f"train/{name}_per_step": value / steps for name, value in sums.items()},
             **{name: value for watch in self._watches for name, value in watch.report(output).items()},
             **{f"train/{name}": value for name, value in self._stage.facts(done - 1).items()},
             "train/seconds": seconds,
-            f"train/{unit}_per_second": steps * plan.global_batch_size / seconds,
+            f"train/{unit}_per_second": sums.get(unit, steps * plan.global_batch_size) / seconds,
             "train/seconds_left": seconds / steps * (self._stage.num_steps - done),
         }, stopping > 0  # fmt: skip

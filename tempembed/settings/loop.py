@@ -19,6 +19,8 @@ class LoopSettings:
     """Initial weights, data order and dropout are functions of it."""
     checkpoint_every: Annotated[int, NotNegative] = 0
     """Steps between checkpoints; 0: after every epoch."""
+    checkpoint_minutes: Annotated[float, NotNegative] = 0.0
+    """A checkpoint also at the first report after so many minutes without one; 0: none by time."""
     log_every: Annotated[int, Positive] = 10
     """Steps between progress reports."""
     goal: str | None = None

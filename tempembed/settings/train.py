@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tempembed.encoders.from_scratch import FROM_SCRATCH
+from tempembed.encoders.masked_shapes import is_from_here
 from tempembed.settings.batches import BatchSettings
 from tempembed.settings.data import DataSettings
 from tempembed.settings.flat import changed, flat, from_flat
@@ -16,6 +17,8 @@ from tempembed.system.errors import UserError
 
 TABLE_LEARNING_RATE, SCRATCH_LEARNING_RATE, PRETRAINED_LEARNING_RATE = 0.01, 5e-4, 2e-5
 """Peaks for a static table (new or loaded), a transformer from scratch, a loaded one."""
+PRETRAINED_HERE_LEARNING_RATE = 2e-4
+"""Peak for a transformer that `tempembed pretrain` made: it has seen less text than a published one."""
 LORA_LEARNING_RATE = 2e-4
 """Ten times that of all weights (Schulman et al. 2025, LoRA without regret)."""
 
@@ -63,7 +66,11 @@ class TrainSettings:
         """The peak learning rate, of an encoder that is a static table or a transformer."""
         if self.lora.lora_rank:
             return self.optimizer.learning_rate or LORA_LEARNING_RATE
-        usual = SCRATCH_LEARNING_RATE if self.model.own_encoder else PRETRAINED_LEARNING_RATE
+        usual = PRETRAINED_LEARNING_RATE
+        if self.model.own_encoder:
+            usual = SCRATCH_LEARNING_RATE
+        elif is_from_here(self.model.encoder):
+            usual = PRETRAINED_HERE_LEARNING_RATE
         return self.optimizer.learning_rate or (TABLE_LEARNING_RATE if is_table else usual)
 
     def to_dict(self) -> dict[str, Any]:

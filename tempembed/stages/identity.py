@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 RESUMABLE_SETTINGS: Mapping[str, tuple[str, ...]] = {
     "computation": ("gradient_cache", "micro_batch_tokens", "gradient_checkpointing"),
-    "reporting": ("log_every", "checkpoint_every", "verdict"),
+    "reporting": ("log_every", "checkpoint_every", "checkpoint_minutes", "verdict"),
     "content": (
         "data",
         "eval_data",
