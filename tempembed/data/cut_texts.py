@@ -6,7 +6,7 @@ text is left, since two halves may meet where something was cut between them.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -43,13 +43,13 @@ def _hashed(texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
     )
 
 
-def _sequences(hashed: np.ndarray, length: int) -> np.ndarray:
-    """uint64 of each sequence of so many words, by its start."""
-    num = max(0, len(hashed) - length + 1)
-    total = np.full(num, length, np.uint64)
-    for place in range(length):
-        total = total * _FACTOR + hashed[place : place + num]
-    return total ^ (total >> np.uint64(31))
+def _sequences(hashed: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+    """(length, uint64 of each sequence of so many words by its start), from the shortest to the longest."""
+    total = np.ones(len(hashed), np.uint64)
+    for length in range(1, min(LONGEST, len(hashed)) + 1):
+        total = total[: len(hashed) - length + 1] * _FACTOR + hashed[length - 1 :]
+        if length >= SHORTEST:
+            yield length, total ^ (total >> np.uint64(31))
 
 
 class TextCutter:
@@ -62,9 +62,8 @@ class TextCutter:
         hashed, sizes = _hashed([*texts, *bodies])
         least = np.repeat([SHORTEST, LEAST_BODY], len(texts))
         starts = np.cumsum(sizes + 1) - sizes - 1
-        for length in range(SHORTEST, LONGEST + 1):
+        for length, keys in _sequences(hashed):
             wanted = sizes == length if length < LONGEST else sizes >= length
-            keys = _sequences(hashed, length)
             for text in np.flatnonzero(wanted & (sizes >= least)):
                 own.append(keys[starts[text] : starts[text] + sizes[text] - length + 1])
                 of.append(np.full(len(own[-1]), text))
@@ -114,8 +113,7 @@ class TextCutter:
     def _marked(self, hashed: np.ndarray, hits: np.ndarray) -> np.ndarray:
         """bool, for each word whether it is in a sequence of a test text; notes which were met."""
         change = np.zeros(len(hashed) + 1, np.int64)
-        for length in range(SHORTEST, LONGEST + 1):
-            keys = _sequences(hashed, length)
+        for length, keys in _sequences(hashed):
             likely = np.flatnonzero(self._may_be[keys & np.uint64(2**_BITS - 1)])
             places = np.minimum(np.searchsorted(self._keys, keys[likely]), len(self._keys) - 1)
             met = self._keys[places] == keys[likely]

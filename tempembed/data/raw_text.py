@@ -5,7 +5,7 @@ import difflib
 import glob
 import os
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -247,32 +247,40 @@ def _nearest(column: str, names: Sequence[str]) -> str:
 
 def _hub_texts(part: Part, reading: TextReading) -> Iterator[str]:
     """The texts of a data set of the hub, streamed; the split train where none is named."""
+    for row, values in enumerate(_hub_rows(part.place), start=1):
+        if row == 1:
+            _require_column(list(values), reading.column, f"--text {part.place}")
+        try:
+            yield _text(values, reading.column)
+        except BadRow as bad:
+            reading.faults.add(bad, part.place, row, 0)
+
+
+def _hub_rows(place: str) -> Iterator[Mapping[str, Any]]:
     import datasets
 
-    hub = HUB_NAME.fullmatch(part.place)
+    hub = HUB_NAME.fullmatch(place)
     assert hub
     try:
-        dataset = datasets.load_dataset(
-            hub["name"], hub["config"] or None, split=hub["split"] or "train", streaming=True
-        )
-        rows: Iterable[Mapping[str, Any]] = dataset
-        rows = iter(rows)
-        first = next(rows, None)
+        split = hub["split"] or "train"
+        rows = iter(datasets.load_dataset(hub["name"], hub["config"] or None, split=split, streaming=True))
     except Exception as error:  # what its file, network and format layers raise has no common class
         raise UserError(
-            f"--text {part.place}: no such file or folder, and as a dataset of the hub it was not found or did not load "
+            f"--text {place}: no such file or folder, and as a dataset of the hub it was not found or did not load "
             f"({type(error).__name__}: {first_line(error)}); check the spelling, the network, and the form org/name:config:split"
         ) from error
-    if first is not None:
-        _require_column(list(first), reading.column, f"--text {part.place}")
-    number = 0
-    while first is not None:
-        number += 1
+    while True:
+        # only the reading is inside `try`: an error of ours is none of the network
         try:
-            yield _text(first, reading.column)
-        except BadRow as bad:
-            reading.faults.add(bad, part.place, number, 0)
-        first = next(rows, None)
+            values = next(rows, None)
+        except Exception as error:  # as above
+            raise UserError(
+                f"--text {place}: expected to read on, and could not ({type(error).__name__}: {first_line(error)}); give the same "
+                "command again"
+            ) from error
+        if values is None:
+            return
+        yield values
 
 
 def _man_texts(part: Part, reading: TextReading) -> Iterator[str]:

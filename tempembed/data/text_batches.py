@@ -14,6 +14,7 @@ from tempembed.data.cut_texts import TextCutter
 from tempembed.data.repeats import Repeats
 
 TOKENIZER = "tokenizer.json"
+CHARACTERS = "characters read"
 TESTS = "tests.json"
 """The test texts that are cut out, a list."""
 
@@ -65,7 +66,7 @@ def clean_batch(
     kept, hits = cutter_of(folder).cut(texts)
     counts = Counter(
         {
-            "characters read": sum(map(len, before)),
+            CHARACTERS: sum(map(len, before)),
             "repeated lines removed": lines,
             "characters of repeated lines removed": sum(map(len, before)) - sum(map(len, texts)),
             "documents with test texts": sum(a != b for a, b in zip(texts, kept, strict=True)),

@@ -16,7 +16,15 @@ import numpy as np
 from tempembed.data import cut_texts, repeats
 from tempembed.data.installed_text import installed_parts
 from tempembed.data.raw_text import Part, text_parts
-from tempembed.data.text_batches import TESTS, TOKENIZER, TokenBatch, cutter_of, plain_tokenizer, token_batch
+from tempembed.data.text_batches import (
+    CHARACTERS,
+    TESTS,
+    TOKENIZER,
+    TokenBatch,
+    cutter_of,
+    plain_tokenizer,
+    token_batch,
+)
 from tempembed.encoders import tokenizer as special
 from tempembed.inputs.token_shards import TokenShards, write_manifest, write_shard
 from tempembed.settings.flat import fingerprint
@@ -233,30 +241,22 @@ def _write_shards(corpus: TextCorpus, vocabulary: int) -> tuple[Counter[str], np
     tokens, first = sum(note["tokens"] for note in notes), notes[-1]["next"] if notes else 0
     if notes:
         corpus.say(f"goes on after {len(notes)} whole shards, {tokens / 1e6:,.1f} M tokens")
-    chosen = corpus.chosen(_share(corpus)) if tokens < wanted else np.zeros(0, bool)
-    progress = Progress("tokenised", "documents", int(chosen[first:].sum()), corpus.say)
-    batches, held, began = list[TokenBatch](), 0, time.monotonic()
-    left = int(chosen[first:].sum())
-    total, done, last = left, 0, first
-    if left:
-        found = in_order(partial(token_batch, folder=work), corpus.batches(chosen, first), corpus.processes)
-        for documents, batch in found:
-            batch = _at_most(batch, wanted - tokens - held)
-            batches.append(batch)
-            held += len(batch.ids)
-            done, last = done + len(documents), documents[-1][0] + 1
-            seconds = (time.monotonic() - began) * (total - done) / done
-            progress.add(
-                len(documents),
-                f"tokenised {done:,} of {total:,} documents, {(tokens + held) / 1e6:,.1f} M tokens, {seconds:,.0f} s left",
-            )
-            if held >= SHARD_TOKENS or tokens + held >= wanted:
-                notes.append(_write_shard(work, len(notes), batches, last, vocabulary))
-                batches, tokens, held = [], tokens + held, 0
-            if tokens >= wanted:
-                found.close()  # type: ignore[attr-defined]
-                break
-    progress.close()
+    batches, held, last = list[TokenBatch](), 0, first
+    if tokens < wanted:
+        share = _share(corpus)
+        before = sum(note["counts"].get(CHARACTERS, 0) for note in notes)
+        remaining = corpus.batches(corpus.chosen(share), first)
+        with _progress(corpus, min(1.0, share), before) as say:
+            for documents, batch in in_order(partial(token_batch, folder=work), remaining, corpus.processes):
+                batch = _at_most(batch, wanted - tokens)
+                batches.append(batch)
+                tokens, held, last = tokens + len(batch.ids), held + len(batch.ids), documents[-1][0] + 1
+                say(batch, tokens)
+                if held >= SHARD_TOKENS:
+                    notes.append(_write_shard(work, len(notes), batches, last, vocabulary))
+                    batches, held = [], 0
+                if tokens >= wanted:
+                    break
     if batches or not notes:
         notes.append(_write_shard(work, len(notes), batches, last, vocabulary))
     counts = sum((Counter[str](note["counts"]) for note in notes), Counter[str]())
@@ -264,6 +264,23 @@ def _write_shards(corpus: TextCorpus, vocabulary: int) -> tuple[Counter[str], np
     for number in range(len(notes)):
         hits[np.load(work / f"{number:05d}.hits.npy")] = True
     return counts, hits
+
+
+@contextmanager
+def _progress(corpus: TextCorpus, share: float, before: int) -> Iterator[Callable[[TokenBatch, int], None]]:
+    """What says how far it is, by the characters that are read."""
+    total = max(1, round(corpus.scan()["characters"] * share) - before)
+    progress, began, done = Progress("tokenised", "characters", total, corpus.say), time.monotonic(), 0
+
+    def add(batch: TokenBatch, tokens: int) -> None:
+        nonlocal done
+        done += batch.counts[CHARACTERS]
+        left = (time.monotonic() - began) * max(0, total - done) / max(1, done)
+        line = f"tokenised {done / 1e6:,.0f} of {total / 1e6:,.0f} M characters, {tokens / 1e6:,.1f} M tokens"
+        progress.add(batch.counts[CHARACTERS], f"{line}, {left:,.0f} s left")
+
+    yield add
+    progress.close()
 
 
 def _at_most(batch: TokenBatch, tokens: float) -> TokenBatch:

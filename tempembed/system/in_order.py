@@ -1,7 +1,9 @@
 """A pure function over many inputs on several processes, the results in the inputs' order."""
 
 import multiprocessing
+import multiprocessing.process
 import os
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -37,7 +39,7 @@ def in_order(function: Callable[[T], R], inputs: Iterable[T], processes: int) ->
     # spawn: safe in a process that has threads
     context = multiprocessing.get_context("spawn")
     waiting: deque[tuple[T, Future[R]]] = deque()
-    with ProcessPoolExecutor(processes, mp_context=context, initializer=_one_thread) as pool:
+    with ProcessPoolExecutor(processes, mp_context=context, initializer=_begin) as pool:
         try:
             for each in inputs:
                 waiting.append((each, pool.submit(function, each)))
@@ -56,6 +58,13 @@ def in_order(function: Callable[[T], R], inputs: Iterable[T], processes: int) ->
                 future.cancel()
 
 
-def _one_thread() -> None:
-    """Each process has a CPU, so a tokenizer in it has one thread."""
+def _begin() -> None:
+    """Each process has a CPU, so a tokenizer in it has one thread; it ends with the process that started it, even if that is killed."""
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    if parent := multiprocessing.parent_process():
+        threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+
+
+def _end_with(parent: multiprocessing.process.BaseProcess) -> None:
+    parent.join()
+    os._exit(1)

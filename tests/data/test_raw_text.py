@@ -3,6 +3,7 @@
 import gzip
 from collections import Counter
 
+import datasets
 import pytest
 
 from tempembed.data.bad_rows import Faults
@@ -101,3 +102,14 @@ def test_a_long_document_is_split_at_the_end_of_a_line_and_nothing_is_lost(put):
         assert reading.counts[counted] == len(texts) - 1 > 1
     path = put("one_line.txt", "é" * (2 * PIECE_CHARACTERS + 1))
     assert "".join(read(path)[0]) == "é" * (2 * PIECE_CHARACTERS + 1)
+
+
+def test_data_sets_of_the_hub_are_streamed(monkeypatch):
+    def load_dataset(name, config, *, split, streaming):
+        assert (name, config, split, streaming) == ("org/name", "en", "validation", True)
+        return datasets.Dataset.from_list(ROWS).to_iterable_dataset()
+
+    fails("org/name:en:validation", "as a dataset of the hub it was not found or did not load")
+    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    assert read("org/name:en:validation")[0] == ["first\ndocument", "größe 😀"]
+    fails("org/name:en:validation", r"expected a column 'texts', got .*\(is it 'text'\?\)", "texts")
