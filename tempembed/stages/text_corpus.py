@@ -45,17 +45,15 @@ class TextCorpus:
     processes: int
     say: Callable[[str], None]
 
-    def documents(
-        self, counts: Counter[str] | None = None, faults: Faults | None = None
-    ) -> Iterator[Document]:
-        """All documents, numbered from 0; both counters are new where none are given."""
-        faults = faults or Faults(skip=self.settings.skip_bad_rows)
-        reading = TextReading(column=self.settings.column, faults=faults, counts=counts or Counter())
-        number = 0
+    def documents(self, counts: Counter[str], faults: Faults, sizes: list[int]) -> Iterator[Document]:
+        """All documents, numbered from 0; notes how many each part has."""
+        reading, number = TextReading(column=self.settings.column, faults=faults, counts=counts), 0
         for part in self.parts:
+            before = number
             for text in part_texts(part, reading):
                 yield number, text
                 number += 1
+            sizes.append(number - before)
 
     def scan(self) -> dict[str, Any]:
         """Find what repeats, once; what was met: documents, characters, and counts by reason.
@@ -63,7 +61,7 @@ class TextCorpus:
         Raises:
             UserError: a bad file or row, or no text at all.
         """
-        if not (note := self.work / "scan.json").exists():
+        if not (note := self.work / "corpus.json").exists():
             write_json(note, self._scan())
         found: dict[str, Any] = json.loads(note.read_text())
         return found
@@ -71,10 +69,11 @@ class TextCorpus:
     def _scan(self) -> dict[str, Any]:
         counts, faults = Counter[str](), Faults(skip=self.settings.skip_bad_rows)
         keys, characters, num, said = [np.empty(0, np.uint64)], 0, 0, time.monotonic()
+        sizes: list[int] = []
         with ExitStack() as stack:
             place = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=self.work, prefix="hashes-")))
             files = [stack.enter_context(HashFiles(place / name)) for name in ("documents", "lines")]
-            found = in_order(_numbered_hashes, batches(self.documents(counts, faults)), self.processes)
+            found = in_order(_numbered_hashes, batches(self.documents(counts, faults, sizes)), self.processes)
             for batch, (own, lines, owners) in found:
                 files[0].add(own, np.arange(num, num + len(own)))
                 files[1].add(lines, num + owners)
@@ -94,6 +93,7 @@ class TextCorpus:
                     f"--text: expected text, got none in {len(self.parts)} files{skipped}; check the source"
                 )
             repeats = find_repeats(np.concatenate(keys), *files)
+        np.save(self.work / "sizes.npy", np.array(sizes, np.int64))
         repeats.save(self.work)
         return {
             "documents": num, "characters": characters, "equal": int(repeats.equal.sum()), "lines": len(repeats.lines),
@@ -106,20 +106,27 @@ class TextCorpus:
         return ~repeats.equal & (repeats.keys <= np.uint64(min(1.0, share) * (2**64 - 2**12)))
 
     def batches(self, chosen: np.ndarray, first: int = 0) -> Iterator[list[Document]]:
-        """Documents that are chosen, from one on.
+        """Documents that are chosen, from one on; only parts that have such are read.
 
         Raises:
-            UserError: there are more than before.
+            UserError: a part has more documents than before.
         """
-        return batches(
-            document for document in self._known(len(chosen)) if document[0] >= first and chosen[document[0]]
-        )
+        return batches(self._wanted(chosen & (np.arange(len(chosen)) >= first)))
 
-    def _known(self, num: int) -> Iterator[Document]:
-        for document in self.documents():
-            if document[0] >= num:
-                raise UserError("--text: the text grew while it was read; give the same command again")
-            yield document
+    def _wanted(self, wanted: np.ndarray) -> Iterator[Document]:
+        start = 0
+        faults = Faults(skip=self.settings.skip_bad_rows)
+        reading = TextReading(column=self.settings.column, faults=faults, counts=Counter())
+        for part, size in zip(self.parts, np.load(self.work / "sizes.npy").tolist(), strict=True):
+            own = wanted[start : start + size]
+            for offset, text in enumerate(part_texts(part, reading)) if own.any() else ():
+                if offset >= size:
+                    raise UserError(
+                        f"--text {part.place}: it grew while it was read; give the same command again"
+                    )
+                if own[offset]:
+                    yield start + offset, text
+            start += size
 
     def sample(self, characters: int) -> list[str]:
         """Cleaned documents of about so many characters, drawn by a hash of their content."""
