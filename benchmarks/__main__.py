@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from benchmarks import engine, finetune, geometry, lab, machine, search, trainer
+from benchmarks import engine, finetune, geometry, lab, machine, pretrain, search, trainer
 
 Row = tuple[str, str, float, str, bool]
 """What, measured in words, the figure, its target, whether it is met."""
@@ -150,6 +150,34 @@ def fine_tuning(raw: dict) -> Iterator[Row]:
     )  # fmt: skip
 
 
+def pre_training(raw: dict) -> Iterator[Row]:
+    """Masked-language-model pre-training."""
+    what = "4 layers x 256, sequences of 256, documents of about 96 tokens"
+    run = lambda variant, steps=6: _keep(raw, pretrain.apart, variant, steps)  # noqa: E731
+    peer = run("peer")
+    for end, name in (("", "float32"), ("_auto", "the precision of auto")):
+        floor, ours, full = run(f"floor{end}", 0), run(f"ours{end}"), run(f"ours_full_head{end}")
+        rates = [each["tokens_per_second"] for each in (ours, peer, full, floor)]
+        yield _row(
+            f"{what}, {name}: ours / transformers' Trainer and its collator, tokens of text",
+            f"{rates[0]:,.0f} / {rates[1]:,.0f} tokens/s", rates[0] / rates[1], at_least=2,
+        )  # fmt: skip
+        yield _row(
+            "the same, head at masked places / at all", f"{rates[0]:,.0f} / {rates[2]:,.0f} tokens/s", rates[0] / rates[2],
+            at_least=1.5,
+        )  # fmt: skip
+        yield _row(
+            "the same, model FLOP utilisation: counted operations / bare products",
+            f"{rates[0]:,.0f} of {rates[3]:,.0f} tokens/s: {floor['flop_per_token'] / 1e6:.1f} MFLOP a token at "
+            f"{floor['flop_per_second'] / 1e9:.0f} GFLOP/s",
+            rates[0] / rates[3], at_least=0.55,
+        )  # fmt: skip
+        yield _row(
+            "the same, share of positions that are text", "best fit", ours["text_share"], at_least=0.99
+        )
+        yield _row("the same, masks and gathers / a step", "time", ours["data_share"], at_most=0.02)
+
+
 def gpu_objective(raw: dict) -> Iterator[Row]:
     """The loss alone on a GPU."""
     for name in machine.PRECISIONS:
@@ -252,7 +280,7 @@ def dimension(raw: dict) -> Iterator[Row]:
 PARTS: dict[str, dict[str, Callable[[dict], Iterator[Row]]]] = {
     "cpu": {
         "objective": objective, "large": large, "static": static, "transformer": transformer,
-        "finetune": fine_tuning, "hamming": hamming, "codecs": codecs, "dimension": dimension,
+        "finetune": fine_tuning, "pretrain": pre_training, "hamming": hamming, "codecs": codecs, "dimension": dimension,
     },
     "cuda": {"objective": gpu_objective, "training": gpu_training},
 }  # fmt: skip
