@@ -18,7 +18,7 @@ from ray_jobs.capacity import Workers, await_room, has_capacity
 from ray_jobs.connect import temporary_folder
 from ray_jobs.failures import as_our_error, describe, found_no_room, names_its_cause
 from ray_jobs.process_group import NodeTorchConfig
-from ray_jobs.worker import STOP, Assignment, Place, Work, worker
+from ray_jobs.worker import STOP, Assignment, Place, worker
 from tempembed.system.disk import full_disk, is_full
 from tempembed.system.errors import InfrastructureError, UserError
 from tempembed.system.names import check_name
@@ -134,7 +134,7 @@ def fit_here(
     check_name(assignment.output.name, "run")
     forget_peak()  # of an earlier run in this process
     try:
-        work = Work(assignment, Workers(num_workers=1, use_gpu=use_gpu), Place())
+        work = assignment.begin(Workers(num_workers=1, use_gpu=use_gpu), Place())
         work.train(tell)
         work.measure()
     except Exception as error:

@@ -1,36 +1,32 @@
 """Drives one run on Ray Train workers, from its data to its report."""
 
-from contextlib import ExitStack
+from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from ray_jobs.capacity import Workers, check_capacity
+from ray_jobs.drive import drive_to_end, tracked_run
 from ray_jobs.fit import fit
-from ray_jobs.metrics import RunMetrics, evaluation_samples, export, export_backlog
+from ray_jobs.metrics import evaluation_samples, export
 from ray_jobs.prepared import PreparedData, prepare_in_subprocess
-from ray_jobs.progress import Progress, followed
-from ray_jobs.worker import STOP, Assignment
+from ray_jobs.train_work import TrainAssignment
 from tempembed.evaluation.report import read_report
 from tempembed.evaluation.report_files import REPORT
 from tempembed.reports.model_page import write_model_page
 from tempembed.reports.report_text import score_text
-from tempembed.run.folder import SPOOL, RunFolder
+from tempembed.run.folder import RunFolder
 from tempembed.run.identity import differences
 from tempembed.settings.train import TrainSettings
 from tempembed.stages.identity import Facts, restored_settings, run_identity, settings_identity
-from tempembed.system.console import first_signal
-from tempembed.system.errors import UserError
 from tempembed.tracking.datasets import tracked_datasets
-from tempembed.tracking.delivery import delivery
 from tempembed.tracking.points import evaluation_points, model_facts, summary_points
 from tempembed.tracking.settings import TrackingSettings
-from tempembed.tracking.spool import Spool, SpooledRun
-from tempembed.tracking.tracker import Point, TrackedRun
+from tempembed.tracking.spool import SpooledRun
+from tempembed.tracking.tracked import pretraining_tags
+from tempembed.tracking.tracker import Point
 from tempembed.tuning.judge import handed_over
 from tempembed.tuning.verdict import VERDICT, read_verdict
-
-PROGRESS = "progress.log"
-STOPPING = "stopping with a checkpoint; run the same command again to resume, Ctrl-C again to stop at once"
 
 
 def differences_to(
@@ -86,40 +82,25 @@ def drive(
     check_capacity(workers)
     prepared = prepare_in_subprocess(settings)
     _open(folder, settings, prepared, identity, fresh=fresh)
-    spool = Spool(output / SPOOL)
-    root, status = spool.run(), "FAILED"
-    root.start(settings.to_dict())
-    root.datasets(tracked_datasets(settings.data, prepared.meta))
 
-    def stop_in_order() -> None:
-        (output / STOP).touch()  # the workers stop at their next report, with a checkpoint
-        if status != "FINISHED":
-            root.finish("KILLED")  # now: a Ray of somebody else kills three seconds after `ray job stop`
+    def train(spool: Path, callbacks: Sequence[Any]) -> None:
+        if not (output / REPORT).exists():
+            assignment = TrainAssignment(
+                settings=settings, prepared=prepared.folder, output=output, spool=spool, resume=True
+            )
+            fit(assignment, workers, callbacks)
 
-    with ExitStack() as at_the_end:
-        signal_number = at_the_end.enter_context(first_signal(STOPPING, stop_in_order))
-        run = _tracked(settings, tracking, folder, identity)
-        couriers = at_the_end.enter_context(delivery(spool, run, tracking.trackers))
-        export_backlog(couriers.get("mlflow"), run=output.name)
-        at_the_end.callback(lambda: root.finish(status))
-        at_the_end.enter_context(followed(output / PROGRESS))
-        try:
-            if not (output / REPORT).exists() and not signal_number():
-                assignment = Assignment(
-                    settings=settings, prepared=prepared.folder, output=output, spool=spool.path, resume=True
-                )
-                callbacks = [Progress(output / PROGRESS), RunMetrics(run=output.name)]
-                fit(assignment, workers, callbacks)
-        except UserError:
-            status = "KILLED" if signal_number() else "FAILED"
-            raise
-        if number := signal_number():
-            status = "KILLED"
-            raise SystemExit(128 + number)
+    def end(root: SpooledRun) -> None:
         scores = _tell_evaluation(folder, root) if (output / REPORT).exists() else []
         root.model(model_facts(settings), scores)
-        status = "FINISHED"
-    print(f"model: {output}", flush=True)
+
+    def begin(root: SpooledRun) -> None:
+        root.datasets(tracked_datasets(settings.data, prepared.meta))
+        for key, value in pretraining_tags(settings.model.encoder).items():
+            root.tag(key, value)
+
+    run = tracked_run(folder, settings.to_dict(), tracking, identity)
+    drive_to_end(run, tracking.trackers, begin=begin, train=train, end=end)
 
 
 def _open(
@@ -144,16 +125,6 @@ def _open(
         print(f"going on with {output}", flush=True)
         if tested != prepared.test:  # measured on another test: the model is there, and is measured again
             (output / REPORT).unlink(missing_ok=True)
-
-
-def _tracked(
-    settings: TrainSettings, tracking: TrackingSettings, folder: RunFolder, identity: str
-) -> TrackedRun:
-    output = folder.folder
-    return TrackedRun(
-        name=output.name, folder=output, settings=settings.to_dict(), identity=identity,
-        mlflow_uri=tracking.mlflow_uri, experiment=tracking.experiment, say=partial(print, flush=True),
-    )  # fmt: skip
 
 
 def _tell_evaluation(folder: RunFolder, root: SpooledRun) -> list[Point]:

@@ -41,6 +41,7 @@ from tempembed.tracking.datasets import tracked_datasets
 from tempembed.tracking.delivery import delivery
 from tempembed.tracking.settings import MLFLOW_URI
 from tempembed.tracking.spool import Spool
+from tempembed.tracking.tracked import pretraining_tags
 from tempembed.tracking.tracker import TrackedRun
 from tempembed.tuning.ledger import Ledger
 
@@ -94,6 +95,8 @@ def _drive(opened: OpenSweep) -> None:
     parent = spool.run()
     parent.start(run.settings)
     parent.tag("num_trials", str(num_trials))  # it may grow, and MLflow's parameters are for ever
+    for key, value in pretraining_tags(opened.sweep.base.model.encoder).items():
+        parent.tag(key, value)
     prepared = opened.prepared
     datasets = tracked_datasets(opened.sweep.base.data, prepared.meta)
     parent.datasets(datasets)

@@ -10,7 +10,7 @@ from ray.tune.integration.ray_train import TuneReportCallback
 from ray_jobs.capacity import Workers
 from ray_jobs.fit import fit, fit_here
 from ray_jobs.metrics import RunMetrics
-from ray_jobs.worker import Assignment
+from ray_jobs.train_work import TrainAssignment
 from tempembed.run.folder import SPOOL
 from tempembed.settings.train import TrainSettings
 from tempembed.system.errors import InfrastructureError, UserError
@@ -47,7 +47,7 @@ def trial(
     name, root = config["name"], Path(sweep)
     folder = root / "trials" / name
     metrics = RunMetrics(run=name, sweep=root.name)
-    assignment = Assignment(
+    assignment = TrainAssignment(
         settings=TrainSettings.from_dict(config["settings"]), prepared=Path(prepared), output=folder,
         spool=root / SPOOL, run=name, resume=config["resume"], budgets=budgets, probe_at=probe_at,
     )  # fmt: skip

@@ -1,19 +1,14 @@
-"""What one process does of a run: train with the others, then, on rank 0, measure."""
+"""What one process does of a run: train with the others, then, on rank 0, what follows. Which stage is trained, the assignment knows."""
 
-import math
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import ray.train.torch
 
 from ray_jobs.capacity import Workers
 from ray_jobs.pace import Pace
-from tempembed.codecs.sets import ALIAS_BUDGETS
-from tempembed.settings.flat import changed
-from tempembed.settings.train import TrainSettings
 from tempembed.system.errors import SilentRankError
 
 STOP = "stop"
@@ -22,27 +17,8 @@ HEARTBEATS = ".ranks"
 """Folder of the ranks' heartbeats, in a run's folder."""
 NOTES = "notes"
 """Key in a report: lines of a worker for the person who started the run."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Assignment:
-    """What the processes of a run are asked to do."""
-
-    settings: TrainSettings
-    prepared: Path
-    """Folder of the prepared data."""
-    output: Path
-    """Folder of the run; its last part is the run's name."""
-    spool: Path
-    """File of the records for trackers."""
-    run: str = ""
-    """Name of the run in the spool; empty for the root."""
-    resume: bool = False
-    """Continue from the newest checkpoint in `output`, if there is one."""
-    budgets: tuple[int, ...] = ALIAS_BUDGETS
-    """Bytes per vector whose codecs are measured besides the paper's."""
-    probe_at: tuple[int, ...] = ()
-    """Steps after which the encoder is measured in mid-training."""
+Tell = Callable[[dict[str, Any]], None]
+"""Takes the reports that are due."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,129 +31,68 @@ class Place:
     """Processes of the run on this machine."""
 
 
-class Work:
-    """The part of a run that one process does.
+class Work(Protocol):
+    """The part of a run that one process does."""
 
-    Rank 0 writes the model and `evaluation.json` into the output, and its reports to metrics.jsonl and the spool.
-    """
+    def train(self, tell: Tell) -> None:
+        """Train to the end, or until the run is asked to stop."""
 
-    def __init__(self, assignment: Assignment, workers: Workers, place: Place) -> None:
-        from tempembed.stages.prepared import Prepared
-        from tempembed.tuning.judge import measured_part
+    def measure(self) -> None:
+        """What follows once it is trained; on rank 0."""
 
-        self._assignment, self._workers, self._place = assignment, workers, place
-        self._settings = assignment.settings
-        if place.world_size < workers.num_workers:  # all of the batch on fewer: in parts, so that it fits
-            self._settings = changed(self._settings, gradient_cache=True)
-        self._prepared = Prepared(folder=assignment.prepared)
-        self._test = self._prepared.evaluation() if place.rank == 0 else None
-        self._part = measured_part(self._prepared) if place.rank == 0 else None
-        self._began, self._last = time.monotonic(), dict[str, Any]()
-        self._is_trained = False
 
-    def train(self, tell: Callable[[dict[str, Any]], None]) -> None:
-        """Train to the end, or until the run is asked to stop; `tell` takes the reports that are due."""
-        from tempembed.evaluation.probe import Probe
-        from tempembed.stages.contrastive import train_pairs
+@dataclass(frozen=True, kw_only=True)
+class Assignment:
+    """What the processes of a run are asked to do; a stage adds what it needs."""
+
+    output: Path
+    """Folder of the run; its last part is the run's name."""
+    spool: Path
+    """File of the records for trackers."""
+    run: str = ""
+    """Name of the run in the spool; empty for the root."""
+    resume: bool = False
+    """Continue from the newest checkpoint in `output`, if there is one."""
+    probe_at: tuple[int, ...] = ()
+    """Steps after which the model is measured in mid-training."""
+
+    def begin(self, workers: Workers, place: Place) -> Work:
+        """The work of the process at `place`."""
+        raise NotImplementedError
+
+
+class Reports:
+    """Takes the reports of the loop: to metrics.jsonl and the spool on rank 0, and through Ray those that are due."""
+
+    def __init__(self, assignment: Assignment, place: Place, tell: Tell) -> None:
         from tempembed.tracking.jsonl import METRICS, JsonlTracker
         from tempembed.tracking.machine import Machine
         from tempembed.tracking.spool import Spool
         from tempembed.tracking.tracker import Tracker
-        from tempembed.tuning.selection import dev_probe, selection
 
-        assignment, goal = self._assignment, self._settings.loop.goal
-        output, probe_at = assignment.output, assignment.probe_at
-        probe: Probe | None = None
-        if self._place.rank == 0 and goal:
-            probe = dev_probe(self._prepared, goal, assignment.budgets if probe_at else ())
-        elif self._test and probe_at:
-            probe = Probe(self._test, list(assignment.budgets))
-        notes: list[str] = []
-        pace, machine = Pace(probe_at), Machine(output.parent)
-        trackers: list[Tracker] = []
-        if self._place.rank == 0:
-            trackers = [JsonlTracker(output / METRICS), Spool(assignment.spool)]
+        self._run, self._tell = assignment.run, tell
+        self._pace, self._machine = Pace(assignment.probe_at), Machine(assignment.output.parent)
+        self._trackers: list[Tracker] = []
+        if place.rank == 0:
+            self._trackers = [JsonlTracker(assignment.output / METRICS), Spool(assignment.spool)]
+        self._notes: list[str] = []
+        self.last: dict[str, Any] = {}
 
-        def report(metrics: dict[str, Any]) -> None:
-            self._last.update(metrics)
-            metrics = {**metrics, **machine.metrics()}
-            for (
-                tracker
-            ) in trackers:  # on disk before the next checkpoint is: whoever is killed, no step is missing
-                tracker.log(assignment.run, metrics)
-            if pace.is_due(metrics):
-                tell({**metrics, NOTES: list(notes)} if notes else metrics)
-                notes.clear()
+    def note(self, line: str) -> None:
+        """A line for the person who started the run; it goes with the next report that is due."""
+        self._notes.append(line)
 
-        self._is_trained = train_pairs(
-            self._settings, self._prepared, output, report,
-            resume=assignment.resume,
-            probe=probe,
-            probe_at=probe_at,
-            selection=selection(self._settings),
-            stop=(output / STOP).exists,
-            say=notes.append,
-            shard=self._workers.shard,
-            device=None if self._workers.use_gpu else "cpu",  # Ray shows a process without a GPU all there are
-        )  # fmt: skip
-
-    def measure(self) -> None:
-        """Measure the model on the test, if it is trained and there is one."""
-        import torch
-
-        from tempembed.evaluation.trained import evaluate_trained
-        from tempembed.system.memory import peak_bytes
-
-        if self._part is None or not self._is_trained:
-            return
-        seconds = self._seconds()
-        cost = {
-            "train_seconds": seconds,
-            "pairs_per_second": self._last.get("train/pairs_per_second", 0.0),
-            "peak_bytes": peak_bytes(),
-        }
-        # the other workers of this machine are done: their cores are free for the measurement
-        torch.set_num_threads(max(torch.get_num_threads(), self._place.on_machine))
-        prefix = "train/temperature/"
-        temperatures = {
-            key.removeprefix(prefix): value for key, value in self._last.items() if key.startswith(prefix)
-        }
-        evaluate_trained(
-            self._assignment.output, self._part[0],
-            budgets=self._assignment.budgets, cost=cost, temperatures=temperatures,
-        )  # fmt: skip
-        self._judge()
-
-    def _judge(self) -> None:
-        """The verdict, where the run began with a loaded model; the start is measured once for all runs that begin with it."""
-        from tempembed.parallel.device import device_of_process
-        from tempembed.stages.initial_encoder import initial_encoder
-        from tempembed.tracking.jsonl import METRICS
-        from tempembed.tracking.points import tell_verdict
-        from tempembed.tracking.spool import Spool
-        from tempembed.tuning.judge import judge, start_of
-
-        assignment, settings = self._assignment, self._settings
-        if settings.model.own_encoder or not settings.loop.verdict:
-            return
-        encoder = initial_encoder(settings, self._prepared).to(device_of_process())
-        start = start_of(settings, self._prepared, encoder, lambda line: None, assignment.budgets)
-        if start:
-            output = assignment.output
-            verdict = judge(
-                settings, self._prepared, start, output, metrics=output / METRICS, budgets=assignment.budgets
-            )
-            tell_verdict(verdict, [Spool(assignment.spool)], assignment.run, output)
-
-    def _seconds(self) -> float:
-        """Seconds of the training; of one that an earlier process did, by its last report, which becomes the last of this one."""
-        from tempembed.tracking.jsonl import METRICS, read_jsonl
-
-        if not self._last and (reports := read_jsonl(self._assignment.output / METRICS)):
-            self._last = reports[-1]
-            rate = self._last.get("train/pairs_per_second") or math.inf
-            return self._last["step"] * self._settings.batches.batch_size / rate
-        return time.monotonic() - self._began
+    def __call__(self, metrics: dict[str, Any]) -> None:
+        """A report."""
+        self.last.update(metrics)
+        metrics = {**metrics, **self._machine.metrics()}
+        for (
+            tracker
+        ) in self._trackers:  # on disk before the next checkpoint is: whoever is killed, no step is missing
+            tracker.log(self._run, metrics)
+        if self._pace.is_due(metrics):
+            self._tell({**metrics, NOTES: list(self._notes)} if self._notes else metrics)
+            self._notes.clear()
 
 
 def worker(config: dict[str, Any]) -> None:
@@ -199,7 +114,7 @@ def worker(config: dict[str, Any]) -> None:
     context = ray.train.get_context()
     rank, world_size = context.get_world_rank(), context.get_world_size()
     place = Place(rank=rank, world_size=world_size, on_machine=context.get_local_world_size())
-    work = Work(assignment, workers, place)
+    work = assignment.begin(workers, place)
     ranks, timeout = assignment.output / HEARTBEATS, workers.collective_timeout
     with Heartbeat(ranks, rank):
         try:

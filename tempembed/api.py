@@ -27,6 +27,7 @@ from tempembed.commands.evaluate import Evaluate, measure
 from tempembed.commands.export import Export, export_command
 from tempembed.commands.mine import Mine, Mined
 from tempembed.commands.mine import mine as mine_
+from tempembed.commands.pretrain import Pretrain, pretrain_command
 from tempembed.commands.search import find
 from tempembed.commands.train import Train, train_command
 from tempembed.data.memory import places
@@ -44,7 +45,8 @@ if TYPE_CHECKING:
     from tempembed.tuning.recommend import Recommendation
 
 __all__ = [
-    "TrainedModel", "UserError", "codecs", "compare", "evaluate", "export", "load", "mine", "recommend", "search", "train",
+    "TrainedModel", "UserError", "codecs", "compare", "evaluate", "export", "load", "mine", "pretrain", "recommend", "search",
+    "train",
 ]  # fmt: skip
 
 Model = str | os.PathLike[str]
@@ -88,6 +90,42 @@ def train(
         objective = " ".join(values.get("terms", ())) or values.get("objective", "run")
         folder = Path(output).expanduser() if output else _new_folder(objective)
         train_command(changed(Train(output=str(folder)), **{**values, "output": str(folder)}))
+    return load(folder)
+
+
+def pretrain(
+    text: Any = None,
+    *,
+    output: str | Path | None = None,
+    config: str | Path | None = None,
+    resume: bool = False,
+    quiet: bool = False,
+    **settings: Any,
+) -> TrainedModel:
+    """`tempembed pretrain`: pre-train an encoder on raw text by masked language modelling; `train(encoder=...)` goes on from it.
+
+    Args:
+        text: files, folders, globs, hub names, or data with a column of texts; default: the text of this machine.
+        output: a new or empty folder for the model; default: a new one in runs/.
+        config: a file of settings, such as run.yaml of an earlier run; the arguments win over it.
+        resume: continue an earlier run in `output`.
+        quiet: say nothing of the progress.
+        settings: flags of `tempembed pretrain`, such as encoder, tokens, column, exclude.
+
+    Raises:
+        UserError: text that cannot be read, a setting out of its range, an output that is not empty.
+        TypeError: a setting that there is none of.
+    """
+    known = names(Pretrain)
+    if unknown := sorted(settings.keys() - known.keys()):
+        raise TypeError(f"expected settings of PretrainSettings, got {unknown}")
+    values = {} if config is None else read_config(Path(config), known)
+    values |= settings | {"resume": resume}
+    values |= {name: os.fspath(value) for name, value in values.items() if isinstance(value, TrainedModel)}
+    values |= {} if text is None else {"text": text}
+    with _located(values, ("text", "exclude")), quietly(quiet):
+        folder = Path(output).expanduser() if output else _new_folder("pretrained")
+        pretrain_command(changed(Pretrain(output=str(folder)), **{**values, "output": str(folder)}))
     return load(folder)
 
 

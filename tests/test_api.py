@@ -8,6 +8,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 from sentence_transformers import SentenceTransformer
 from sklearn.metrics.pairwise import cosine_similarity
@@ -141,6 +142,17 @@ def test_ten_lines(tmp_path, monkeypatch, capsys):
         page = value._repr_html_()
         ElementTree.fromstring(page.replace("class=wide", 'class="wide"').replace("class=text", 'class="text"').replace("class=note", 'class="note"').replace("<br>", "<br/>"))  # fmt: skip
         assert "<table>" in page
+
+
+def test_mine_gives_negatives_that_train_takes(model, tmp_path):
+    mined = te_top.mine(model, PAIRS, output=tmp_path / "mined.parquet", num_negatives=2, quiet=True)
+    rows = pq.read_table(mined.path).to_pylist()
+    answers = {(row["query"], row["document"]) for row in PAIRS}
+    taken = [(row["query"], text) for row in rows for text in row["hard_negatives"]]
+    assert taken
+    assert not answers & set(taken)
+    run = te_top.train(mined.path, output=tmp_path / "run", quiet=True, **TINY)
+    assert SentenceTransformer(str(run.folder)).encode_query(["open"]).shape == (1, TINY["width"])
 
 
 def test_a_mixture_from_memory_and_a_bad_row_with_its_number(tmp_path):

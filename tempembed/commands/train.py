@@ -1,14 +1,12 @@
 """`tempembed train`."""
 
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from uuid import uuid4
 
-from tempembed.run.folder import SPOOL, hold
+from tempembed.run.folder import hold
 from tempembed.settings.config import Configured
 from tempembed.settings.places import with_places
 from tempembed.settings.train import TrainSettings
@@ -18,7 +16,7 @@ from tempembed.system.disk import blamed_on_disk
 from tempembed.system.errors import UserError
 from tempembed.system.untrusted import check_place
 from tempembed.tracking.settings import TrackingSettings
-from tempembed.tracking.tracker import TrackedRun, Tracker
+from tempembed.tracking.tracker import Tracker
 
 if TYPE_CHECKING:
     from tempembed.evaluation.report import Evaluation
@@ -90,7 +88,9 @@ def _train(command: Train, output: Path, tracking: TrackingSettings) -> None:
     """The run, from its data to its evaluation."""
     from tempembed.stages.contrastive import train_pairs
     from tempembed.stages.prepare import prepare_with_encoder
+    from tempembed.tracking.datasets import tracked_datasets
     from tempembed.tracking.machine import Machine
+    from tempembed.tracking.tracked import pretraining_tags, tracked
     from tempembed.tuning.goals import check_goals
     from tempembed.tuning.judge import start_of
     from tempembed.tuning.selection import check_goal, dev_probe, selection
@@ -104,7 +104,12 @@ def _train(command: Train, output: Path, tracking: TrackingSettings) -> None:
         say(line)
     check_tau(settings, encoder.width)
     output.mkdir(parents=True, exist_ok=True)
-    with hold(output, "run"), _tracked(command.settings, prepared, output, tracking) as trackers:
+    datasets = tracked_datasets(settings.data, prepared.meta)
+    tags = pretraining_tags(settings.model.encoder)
+    with (
+        hold(output, "run"),
+        tracked(output, settings.to_dict(), datasets, tracking, say, tags) as trackers,
+    ):
         machine, shown = Machine(output), StepProgress()
         settings = with_chosen_temperature(settings, prepared, output / TAU, say)
 
@@ -164,44 +169,3 @@ def _report(
         say(line)
     where = f"   evaluation: {output / REPORT}   pictures: {output / PAGE}" if measured else ""
     say(f"model: {output}{where}")
-
-
-@contextmanager
-def _tracked(
-    settings: TrainSettings, prepared: "Prepared", output: Path, tracking: TrackingSettings
-) -> Iterator[list[Tracker]]:
-    """What takes the run's reports: metrics.jsonl, and a spool for other trackers if there are any, which are told how it ends."""
-    from tempembed.tracking.datasets import tracked_datasets
-    from tempembed.tracking.delivery import delivery
-    from tempembed.tracking.jsonl import METRICS, JsonlTracker
-    from tempembed.tracking.spool import Spool
-
-    file = JsonlTracker(output / METRICS)
-    if not tracking.trackers:
-        yield [file]
-        return
-    spool, status = Spool(output / SPOOL), "FAILED"
-    run = TrackedRun(
-        name=output.name, folder=output.absolute(), settings=settings.to_dict(), identity=_identity(output),
-        mlflow_uri=tracking.mlflow_uri, experiment=tracking.experiment, say=say,
-    )  # fmt: skip
-    with delivery(spool, run, tracking.trackers):
-        spool.start("", run.settings, {})
-        for dataset in tracked_datasets(settings.data, prepared.meta):
-            spool.dataset("", dataset)
-        try:
-            yield [file, spool]
-            status = "FINISHED" if (output / "trained.json").exists() else "KILLED"
-        except (SystemExit, KeyboardInterrupt):
-            status = "KILLED"
-            raise
-        finally:
-            spool.finish("", status)
-
-
-def _identity(output: Path) -> str:
-    """What trackers know the run in this folder by, however often it is resumed."""
-    path = output / "tracking.id"
-    if not path.exists():
-        path.write_text(uuid4().hex)
-    return path.read_text()

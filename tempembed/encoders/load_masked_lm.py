@@ -96,6 +96,26 @@ def masked_lm(
     return Loaded(model=model, tokenizer=tokenizer, before=before, after=after, modules=modules, notes=notes)
 
 
+def model_tokenizer(name: str) -> Any:
+    """The tokenizer of a model to go on from, without its weights.
+
+    Raises:
+        UserError: no such model, or no tokenizer with a mask token.
+    """
+    folder = Path(name)
+    from_disk = is_folder(folder) or not is_reachable()
+    try:
+        subfolder = _modules(name, from_disk)[1]
+        options = {"subfolder": subfolder} if subfolder else {}
+        tokenizer = _tokenizer(name, trust_remote_code=False, local_files_only=from_disk, **options)
+    except UserError:
+        raise
+    except Exception as error:  # as for models
+        raise _no_model(name, error, away=from_disk and not is_folder(folder)) from error
+    _require_special(f"model {name!r}", tokenizer)
+    return tokenizer
+
+
 def special_around(tokenizer: Any) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Special tokens that a tokenizer puts before and behind a text."""
     bare = tokenizer(_WORD, add_special_tokens=False)["input_ids"]
@@ -144,11 +164,7 @@ def _load(name: str, seed: int) -> tuple[PreTrainedModel, Any, str | None, tuple
     except UserError:
         raise
     except Exception as error:  # what its format layers raise has no common class
-        raise UserError(
-            f"model {name!r}: expected a name of {', '.join(SHAPES)}, a local model folder or the name of a masked language model on the "
-            f"hub{', which cannot be reached from here' if from_disk and not is_folder(folder) else ''}, and could not load it "
-            f"({type(error).__name__}: {first_line(error)}); check the path or the name"
-        ) from error
+        raise _no_model(name, error, away=from_disk and not is_folder(folder)) from error
     _require_special(f"model {name!r}", tokenizer)
     missing = sorted(key for key in found["missing_keys"] if ".pooler." not in key)
     inside = [key for key in missing if key.startswith(f"{model.base_model_prefix}.")]
@@ -159,6 +175,14 @@ def _load(name: str, seed: int) -> tuple[PreTrainedModel, Any, str | None, tuple
         )
     notes = (f"model {name!r} has no head for masked tokens: a new one learns with it",) if missing else ()
     return model, tokenizer, modules, notes
+
+
+def _no_model(name: str, error: Exception, *, away: bool) -> UserError:
+    return UserError(
+        f"model {name!r}: expected a name of {', '.join(SHAPES)}, a local model folder or the name of a masked language model on the "
+        f"hub{', which cannot be reached from here' if away else ''}, and could not load it "
+        f"({type(error).__name__}: {first_line(error)}); check the path or the name"
+    )
 
 
 def _attention(config: Any) -> str | None:

@@ -5,15 +5,18 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from tempembed.encoders.from_scratch import FROM_SCRATCH
+from tempembed.encoders.masked_shapes import SHAPES
 from tempembed.settings.flat import changed, flat
 from tempembed.settings.sources import parse_source
-from tempembed.system.cache import INSTALLED_CODE
+from tempembed.system.cache import INSTALLED_CODE, INSTALLED_TEXT
 from tempembed.system.untrusted import check_place
 
-NAMES = (INSTALLED_CODE, *FROM_SCRATCH)
+NAMES = (INSTALLED_CODE, INSTALLED_TEXT, *FROM_SCRATCH, *SHAPES)
 """They name no place, even where a folder is called so; ./static is that folder."""
-INPUTS = ("data", "dev_data", "eval_data", "encoder", "guide")
+INPUTS = ("data", "dev_data", "eval_data", "encoder", "guide", "text", "exclude")
 """Settings that may name a place to read from."""
+WEIGHTED = ("data", "dev_data", "eval_data")
+"""Those whose places may have a weight."""
 Settings = TypeVar("Settings")
 
 
@@ -46,7 +49,7 @@ def with_places(settings: Settings, **more: Any) -> Settings:
     inputs: dict[str, Any] = {}
     for name in INPUTS:
         if value := found.get(name):
-            find = located if name in ("encoder", "guide") else located_source
+            find = located_source if name in WEIGHTED else located
             inputs[name] = tuple(map(find, value)) if isinstance(value, list) else find(value)
     return changed(settings, **{**inputs, **more})
 

@@ -1,6 +1,7 @@
 """A run of masked-language-model pre-training as one frozen value; the command line of every entry point is made from it."""
 
 from dataclasses import dataclass, field, replace
+from pathlib import PurePath
 from typing import Annotated, Any, Literal
 
 from annotated_types import Interval
@@ -11,10 +12,13 @@ from tempembed.settings.flat import NotNegative, Positive, changed, check_ranges
 from tempembed.settings.loop import LoopSettings
 from tempembed.settings.optimizer import OptimizerSettings
 from tempembed.settings.text import TextSettings
+from tempembed.system.cache import INSTALLED_TEXT
 from tempembed.system.errors import UserError
 
-DEFAULT_TOKENS = 2_000_000
+DEFAULT_TOKENS = 1_000_000
 """Budget of a run that is given none."""
+INSTALLED_TOKENS = 10_000_000
+"""Of installed-text, by default, for runs that train on no more: reading it takes a minute, tokenising all of it ten."""
 CONTINUED_LEARNING_RATE = 5e-5
 """Peak for a model that is loaded."""
 EVALUATIONS = 10
@@ -88,7 +92,7 @@ class PretrainLoop:
     """How long a run is, how often it reports and saves."""
 
     tokens: Annotated[int | None, Positive] = None
-    """Tokens to train on, some of them again where the text has fewer; default 2,000,000."""
+    """Tokens to train on, some of them again where the text has fewer; default 1,000,000."""
     steps: Annotated[int | None, Positive] = None
     """Optimiser steps, in place of --tokens. With --schedule wsd a run whose --steps or --tokens grew goes on from before its decay."""
     seed: Annotated[int, NotNegative] = 0
@@ -156,12 +160,29 @@ class PretrainSettings:
         return self.task.batch_tokens // self.model.max_tokens
 
     @property
+    def wanted_text(self) -> TextSettings:
+        """The text, of which a short run prepares a part where it is installed-text."""
+        steps = self.loop.steps
+        tokens = steps * self.task.batch_tokens if steps else self.loop.tokens or DEFAULT_TOKENS
+        is_short = self.text.text == (INSTALLED_TEXT,) and tokens <= INSTALLED_TOKENS
+        most = self.text.text_tokens or (INSTALLED_TOKENS if is_short else None)
+        return replace(self.text, text_tokens=most)
+
+    @property
     def peak_learning_rate(self) -> float:
         """The peak learning rate."""
         usual = (
             SHAPES[self.model.encoder].learning_rate if self.model.is_made_here else CONTINUED_LEARNING_RATE
         )
         return self.optimizer.learning_rate or usual
+
+    def facts(self) -> dict[str, str]:
+        """What a logged model is, for MLflow's table of models."""
+        return {
+            "objective": f"masked language modelling, {self.task.mask_share:g} masked", "encoder": self.model.encoder,
+            "data": "+".join(PurePath(place).name for place in self.text.text), "batch_tokens": str(self.task.batch_tokens),
+            "seed": str(self.loop.seed),
+        }  # fmt: skip
 
     def with_warmup_steps(self, steps: int) -> "PretrainSettings":
         """The learning rate's warm-up as a number of steps."""

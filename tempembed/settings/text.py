@@ -21,17 +21,19 @@ class TextSettings:
     """The column with the texts, in files of rows."""
     exclude: tuple[str, ...] = field(default=(INSTALLED_CODE,), metadata=ONE_AS_ITSELF)
     """Test sets whose texts are cut out of the raw text: installed-code (its test split), files of pairs, folders in mteb's layout.
-    None: nothing is cut out."""
+    none: nothing is cut out."""
     skip_bad_rows: bool = False
     """Leave bad rows and files that are no text out and count them, instead of stopping at the first."""
     text_tokens: Annotated[int | None, Positive] = None
-    """Stop after about so many tokens, of documents that are drawn by a hash of their content; default: all of them."""
+    """Stop after about so many tokens, of documents that are drawn by a hash of their content; default: all of them, but 10 M of
+    installed-text for a run of no more."""
     vocabulary: Annotated[int, Positive] = 8192
     """Tokens of the tokenizer that is trained on the text, where no model brings its own."""
 
     def __post_init__(self) -> None:
         for name in ("text", "exclude"):
-            object.__setattr__(self, name, several(getattr(self, name)))
+            given = several(getattr(self, name))
+            object.__setattr__(self, name, () if name == "exclude" and given == ("none",) else given)
         check_ranges(self)
         if not self.text:
             raise UserError("--text: expected a file, a folder or a hub name with text, got none")

@@ -1,7 +1,7 @@
 """Masked language modelling on raw text: the stage that `tempembed pretrain` runs."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -25,7 +25,7 @@ from tempembed.parallel.device import device_of_process
 from tempembed.parallel.gather import rank_and_world_size
 from tempembed.parallel.reduce import sum_over_ranks
 from tempembed.run.checkpoint import newest_settings
-from tempembed.run.loop import CHECKPOINTS, Report, train
+from tempembed.run.loop import CHECKPOINTS, Report, quiet, train
 from tempembed.run.stage import Stage, StepOutput, Watch
 from tempembed.settings.config import FILE, write_config
 from tempembed.settings.optimizer import DECAY_SHARE
@@ -50,6 +50,7 @@ RESOLVED_SETTINGS = (
     "warmup", "warmup_steps", "batch_warmup", "length_warmup", "precision",
 )  # fmt: skip
 """Settings that count as what they come to: the text by its content, shares as numbers of steps."""
+AGAIN = "tempembed pretrain --config run.yaml --output ... is this run again"
 CPU_TOKENS, GPU_TOKENS = 4096, 65_536
 """Tokens that are best taken at once, measured."""
 
@@ -192,6 +193,7 @@ class MaskedLanguageStage(Stage):
             }
         save_masked_lm(self.masked, self.loaded, folder, pooling=model.pooling, max_tokens=limit, notes=notes)
         write_json(folder / "settings.json", self.settings.to_dict())
+        write_config(folder / FILE, self.settings, AGAIN)  # a longer run than it began as
 
     def is_saved(self, folder: Path) -> bool:
         """Whether the encoder and the model are there."""
@@ -260,6 +262,7 @@ def pretrain_text(
     *,
     device: str | torch.device | None = None,
     resume: bool = False,
+    say: Callable[[str], None] = quiet,
     **options: Any,
 ) -> bool:
     """Pre-train a masked language model on shards of text, and save it in `output` as an encoder.
@@ -272,6 +275,7 @@ def pretrain_text(
         device: as `MaskedLanguageStage` takes it.
         resume: go on from the newest checkpoint. With the wsd schedule the number of steps may be another than it was: the run goes
             on from before its learning rate fell, with the warm-ups that it had.
+        say: takes what was decided for the user, and warnings.
         options: those of `run.loop.train`.
 
     Returns:
@@ -285,14 +289,14 @@ def pretrain_text(
         stored = newest_settings(output / CHECKPOINTS).get("warmups")
         warmups = Warmups(**stored) if stored else None
     stage = MaskedLanguageStage(settings, shards, device, warmups)
-    if rank_and_world_size()[0] == 0:
+    if rank_and_world_size()[0] == 0 and not (output / FILE).exists():  # a run that is refused keeps its own
         output.mkdir(parents=True, exist_ok=True)
-        write_config(
-            output / FILE, settings, "tempembed pretrain --config run.yaml --output ... is this run again"
-        )
+        write_config(output / FILE, settings, AGAIN)
+        for line in stage.loaded.notes:
+            say(line)
     optimizer = settings.with_warmup_steps(stage.data.warmups.learning_rate).optimizer
     return train(
-        stage, optimizer, settings.loop.settings(stage.num_steps), output, report, resume=resume, probe=stage.probe,
+        stage, optimizer, settings.loop.settings(stage.num_steps), output, report, resume=resume, say=say, probe=stage.probe,
         probe_at=evaluated_steps(settings, stage.num_steps), **options,
     )  # fmt: skip
 

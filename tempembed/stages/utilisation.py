@@ -74,4 +74,4 @@ class Utilisation:
         sum_over_ranks(both)
         done, possible = both.tolist()
         self.begin()
-        return {"train/mfu": done / possible, "train/operations_per_second": done / possible * self.rate}
+        return {"train/mfu": done / possible, "train/gflops": done / possible * self.rate / 1e9}

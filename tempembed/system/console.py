@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 import signal
 import sys
 import threading
@@ -16,6 +17,8 @@ from tempembed.system.disk import is_full
 from tempembed.system.errors import UserError
 
 _quiet = ContextVar("quiet", default=False)
+RATE = re.compile(r"train/[a-z]+_per_second")
+"""The metric of a report that says how fast a run is; what is counted is its stage's unit."""
 _bars: list[Any] = []
 """Those on the screen, the newest last."""
 
@@ -58,8 +61,14 @@ def progress_line(metrics: dict[str, Any]) -> str:
     """The progress of a run as one line."""
     return (
         f"step {metrics['step']}/{metrics['num_steps']}  loss {metrics['train/loss']:.4f}  "
-        f"{metrics['train/pairs_per_second']:,.0f} pairs/s  {metrics['train/seconds_left']:.0f} s left"
+        f"{_rate(metrics)}  {metrics['train/seconds_left']:.0f} s left"
     )
+
+
+def _rate(metrics: dict[str, Any]) -> str:
+    """How fast a run is, in the unit of its stage: 1,200 pairs/s."""
+    [(name, value)] = [each for each in metrics.items() if RATE.fullmatch(each[0])]
+    return f"{value:,.0f} {name.removeprefix('train/').removesuffix('_per_second')}/s"
 
 
 class Progress:
@@ -142,8 +151,7 @@ class StepProgress:
         is_first = self._progress is None
         progress = self._progress = self._progress or Progress("training", "steps", total, say)
         if progress.is_bar:
-            loss = f"loss {metrics['train/loss']:.4f}, {metrics['train/pairs_per_second']:,.0f} pairs/s"
-            progress.add(step - self._done, loss)
+            progress.add(step - self._done, f"loss {metrics['train/loss']:.4f}, {_rate(metrics)}")
         elif not (is_first or is_last):
             progress.add(step - self._done, progress_line(metrics))
         self._done = step

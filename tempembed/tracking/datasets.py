@@ -6,6 +6,7 @@ from typing import Any
 
 from tempembed.settings.data import DataSettings
 from tempembed.settings.sources import parse_sources
+from tempembed.settings.text import TextSettings
 from tempembed.tracking.tracker import TrackedDataset
 
 
@@ -33,6 +34,22 @@ def tracked_datasets(settings: DataSettings, meta: Mapping[str, Any]) -> list[Tr
             TrackedDataset(context="test", name=held_out, source=_places(settings.data), digest=test)
         )
     return found
+
+
+def tracked_text(settings: TextSettings, meta: Mapping[str, Any]) -> list[TrackedDataset]:
+    """The raw text of a pre-training run.
+
+    Args:
+        settings: which text it is.
+        meta: of its shards (`TokenShards.meta`).
+    """
+    names = "+".join(PurePath(place).name for place in settings.text)
+    source = " ".join(settings.text)
+    return [
+        TrackedDataset(
+            context="training", name=names, source=source, digest=meta["fingerprint"], num_rows=meta["num_documents"]
+        )
+    ]  # fmt: skip
 
 
 def _places(data: tuple[str, ...]) -> str:

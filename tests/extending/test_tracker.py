@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from ray_jobs.fit import fit_here
-from ray_jobs.worker import Assignment
+from ray_jobs.train_work import TrainAssignment
 from tempembed.commands.train import Train, train_command
 from tempembed.run.folder import SPOOL
 from tempembed.settings.flat import changed
@@ -103,7 +103,7 @@ def test_a_run_of_a_worker_below_a_sweep(registered, data_dir, tmp_path):
     with delivery(spool, sweep, ["notebook"]):
         spool.run().start()
         run = spool.run().child("one", trial.to_dict(), {})
-        assignment = Assignment(
+        assignment = TrainAssignment(
             settings=trial, prepared=prepare(trial).folder, output=output, spool=spool.path, run="one"
         )
         fit_here(assignment, tell=reports.append)

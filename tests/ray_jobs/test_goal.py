@@ -7,7 +7,7 @@ import pytest
 
 from ray_jobs.fit import fit_here
 from ray_jobs.prepared import _prepare
-from ray_jobs.worker import Assignment
+from ray_jobs.train_work import TrainAssignment
 from tempembed.commands.train import Train, train_command
 from tempembed.settings.flat import changed as with_settings
 from tempembed.settings.train import TrainSettings
@@ -26,7 +26,7 @@ def settings(data_dir):
 
 def test_a_worker_chooses_as_the_command_does(settings, tmp_path):
     train_command(Train(output=str(tmp_path / "alone"), train=settings))
-    assignment = Assignment(
+    assignment = TrainAssignment(
         settings=settings, prepared=prepare(settings).folder, output=tmp_path / "trial", spool=tmp_path / "spool"
     )  # fmt: skip
     (tmp_path / "trial").mkdir()
@@ -49,7 +49,7 @@ def test_a_worker_leaves_a_verdict_and_tells_it(settings, tmp_path):
     train_command(Train(output=str(tmp_path / "start"), train=plain))
     tuned = with_settings(plain, encoder=str(tmp_path / "start"), width=None, steps=5)
     (tmp_path / "run").mkdir()
-    assignment = Assignment(
+    assignment = TrainAssignment(
         settings=tuned, prepared=prepare(tuned).folder, output=tmp_path / "run", spool=tmp_path / "spool"
     )  # fmt: skip
     fit_here(assignment, tell=lambda report: None)

@@ -18,7 +18,7 @@ from ray_jobs.fit import fit, fit_here
 from ray_jobs.prepared import PreparedData
 from ray_jobs.sweep import Sweep
 from ray_jobs.sweep_driver import sweep_trials
-from ray_jobs.worker import Assignment
+from ray_jobs.train_work import TrainAssignment
 from tempembed.commands.train import Train, train_command
 from tempembed.settings.flat import changed as with_settings
 from tempembed.settings.train import TrainSettings
@@ -116,7 +116,7 @@ def no_ray(monkeypatch):
 
 
 def assignment(disk, output):
-    return Assignment(
+    return TrainAssignment(
         settings=TrainSettings.of(batch_size=32), prepared=disk / "p", output=output, spool=disk / "s"
     )
 

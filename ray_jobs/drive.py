@@ -1,0 +1,84 @@
+"""Drives a run of any stage on Ray Train workers: its trackers, its progress, signals, and how it ends."""
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from ray_jobs.metrics import RunMetrics, export_backlog
+from ray_jobs.progress import Progress, followed
+from ray_jobs.worker import STOP
+from tempembed.run.folder import SPOOL, RunFolder
+from tempembed.system.console import first_signal
+from tempembed.system.errors import UserError
+from tempembed.tracking.delivery import delivery
+from tempembed.tracking.settings import TrackingSettings
+from tempembed.tracking.spool import Spool, SpooledRun
+from tempembed.tracking.tracker import TrackedRun
+
+PROGRESS = "progress.log"
+STOPPING = "stopping with a checkpoint; run the same command again to resume, Ctrl-C again to stop at once"
+
+
+def tracked_run(
+    folder: RunFolder, settings: Mapping[str, Any], tracking: TrackingSettings, identity: str
+) -> TrackedRun:
+    """What trackers know the run in a folder by."""
+    output = folder.folder
+    return TrackedRun(
+        name=output.name, folder=output, settings=dict(settings), identity=identity,
+        mlflow_uri=tracking.mlflow_uri, experiment=tracking.experiment, say=partial(print, flush=True),
+    )  # fmt: skip
+
+
+def drive_to_end(
+    run: TrackedRun,
+    trackers: Sequence[str],
+    *,
+    begin: Callable[[SpooledRun], None],
+    train: Callable[[Path, Sequence[Any]], None],
+    end: Callable[[SpooledRun], None],
+) -> None:
+    """Train and report.
+
+    Args:
+        run: with its folder and settings.
+        trackers: names of those that are told.
+        begin: tells trackers what the run is of.
+        train: takes the spool's file and callbacks for Ray Train's controller; returns when the run is done, or was asked to stop.
+        end: tells of the finished model.
+
+    Raises:
+        UserError: the run failed.
+        SystemExit: the run was asked to stop.
+    """
+    output = run.folder
+    spool = Spool(output / SPOOL)
+    root, status = spool.run(), "FAILED"
+    root.start(run.settings)
+    begin(root)
+
+    def stop_in_order() -> None:
+        (output / STOP).touch()  # the workers stop at their next report, with a checkpoint
+        if status != "FINISHED":
+            root.finish("KILLED")  # now: a Ray of somebody else kills three seconds after `ray job stop`
+
+    with ExitStack() as at_the_end:
+        signal_number = at_the_end.enter_context(first_signal(STOPPING, stop_in_order))
+        couriers = at_the_end.enter_context(delivery(spool, run, trackers))
+        export_backlog(couriers.get("mlflow"), run=output.name)
+        at_the_end.callback(lambda: root.finish(status))
+        at_the_end.enter_context(followed(output / PROGRESS))
+        try:
+            if not signal_number():
+                train(spool.path, [Progress(output / PROGRESS), RunMetrics(run=output.name)])
+        except UserError:
+            status = "KILLED" if signal_number() else "FAILED"
+            raise
+        if number := signal_number():
+            status = "KILLED"
+            raise SystemExit(128 + number)
+        end(root)
+        status = "FINISHED"
+    print(f"model: {output}", flush=True)
