@@ -115,10 +115,9 @@ def costs(encoder: TextEncoder, terms: Terms, shape: Request, rates: Rates) -> l
     moved = (2 * row * shape.columns + 8 * num_parameters) * (shape.num_workers - 1) / shape.num_workers
     moving = moved / network
     area, local_area = shape.rows * shape.columns, shape.rows * shape.rows * (1 + shape.hard_negatives)
-    dims = [term.dim for term in terms]
     device = encoder.device.type
-    blocks = workspace_bytes(shape.rows, shape.columns, dims, device=device)
-    local_blocks = workspace_bytes(shape.rows, shape.columns // shape.num_workers, dims, device=device)
+    blocks = workspace_bytes(shape.rows, shape.columns, terms, device=device)
+    local_blocks = workspace_bytes(shape.rows, shape.columns // shape.num_workers, terms, device=device)
     negatives = shape.columns - 1
     chunk = min(num_tokens, max(budget, shape.tokens))
     one_chunk = fixed + embedded + max(blocks, round(rates.activations * chunk))

@@ -18,7 +18,7 @@ from tempembed.objectives.margin import Margin
 from tempembed.objectives.objective import Objective
 from tempembed.objectives.regularisers.registry import parse_regulariser
 from tempembed.objectives.temperature import Course
-from tempembed.objectives.term import INFONCE, Hardness, Term, Terms
+from tempembed.objectives.term import INFONCE, Hardness, Term, Terms, View
 from tempembed.parallel.gather import rank_and_world_size
 from tempembed.parallel.pool import run_on_ranks
 from tempembed.parallel.reduce import average_gradients, sum_over_ranks
@@ -71,6 +71,8 @@ class Case:
     margin: float | None = None
     """Masks by similarity: of the model itself, and with another of a second model."""
     guided: bool = False
+    views: bool = False
+    """With terms on signs, and on bits where the direction has them; no term on floats at the widest dim."""
 
     def __str__(self) -> str:
         parts = [f"tau {self.tau:g}", self.direction]
@@ -79,6 +81,7 @@ class Case:
         parts += [f"beta {self.hardness.beta:g} tau+ {self.hardness.tau_plus:g}"] * (self.hardness != INFONCE)
         parts += ["two towers"] * (len(self.towers) > 1) + list(self.regularisers)
         parts += [f"margin {self.margin}"] * (self.margin is not None) + ["guided"] * self.guided
+        parts += ["views"] * self.views
         return ", ".join([*parts, _name(self.dtype)])
 
     @property
@@ -99,6 +102,18 @@ class Case:
     def terms(self) -> Terms:
         """Three prefixes, two temperatures, unequal weights."""
         course = Course("learned", (self.tau,)) if self.learned else None
+        if self.views:
+            asked: tuple[View, ...] = ("sign",) if self.direction == "document-to-query" else ("sign", "bits")
+            return (
+                Term(dim=8, temperature=2 * self.tau, weight=0.5),
+                *(
+                    Term(dim=dim, temperature=tau, weight=weight, course=moves, view=view)
+                    for view in asked
+                    for dim, tau, weight, moves in (
+                        (4, self.tau, 1.0, None), (WIDTH, self.tau, 2.0, course), (WIDTH, 2 * self.tau, 0.5, None)
+                    )
+                ),
+            )  # fmt: skip
         return (
             Term(dim=4, temperature=self.tau, course=course),
             Term(dim=8, temperature=2 * self.tau, weight=0.5),
@@ -259,9 +274,9 @@ def tiled_cases() -> list[Case]:
         if case.learned and case.tau == 0.03
         for margin, guided in ((-0.1, False), (None, True), (0.05, True))
     ]
-    return (
-        cases + near + [replace(case, dtype=torch.float32) for case in cases if case.masks and case.learned]
-    )
+    views = [replace(case, views=True) for case in (*cases, *near) if case.learned and case.masks]
+    single = [replace(case, dtype=torch.float32) for case in (*cases, *views) if case.masks and case.learned]
+    return cases + near + views + single
 
 
 def rank_cases() -> list[Case]:
@@ -278,6 +293,7 @@ def rank_cases() -> list[Case]:
         )
     ]
     cases += [replace(case, margin=-0.1, guided=True) for case in cases if case.learned and case.tau == 0.03]
+    cases += [replace(case, views=True) for case in cases if case.learned and case.tau == 0.03]
     cases += [replace(case, dtype=torch.float32) for case in cases if case.learned]
     taught = Case(regularisers=TAUGHT, num_negatives=3)
     return [*cases, Case(towers=TOWERS, num_negatives=2, masks=True), Case(regularisers=REGULARISERS), taught]
@@ -286,7 +302,9 @@ def rank_cases() -> list[Case]:
 def cached_cases() -> list[Case]:
     """For gradient caching: float32, dropout on, one tower and two, regularisers."""
     case = Case(tau=0.05, direction="both", num_negatives=1, masks=True, learned=True, dtype=torch.float32)
-    return [case, replace(case, towers=TOWERS), replace(case, regularisers=REGULARISERS)]
+    return [
+        case, replace(case, towers=TOWERS), replace(case, regularisers=REGULARISERS), replace(case, views=True)
+    ]  # fmt: skip
 
 
 def one_process() -> Iterator[Check]:

@@ -2,10 +2,10 @@
 
 A block of rows meets all columns at once, so its sums are complete when it is visited and the gradient is made on the spot: three
 products (similarity, gradient of rows, gradient of columns), where a loss that forgets the matrix and makes it again takes
-four. Prefix products accumulate over the sorted dims, so all widths cost one full-width product. Only the column sums of the
-second direction need a pass of their own.
+four. Prefix products accumulate over the sorted dims, so all widths of a view cost one full-width product. Only the column
+sums of the second direction need a pass of their own.
 
-Shape legend: R rows of a block, K distinct dims, otherwise as in `losses/__init__.py`.
+Shape legend: R rows of a block, K levels (dims of a view), otherwise as in `losses/__init__.py`.
 """
 
 from collections.abc import Iterator, Sequence
@@ -21,12 +21,13 @@ from torch import Tensor
 from tempembed.losses.hardness import Combined, combine
 from tempembed.losses.margins import Limits, Seen
 from tempembed.losses.masks import FalseNegatives
+from tempembed.losses.views import SIGN_SIDES, Side, levels_of
 from tempembed.objectives.margin import Margin
 from tempembed.objectives.term import INFONCE, Hardness, Terms
 from tempembed.parallel.gather import gather, rank_and_world_size
 
 BLOCK_BYTES = 32 * 2**20
-"""Size of a similarity block; there is one for each distinct dim. What binds is that rows x width products stay efficient."""
+"""Size of a similarity block; there is one for each level. What binds is that rows x width products stay efficient."""
 STRIP_BYTES = 4 * 2**20
 """Size of a strip of the block that element-wise work runs over: small enough for the second-level cache."""
 GPU_BLOCK_BYTES = 256 * 2**20
@@ -34,6 +35,8 @@ GPU_BLOCK_BYTES = 256 * 2**20
 GPU_STRIP_BYTES = 32 * 2**20
 HIDDEN = -1e30
 """Similarity of a place that is no negative; finite, so that it times a zero weight is zero."""
+NOTHING = HIDDEN / 1e10
+"""What is less is HIDDEN, over some norm."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,31 +107,32 @@ class Run:
         self.dtype = torch.promote_types(rows_BD.dtype, torch.float32)
         if rows_BD.device.type == "cpu":  # bf16 products on a CPU round their sums
             rows_BD, columns_CD = rows_BD.to(self.dtype), columns_CD.to(self.dtype)
-        self.rows, self.columns = rows_BD, columns_CD
-        self.device = rows_BD.device
+        self.device, self.num_rows, self.num_columns = rows_BD.device, len(rows_BD), len(columns_CD)
         self.scales_T = scales_T
-        self.dims = sorted({term.dim for term in problem.terms})
-        self.terms = [[t for t, term in enumerate(problem.terms) if term.dim == dim] for dim in self.dims]
-        self.slices = [slice(low, high) for low, high in zip([0, *self.dims], self.dims, strict=False)]
-        self.inverse_rows = self._inverse_norms(rows_BD)
-        self.inverse_columns = self._inverse_norms(columns_CD)
+        self.learned = needs[2]
+        self.wants_gradient = any(needs)
+        self.widest = max(term.dim for term in problem.terms)
+        self.levels = levels_of(problem.terms, () if problem.margin is None else (self.widest,))
+        self.terms = [level.terms for level in self.levels]
+        self.rows, self.columns = self._side(rows_BD), self._side(columns_CD)
+        self.left, self.right = self._seen(self.rows, 0), self._seen(self.columns, 1)
+        self.row_norms, self.column_norms = self._inverse_norms(self.left), self._inverse_norms(self.right)
+        self.inverse_rows = self._inverse_rows()
         self.positives = self._positives()
         self.limits = self._limits()
         self.num_masked = torch.zeros((), dtype=torch.int64, device=self.device)
-        self.learned = needs[2]
-        self.wants_gradient = any(needs)
         num_terms = len(problem.terms)
         self.total = torch.zeros(num_terms, dtype=torch.float64, device=self.device)
         if self.wants_gradient:
-            self.row_gradient = torch.zeros_like(rows_BD, dtype=self.dtype)
-            self.column_gradient = torch.zeros_like(columns_CD, dtype=self.dtype)
             self.scale_gradient = torch.zeros(num_terms, dtype=torch.float64, device=self.device)
-            self.column_dots = torch.zeros(
-                len(self.dims), len(columns_CD), dtype=self.dtype, device=self.device
-            )
-        num_columns, size = len(columns_CD), torch.finfo(self.dtype).bits // 8
-        self.block_rows, self.strip_rows = block_and_strip(len(rows_BD), num_columns, size, self.device.type)
-        self.blocks = [self._empty(self.block_rows, num_columns) for _ in self.dims]
+            self.column_dots = [
+                None if inverse is None else torch.zeros_like(inverse) for inverse in self.column_norms
+            ]
+        size = torch.finfo(self.dtype).bits // 8
+        self.block_rows, self.strip_rows = block_and_strip(
+            self.num_rows, self.num_columns, size, self.device.type
+        )
+        self.blocks = [self._empty(self.block_rows, self.num_columns) for _ in self.levels]
 
     @cached_property
     def scales(self) -> list[float]:
@@ -138,21 +142,21 @@ class Run:
     @cached_property
     def cosines(self) -> Tensor:
         """Buffer for the cosines of a strip."""
-        return self._empty(self.strip_rows, len(self.columns))
+        return self._empty(self.strip_rows, self.num_columns)
 
     @cached_property
     def powers(self) -> Tensor:
         """Buffer for e to the logits of one term, of a strip."""
-        return self._empty(self.strip_rows, len(self.columns))
+        return self._empty(self.strip_rows, self.num_columns)
 
     @cached_property
     def whole(self) -> Tensor:
         """Buffer for the cosines of a strip, without masks by similarity."""
-        return self._empty(self.strip_rows, len(self.columns))
+        return self._empty(self.strip_rows, self.num_columns)
 
     def losses(self) -> Tensor:
         """Visit all blocks; each term's mean loss."""
-        batch = len(self.rows)
+        batch = self.num_rows
         self.column_sides = self._column_sides() if self.problem.both else {}
         for start in range(0, batch, self.block_rows):
             self._visit(slice(start, min(batch, start + self.block_rows)))
@@ -162,16 +166,19 @@ class Run:
     def _visit(self, rows: slice) -> None:
         """Losses and gradients of a block of rows."""
         self._similarities(rows)
-        for strip, of_dims in self._strips(rows):
-            hidden = self._hidden(strip, of_dims[-1])
+        for strip, of_levels in self._strips(rows):
+            hidden = self._hidden(strip, of_levels[self.judge])
             self.num_masked += hidden.number()
-            for k, block in enumerate(of_dims):
-                self._strip(k, strip, block, hidden)
+            for k, block in enumerate(of_levels):
+                if self.terms[k]:
+                    self._strip(k, strip, block, hidden)
+                else:
+                    block.zero_()
         if self.wants_gradient:
             self._products_of_gradient(rows)
 
     def _strips(self, rows: slice) -> Iterator[tuple[slice, list[Tensor]]]:
-        """The strips of a block of rows, and their part of the block of each dim."""
+        """The strips of a block of rows, and their part of the block of each level."""
         for low in range(rows.start, rows.stop, self.strip_rows):
             strip = slice(low, min(rows.stop, low + self.strip_rows))
             yield strip, [block[low - rows.start : strip.stop - rows.start] for block in self.blocks]
@@ -180,42 +187,87 @@ class Run:
         """Gradients of rows, columns and scales."""
         if not self.wants_gradient:
             return None, None, None
-        for k, dim in enumerate(self.dims):
-            if self._is_scaled(k):
-                correction = self.column_dots[k] * self.inverse_columns[k].square()
-                self.column_gradient[:, :dim] -= correction[:, None] * self.columns[:, :dim]
+        for level, side, inverse, dots in zip(
+            self.levels, self.right, self.column_norms, self.column_dots, strict=True
+        ):
+            if inverse is not None and dots is not None:
+                self._correct(side, slice(None), level.dim, dots * inverse.square())
+        for floats, seen in ((self.rows, self.left), (self.columns, self.right)):
+            if signs := next((side for side in seen if side.is_signs), None):
+                signs.pass_to(floats, self.widest)
         return (
-            self.row_gradient.to(self.input_dtype),
-            self.column_gradient.to(self.input_dtype),
+            self._gradient(self.rows).to(self.input_dtype),
+            self._gradient(self.columns).to(self.input_dtype),
             self.scale_gradient.to(self.dtype),
         )
+
+    def _correct(self, side: Side, rows: slice, dim: int, dots: Tensor) -> None:
+        """What flows through the norms of a prefix of some rows."""
+        self._gradient(side)[rows, :dim] -= dots[:, None] * side.values[rows, :dim]
+
+    def _gradient(self, side: Side) -> Tensor:
+        assert side.gradient is not None
+        return side.gradient
 
     def _empty(self, rows: int, columns: int) -> Tensor:
         return torch.empty(rows, columns, dtype=self.dtype, device=self.device)
 
-    def _is_scaled(self, k: int) -> bool:
-        """Whether prefix k has norms of its own; the widest is normalised."""
-        return self.dims[k] < self.dims[-1]
+    def _side(self, embeddings: Tensor) -> Side:
+        gradient = torch.zeros_like(embeddings, dtype=self.dtype) if self.wants_gradient else None
+        return Side(values=embeddings, gradient=gradient)
 
-    def _inverse_norms(self, embeddings: Tensor) -> Float[Tensor, "K B"]:
-        """Inverse norms of each prefix."""
-        squares = [embeddings[:, part].to(self.dtype).square().sum(1) for part in self.slices]
-        return torch.stack(squares).cumsum(0).clamp_min(1e-24).rsqrt()
+    def _seen(self, floats: Side, place: int) -> list[Side]:
+        """Rows (place 0) or columns (1) as each level has them."""
+        are_signs = [SIGN_SIDES[level.view][place] for level in self.levels]
+        signs = Side.of_signs(floats) if any(are_signs) else floats
+        return [signs if is_signs else floats for is_signs in are_signs]
+
+    def _accumulated(self, parts: Sequence[Tensor]) -> list[Tensor]:
+        """Of each level's part and those of the smaller dims of its view."""
+        views = [level.view for level in self.levels]
+        chains = [
+            [part for part, of in zip(parts, views, strict=True) if of == view]
+            for view in dict.fromkeys(views)
+        ]
+        return [total for chain in chains for total in torch.stack(chain).cumsum(0)]
+
+    def _inverse_norms(self, seen: Sequence[Side]) -> list[Tensor | None]:
+        """Of each level's prefixes. None where they are constants: of signs, and at the widest dim, which is normalised."""
+        squares = [
+            side.values[:, level.part].to(self.dtype).square().sum(1)
+            for level, side in zip(self.levels, seen, strict=True)
+        ]
+        return [
+            None if side.is_signs or level.dim == self.widest else total.clamp_min(1e-24).rsqrt()
+            for level, side, total in zip(self.levels, seen, self._accumulated(squares), strict=True)
+        ]
+
+    def _inverse_rows(self) -> Float[Tensor, "K B"]:
+        """What makes cosines of products, but for the columns' norms: those of the rows, and the constant ones of signs."""
+        found = torch.ones(len(self.levels), self.num_rows, dtype=self.dtype, device=self.device)
+        for k, (level, norms) in enumerate(zip(self.levels, self.row_norms, strict=True)):
+            found[k] *= level.dim ** (-0.5 * (self.left[k].is_signs + self.right[k].is_signs))
+            if norms is not None:
+                found[k] *= norms
+        return found
 
     def _positives(self) -> Float[Tensor, "K B"]:
-        """Cosine of each row with its positive, at each dim."""
-        right = self.columns[self.problem.positive_B]
+        """Cosine of each row with its positive, at each level."""
+        own = self.problem.positive_B
         products = [
-            (self.rows[:, part].to(self.dtype) * right[:, part].to(self.dtype)).sum(1) for part in self.slices
+            (left.values[:, level.part].to(self.dtype) * right.values[own, level.part].to(self.dtype)).sum(1)
+            for level, left, right in zip(self.levels, self.left, self.right, strict=True)
         ]
-        cosines = torch.stack(products).cumsum(0)
-        cosines[:-1] *= self.inverse_rows[:-1] * self.inverse_columns[:-1, self.problem.positive_B]
+        cosines = torch.stack(self._accumulated(products))
+        for k, norms in enumerate(self.column_norms):
+            cosines[k] *= self.inverse_rows[k] if norms is None else self.inverse_rows[k] * norms[own]
         return cosines
 
     def _multiply(self, left: Tensor, right: Tensor, out: Tensor, plus: Tensor | None = None) -> None:
         """Out = left @ right + plus, summed in at least float32."""
-        kind: dict[str, Any] = {} if self.rows.dtype == self.dtype else {"out_dtype": self.dtype}
-        left, right = left.to(self.rows.dtype), right.to(self.rows.dtype)
+        exact = self.rows.values.dtype
+        kind: dict[str, Any] = {} if exact == self.dtype else {"out_dtype": self.dtype}
+        left, right = left.to(exact), right.to(exact)
         if plus is None:
             torch.mm(left, right, out=out, **kind)
         else:
@@ -224,15 +276,21 @@ class Run:
     def _similarities(self, rows: slice) -> None:
         """Fill `blocks` with prefix products: each dim adds its coordinates to the last."""
         count = rows.stop - rows.start
-        for k, part in enumerate(self.slices):
-            before = self.blocks[k - 1][:count] if k else None
-            self._multiply(self.rows[rows, part], self.columns[:, part].T, self.blocks[k][:count], before)
+        for k, level in enumerate(self.levels):
+            before = self.blocks[k - 1][:count] if level.before else None
+            left, right = self.left[k].values[rows, level.part], self.right[k].values[:, level.part]
+            self._multiply(left, right.T, self.blocks[k][:count], before)
+
+    @cached_property
+    def judge(self) -> int:
+        """The level whose products masks by similarity go by: the widest floats, if there is such a mask."""
+        return max((k for k, level in enumerate(self.levels) if level.view == "float"), default=0)
 
     def _limits(self) -> list[Limits]:
         """What masks by similarity."""
         problem, limits = self.problem, []
         if problem.margin is not None:
-            limits.append(Limits(problem.margin.highest(self.positives[-1]), None, both=problem.both))
+            limits.append(Limits(problem.margin.highest(self.positives[self.judge]), None, both=problem.both))
         if (seen := problem.guide) is not None:
             positive_B = (seen.rows_BE * seen.columns_CE[problem.positive_B]).sum(1)
             limits.append(Limits(seen.margin.highest(positive_B), seen, both=problem.both))
@@ -262,8 +320,8 @@ class Run:
         They are in `block` itself where nothing scales them, else in a buffer.
         """
         cosines = block
-        if self._is_scaled(k):
-            cosines = torch.mul(block, self.inverse_columns[k], out=self.cosines[: len(block)])
+        if (norms := self.column_norms[k]) is not None:
+            cosines = torch.mul(block, norms, out=self.cosines[: len(block)])
         local = torch.arange(len(block), device=self.device)
         cosines[local, self.problem.positive_B[strip]] = HIDDEN
         if hidden.places is not None:
@@ -272,7 +330,7 @@ class Run:
 
     def _counts(self, hidden: Hidden, num_rows: int) -> Float[Tensor, " R"]:
         """How many negatives each row of a strip has."""
-        counts = torch.full((num_rows,), len(self.columns) - 1, dtype=self.dtype, device=self.device)
+        counts = torch.full((num_rows,), self.num_columns - 1, dtype=self.dtype, device=self.device)
         if hidden.rows is not None:
             counts -= hidden.rows.sum(1)
         elif hidden.places is not None:
@@ -280,11 +338,11 @@ class Run:
         return counts
 
     def _strip(self, k: int, strip: slice, block: Tensor, hidden: Hidden) -> None:
-        """Losses of a strip of rows at one dim; leaves its part of d objective / d product in `block`,
+        """Losses of a strip of rows at one level; leaves its part of d objective / d product in `block`,
 
         but for the columns' norms.
         """
-        problem, batch = self.problem, len(self.rows)
+        problem, batch = self.problem, self.num_rows
         cosines, counts, whole = (
             self._cosines(k, strip, block, hidden),
             self._counts(hidden, len(block)),
@@ -295,7 +353,7 @@ class Run:
                 whole = self.whole[: len(block)].copy_(cosines)
             cosines.masked_fill_(hidden.rows, HIDDEN)
         top = cosines.amax(1)
-        inverse = self.inverse_rows[k][strip] if self._is_scaled(k) else torch.ones_like(top)
+        inverse = self.inverse_rows[k][strip]
         alive = counts > 0
         top = torch.where(alive, top, 0.0)
         positive, columns_of = self.positives[k][strip], problem.positive_B[strip]
@@ -351,7 +409,7 @@ class Run:
         if weights is None:
             return
         weights[local, columns_of] = at_positive * inverse
-        if self._is_scaled(k):
+        if self.row_norms[k] is not None or self.column_norms[k] is not None:
             self._scale_gradient_of_prefix(k, strip, weights, cosines, top, positive, columns_of, local)
 
     def _scale_gradient_of_prefix(
@@ -366,44 +424,50 @@ class Run:
         local: Tensor,
     ) -> None:
         """What flows through the norms of the prefix; `weights` have those of the rows in them already."""
-        inverse, dim = self.inverse_rows[k][strip], self.dims[k]
         cosines += top[:, None]
-        cosines[local, columns_of] = positive / inverse
+        cosines[local, columns_of] = positive / self.inverse_rows[k][strip]
         cosines *= weights
-        self.column_dots[k] += cosines.sum(0)
-        row_dots = cosines.sum(1) * inverse.square()
-        self.row_gradient[strip, :dim] -= row_dots[:, None] * self.rows[strip, :dim]
+        if (dots := self.column_dots[k]) is not None:
+            dots += cosines.sum(0)
+        if (norms := self.row_norms[k]) is not None:
+            row_dots = cosines.sum(1) * norms[strip].square()
+            self._correct(self.left[k], strip, self.levels[k].dim, row_dots)
 
     def _products_of_gradient(self, rows: slice) -> None:
-        """A slice of coordinates is moved by its own dim and by all wider ones."""
-        count = rows.stop - rows.start
-        weights = self.blocks[-1][:count]
-        for k in reversed(range(len(self.dims))):
-            if k < len(self.dims) - 1:
-                weights.addcmul_(self.blocks[k][:count], self.inverse_columns[k])
+        """A slice of coordinates is moved by its own dim and by all wider ones of its view."""
+        weights = self.blocks[-1]
+        for k in reversed(range(len(self.levels))):
+            block, norms = self.blocks[k][: rows.stop - rows.start], self.column_norms[k]
+            if self.levels[k].is_last:
+                weights = block if norms is None else block.mul_(norms)
+            elif norms is None:
+                weights += block
+            else:
+                weights.addcmul_(block, norms)
             self._add_products(k, rows, weights)
 
     def _add_products(self, k: int, rows: slice, weights: Tensor) -> None:
         """The gradients of the k-th slice of coordinates."""
-        part, weights = self.slices[k], weights.to(self.rows.dtype)
-        row_gradient, column_gradient = self.row_gradient[rows, part], self.column_gradient[:, part]
-        self._multiply(weights, self.columns[:, part], row_gradient, row_gradient)
-        self._multiply(weights.T, self.rows[rows, part], column_gradient, column_gradient)
+        left, right, part = self.left[k], self.right[k], self.levels[k].part
+        weights = weights.to(left.values.dtype)
+        row_gradient, column_gradient = self._gradient(left)[rows, part], self._gradient(right)[:, part]
+        self._multiply(weights, right.values[:, part], row_gradient, row_gradient)
+        self._multiply(weights.T, left.values[rows, part], column_gradient, column_gradient)
 
     # The other direction: a positive against the rows of all ranks
 
     def _column_sides(self) -> dict[int, tuple[Combined, list[Tensor]]]:
         """For each term: loss and slopes of every positive column, and its `log sum` for each power, over all ranks."""
         num, powers = self.problem.num_documents, self.problem.hardness.powers
-        top = torch.full((len(self.dims), num), HIDDEN, dtype=self.dtype, device=self.device)
+        top = torch.full((len(self.levels), num), HIDDEN, dtype=self.dtype, device=self.device)
         sums = torch.zeros(len(self.scales), len(powers), num, dtype=self.dtype, device=self.device)
         counts = torch.zeros(num, dtype=self.dtype, device=self.device)
-        for start in range(0, len(self.rows), self.block_rows):
-            rows = slice(start, min(len(self.rows), start + self.block_rows))
+        for start in range(0, self.num_rows, self.block_rows):
+            rows = slice(start, min(self.num_rows, start + self.block_rows))
             self._similarities(rows)
-            for strip, of_dims in self._strips(rows):
-                hidden = self._hidden(strip, of_dims[-1])
-                for k, block in enumerate(of_dims):
+            for strip, of_levels in self._strips(rows):
+                hidden = self._hidden(strip, of_levels[self.judge])
+                for k, block in enumerate(of_levels):
                     self._add_to_column_sums(k, strip, block, hidden, top, sums, counts)
         if rank_and_world_size()[1] > 1:
             highest = top.clone()
@@ -415,7 +479,7 @@ class Run:
         positives = gather(self.positives.T).T
         sides = {}
         for k, indices in enumerate(self.terms):
-            shift = torch.where(top[k] <= HIDDEN / 2, 0.0, top[k])
+            shift = torch.where(top[k] <= NOTHING, 0.0, top[k])
             for t in indices:
                 scale = self.scales[t]
                 log_sums = [sums[t, p].log() + shift * (scale * power) for p, power in enumerate(powers)]
@@ -434,22 +498,22 @@ class Run:
     ) -> None:
         num = self.problem.num_documents
         cosines = self._cosines(k, strip, block, hidden)[:, :num]
-        if self._is_scaled(k):
+        if self.row_norms[k] is not None or self.right[k].is_signs:
             cosines.mul_(self.inverse_rows[k][strip, None])
         if hidden.columns is not None:
             cosines.masked_fill_(hidden.columns, HIDDEN)
         if k == 0:
-            counts += (cosines > HIDDEN / 2).sum(0)
+            counts += (cosines > NOTHING).sum(0)
         highest = top.clone()
         highest[k] = torch.maximum(top[k], cosines.amax(0))
         self._rescale(sums, top, highest, only=k)
         top[k] = highest[k]
-        cosines -= torch.where(top[k] <= HIDDEN / 2, 0.0, top[k])
+        cosines -= torch.where(top[k] <= NOTHING, 0.0, top[k])
         powers = self.powers[: len(block), :num]
         for t in self.terms[k]:
             for p, power in enumerate(self.problem.hardness.powers):
                 torch.mul(cosines, self.scales[t] * power, out=powers)
-                sums[t, p] += powers.exp_().sum(0) if power else (cosines > HIDDEN / 2).sum(0)
+                sums[t, p] += powers.exp_().sum(0) if power else (cosines > NOTHING).sum(0)
 
     def _rescale(self, sums: Tensor, old: Tensor, new: Tensor, only: int | None = None) -> None:
         for k, indices in enumerate(self.terms):
@@ -477,7 +541,7 @@ class Run:
             self.total[t] += combined.loss[own].sum(dtype=torch.float64)
             if weights is None:
                 continue
-            factor = 0.5 * self.problem.terms[t].weight / len(self.rows)
+            factor = 0.5 * self.problem.terms[t].weight / self.num_rows
             at_positive += combined.positive[own] * (factor * scale)
             powers = self.powers[: len(cosines), :num]
             through = combined.positive[own] * self.positives[k][strip] + combined.inverse_temperature[own]

@@ -15,7 +15,7 @@ from tempembed.losses.nested import nested_tiled
 from tempembed.losses.reference import nested_infonce
 from tempembed.losses.unit import unit
 from tempembed.objectives.margin import Margin
-from tempembed.objectives.term import INFONCE, Direction, Hardness, Terms
+from tempembed.objectives.term import INFONCE, Direction, Hardness, Terms, check_direction
 from tempembed.parallel.gather import gather, rank_and_world_size, require_equal_shapes
 from tempembed.system.errors import UserError
 
@@ -95,7 +95,7 @@ def contrastive_loss(
 
     Raises:
         UserError: ranks that disagree on shapes (with the shapes), a global batch without negatives, a prefix
-            that is wider than the embeddings.
+            that is wider than the embeddings, a view that has no such direction.
     """
     rank, world_size = rank_and_world_size()
     batch, width = queries_BD.shape
@@ -108,6 +108,7 @@ def contrastive_loss(
     require_equal_shapes((batch, width, num_negatives), "batch, width, hard negatives")
     if batch * world_size * (1 + num_negatives) < 2:
         raise UserError("a batch: expected at least one negative, got 1 pair and no hard negatives")
+    check_direction(terms, direction)
     if direction == "document-to-query":
         if num_negatives:
             raise UserError("--direction document-to-query: expected no hard negatives, they are documents")
@@ -158,7 +159,7 @@ def contrastive_loss(
         others = [judge.other_way(positive_B).matrix(positive_B) for judge in judges]
         backward_T = oracle(
             candidates_CD[positive_B], gather(queries_BD), positive_B, terms,
-            masked_BC=_union(_other_way(identical_BC, positive_B), others),
+            masked_BC=_union(_other_way(identical_BC, positive_B), others), turned=True,
         )  # fmt: skip
         losses_T = (losses_T + backward_T) / 2
     weights_T = losses_T.new_tensor([term.weight for term in terms])

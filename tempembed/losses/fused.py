@@ -1,12 +1,12 @@
 # mypy: disable-error-code="no-untyped-def"
 # ruff: noqa: ANN001, ANN202 (Triton's kernels take what they are given)
-"""The pass over blocks on a GPU: the element-wise work of all terms of a dim in two kernels.
+"""The pass over blocks on a GPU: the element-wise work of all terms of a level in two kernels.
 
-torch's own operators take a block through memory some thirty times for a dim, and a strip at a time they are bound by
+torch's own operators take a block through memory some thirty times for a level, and a strip at a time they are bound by
 their launches. Here one kernel reads a block for the sums over the negatives, and one turns it into the gradient's
 weights. What comes between is done for the rows of all terms at once, so that launches stay few.
 
-Shape legend: R rows of a block, K distinct dims, T terms in the order of their dims, P powers, C columns.
+Shape legend: R rows of a block, K levels, T terms in the order of their levels, P powers, C columns.
 """
 
 from collections.abc import Sequence
@@ -40,7 +40,7 @@ class FusedRun(Run):
         order = tuple(t for terms in self.terms for t in terms)
         self.order = constant(order, torch.int64, self.device)
         ends = list(accumulate(len(terms) for terms in self.terms))
-        self.of_dim = [slice(low, high) for low, high in zip([0, *ends], ends, strict=False)]
+        self.of_level = [slice(low, high) for low, high in zip([0, *ends], ends, strict=False)]
         weights = tuple(problem.terms[t].weight / len(rows_BD) for t in order)
         self.factor_T1 = constant(weights, self.dtype, self.device)[:, None]
         self.scale_T1 = scales_T.to(self.dtype)[self.order, None]
@@ -49,7 +49,6 @@ class FusedRun(Run):
         self.positive_TB = torch.stack(
             [self.positives[k] for k, terms in enumerate(self.terms) for _ in terms]
         )
-        self.inverse_rows[-1] = 1
 
     def _visit(self, rows: slice) -> None:
         self._similarities(rows)
@@ -60,7 +59,7 @@ class FusedRun(Run):
         combined = combine(positive_TR * self.scale_T1, logs_TPR.unbind(1), counts_R, self.scale_T1, hardness)
         self.total.index_add_(0, self.order, combined.loss.sum(1, dtype=torch.float64))
         if self.problem.row_losses_B is not None:  # factor: weight / rows
-            self.problem.row_losses_B[rows] += (combined.loss * self.factor_T1).sum(0) * len(self.rows)
+            self.problem.row_losses_B[rows] += (combined.loss * self.factor_T1).sum(0) * self.num_rows
         if not self.wants_gradient:
             return
         slopes_TPR = torch.stack(combined.slopes, 1) * self.share_T1[..., None]
@@ -69,19 +68,20 @@ class FusedRun(Run):
         if self.learned:
             slope_TR = through_TR / self.scale_T1 + combined.inverse_temperature * self.factor_T1
             self.scale_gradient.index_add_(0, self.order, slope_TR.sum(1, dtype=torch.float64))
-        for k in reversed(range(len(blocks))):  # a slice is moved by its own dim and by all wider ones
-            here, dim = self.of_dim[k], self.dims[k]
+        weights_RC = blocks[-1]  # of a view: a slice is moved by its own dim and by all wider ones
+        for k in reversed(range(len(blocks))):
+            here, level = self.of_level[k], self.levels[k]
+            weights_RC = blocks[k] if level.is_last else weights_RC
             self._add_weights(
-                k, rows, blocks, top_KR[k], sums_TPR[here], slopes_TPR[here], at_positive_TR[here].sum(0)
-            )
-            if self._is_scaled(k):
-                along_R = through_TR[here].sum(0) * self.inverse_rows[k, rows].square()
-                self.row_gradient[rows, :dim] -= along_R[:, None] * self.rows[rows, :dim]
-            self._add_products(k, rows, blocks[-1])
+                k, rows, blocks[k], weights_RC, top_KR[k], sums_TPR[here], slopes_TPR[here], at_positive_TR[here].sum(0)
+            )  # fmt: skip
+            if (norms := self.row_norms[k]) is not None:
+                self._correct(self.left[k], rows, level.dim, through_TR[here].sum(0) * norms[rows].square())
+            self._add_products(k, rows, weights_RC)
 
     def _hide_false_negatives(self, rows: slice, blocks: list[Tensor]) -> Float[Tensor, " R"]:
         """How many negatives are left in each row."""
-        counts_R = torch.full_like(self.positives[0, rows], len(self.columns) - 1)
+        counts_R = torch.full_like(self.positives[0, rows], self.num_columns - 1)
         if self.problem.false_negatives is not None:
             at, columns = self.problem.false_negatives.places(rows.start, rows.stop)
             counts_R -= torch.bincount(at, minlength=len(counts_R))
@@ -95,9 +95,9 @@ class FusedRun(Run):
         top_KR = counts_R.new_empty(len(blocks), len(counts_R))
         found = counts_R.new_empty(3, *self.exponents_TP.shape, len(counts_R))
         for k, block in enumerate(blocks):
-            exponents = self.exponents_TP[self.of_dim[k]]
+            exponents = self.exponents_TP[self.of_level[k]]
             _sums_kernel[(len(block),)](
-                *self._of_block(k, rows, block), exponents, top_KR[k], *found[:, self.of_dim[k]].unbind(), *block.shape,
+                *self._of_block(k, rows, block), exponents, top_KR[k], *found[:, self.of_level[k]].unbind(), *block.shape,
                 NUM=exponents.numel(), PADDED=triton.next_power_of_2(exponents.numel()),
                 COLUMNS=min(SUM_COLUMNS, triton.next_power_of_2(block.shape[1])),
             )  # fmt: skip
@@ -108,23 +108,22 @@ class FusedRun(Run):
 
     def _of_block(self, k: int, rows: slice, block: Tensor) -> tuple[Tensor | None, ...]:
         """What both kernels take: products, inverse norms of columns and rows, the positives' columns."""
-        columns = self.inverse_columns[k] if self._is_scaled(k) else None
-        return block, columns, self.inverse_rows[k, rows], self.problem.positive_B[rows]
+        return block, self.column_norms[k], self.inverse_rows[k, rows], self.problem.positive_B[rows]
 
     def _add_weights(
-        self, k: int, rows: slice, blocks: list[Tensor], top_R: Tensor, sums_TPR: Tensor, slopes_TPR: Tensor,
-        at_positive_R: Tensor,
+        self, k: int, rows: slice, block: Tensor, weights_RC: Tensor, top_R: Tensor, sums_TPR: Tensor,
+        slopes_TPR: Tensor, at_positive_R: Tensor,
     ) -> None:  # fmt: skip
-        """Turn the widest block into the weights of its dim; add to it those of the other dims."""
-        block, exponents = blocks[k], self.exponents_TP[self.of_dim[k]]
+        """Turn the block of a view's widest dim into its weights; add to them those of the other dims."""
+        exponents, all_dots = self.exponents_TP[self.of_level[k]], self.column_dots[k]
         grid = triton.cdiv(block.shape[1], TILE_COLUMNS), triton.cdiv(block.shape[0], TILE_ROWS)
-        dots = self._empty(grid[1], block.shape[1]) if self._is_scaled(k) else None
+        dots = None if all_dots is None else self._empty(grid[1], block.shape[1])
         _weights_kernel[grid](
-            *self._of_block(k, rows, block), exponents, top_R, sums_TPR, slopes_TPR, at_positive_R, blocks[-1], dots,
-            *block.shape, NUM=exponents.numel(), ADD=k < len(blocks) - 1, ROWS=TILE_ROWS, COLUMNS=TILE_COLUMNS,
+            *self._of_block(k, rows, block), exponents, top_R, sums_TPR, slopes_TPR, at_positive_R, weights_RC, dots,
+            *block.shape, NUM=exponents.numel(), ADD=not self.levels[k].is_last, ROWS=TILE_ROWS, COLUMNS=TILE_COLUMNS,
         )  # fmt: skip
-        if dots is not None:
-            self.column_dots[k] += dots.sum(0)
+        if all_dots is not None and dots is not None:
+            all_dots += dots.sum(0)
 
 
 @triton.jit

@@ -1,6 +1,5 @@
 """All terms of an objective, value and gradient, in one tiled pass (`losses/blocks.py`; on a GPU `losses/fused.py`)."""
 
-from collections.abc import Sequence
 from importlib.util import find_spec
 
 import torch
@@ -8,6 +7,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from tempembed.losses.blocks import Problem, Run, block_and_strip, constant
+from tempembed.losses.views import SIGN_SIDES, levels_of
+from tempembed.objectives.term import Terms
 
 
 def nested_tiled(
@@ -31,12 +32,13 @@ def nested_tiled(
     return _Nested.apply(rows_BD, columns_CD, 1 / temperatures_T, problem)
 
 
-def workspace_bytes(
-    num_rows: int, num_columns: int, dims: Sequence[int], size: int = 4, device: str = "cpu"
-) -> int:
-    """Memory of the pass beyond embeddings and gradients: a block for each distinct dim and two strips."""
+def workspace_bytes(num_rows: int, num_columns: int, terms: Terms, size: int = 4, device: str = "cpu") -> int:
+    """Memory of the pass beyond embeddings and gradients: a block for each dim of a view and two strips; signs and their gradients."""
     block, strip = block_and_strip(num_rows, num_columns, size, device)
-    return (block * len(set(dims)) + 2 * strip) * num_columns * size
+    blocks = (block * len(levels_of(terms)) + 2 * strip) * num_columns
+    seen = [any(SIGN_SIDES[term.view][place] for term in terms) for place in (0, 1)]
+    signs = 2 * (num_rows * seen[0] + num_columns * seen[1]) * max(term.dim for term in terms)
+    return (blocks + signs) * size
 
 
 class _Nested(torch.autograd.Function):

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from tempembed.losses.views import SIGN_SIDES
 from tempembed.objectives.term import INFONCE, Hardness, Terms
 
 
@@ -19,11 +20,12 @@ def nested_infonce(
     temperatures_T: Float[Tensor, " T"] | None = None,
     masked_BC: Bool[Tensor, "B C"] | None = None,
     hardness: Hardness = INFONCE,
+    turned: bool = False,
 ) -> Float[Tensor, " T"]:
-    """InfoNCE of every term, unweighted, each on its re-normalised prefix.
+    """InfoNCE of every term, unweighted, each on a view of its re-normalised prefix.
 
     For a term (d, tau): `mean_i [ logsumexp_j(s_ij / tau) - s_i,p(i) / tau ]`, s = cosine of the first d
-    coordinates; with `hardness` the negatives' sum is replaced, see there. Sums run in float32 (float64 if the
+    coordinates, of their signs where the view has those; with `hardness` the negatives' sum is replaced, see there. Sums run in float32 (float64 if the
     embeddings are).
 
     Args:
@@ -34,6 +36,7 @@ def nested_infonce(
         temperatures_T: in place of those in `terms`; may carry a gradient.
         masked_BC: True where a column is no negative of the row. Never the positive.
         hardness: beta and tau_plus.
+        turned: the rows are documents, the columns queries.
 
     Returns:
         One loss per term, in nats, mean over the rows; 0 for a row without negatives. With rows local to a rank
@@ -47,10 +50,11 @@ def nested_infonce(
     is_positive_BC = F.one_hot(positive_B, len(candidates_CD)).bool()
     left_out_BC = is_positive_BC if masked_BC is None else is_positive_BC | masked_BC
     num_B = (~left_out_BC).sum(1).to(dtype)
-    losses = []
+    losses, widest = [], max(term.dim for term in terms)
     for t, term in enumerate(terms):
-        rows = F.normalize(queries_BD[:, : term.dim].to(dtype), dim=-1)
-        columns = F.normalize(candidates_CD[:, : term.dim].to(dtype), dim=-1)
+        of_rows, of_columns = SIGN_SIDES[term.view][::-1] if turned else SIGN_SIDES[term.view]
+        rows = _prefix(queries_BD[:, :widest].to(dtype), term.dim, of_rows)
+        columns = _prefix(candidates_CD[:, :widest].to(dtype), term.dim, of_columns)
         tau = torch.tensor(term.temperature, dtype=dtype) if temperatures_T is None else temperatures_T[t]
         logits_BC = rows @ columns.T / tau
         positive = logits_BC[is_positive_BC]
@@ -59,6 +63,16 @@ def nested_infonce(
         loss_B = torch.where(num_B > 0, torch.logaddexp(positive, log_negatives) - positive, 0.0)
         losses.append(loss_B.mean())
     return torch.stack(losses)
+
+
+def _prefix(embeddings: Tensor, dim: int, is_sign: bool) -> Tensor:
+    """The first coordinates as a unit vector; of their signs, whose gradient is that of a clipped line."""
+    if not is_sign:
+        return F.normalize(embeddings[:, :dim], dim=-1)
+    width = embeddings.shape[1]
+    line = (F.normalize(embeddings, dim=-1) * math.sqrt(width)).clamp(-1, 1)[:, :dim]
+    sign = torch.where(embeddings[:, :dim] > 0, 1.0, -1.0)
+    return (line + (sign - line).detach()) / math.sqrt(dim)
 
 
 def _log_sum(

@@ -8,6 +8,8 @@ from tempembed.system.errors import UserError
 
 LEAST, MOST = 0.01, 10.0
 """A learned temperature stays between them: 0.01 is CLIP's bound (1/tau <= 100)."""
+BFLOAT16_LEAST = 2.0**-133
+"""What is less is 0 in bfloat16."""
 MOST_PERIODS = 1_000_000
 
 _SHAPES = {"cosine": (2, 3), "linear": (2,), "cooldown": (2,), "learned": (1,)}
@@ -30,6 +32,10 @@ class Course:
             raise UserError(f"temperature {self}: expected one of {_EXAMPLES}")
         if not all(math.isfinite(value) and value > 0 for value in self.values):
             raise UserError(f"temperature {self}: expected finite numbers > 0")
+        if min(self.values) < BFLOAT16_LEAST:
+            raise UserError(
+                f"temperature {self}: expected numbers > 0 in bfloat16, at least {BFLOAT16_LEAST:g}"
+            )
         if self.shape == "cosine" and self.values[0] > self.values[1]:
             raise UserError(f"temperature {self}: expected the least value first, as in cosine(0.03,0.1)")
         if self.shape == "cosine" and self.values[2:] > (MOST_PERIODS,):

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from tempembed.objectives.parse import parse_objective, parse_terms
-from tempembed.objectives.term import Direction, Hardness, Terms
+from tempembed.objectives.term import Direction, Hardness, Terms, check_direction
 from tempembed.settings.flat import NotNegative, Positive, check_ranges
 
 if TYPE_CHECKING:
@@ -17,9 +17,11 @@ class LossSettings:
     """The contrastive objective."""
 
     objective: str = "infonce:0.06"
-    """infonce:0.06, mrl:0.06, tempagg:0.03,0.06,0.1, tempaggmrl:0.03,0.06,0.1 or tempspecmrl."""
+    """infonce:0.06, mrl:0.06, tempagg:0.03,0.06,0.1, tempaggmrl:0.03,0.06,0.1 or tempspecmrl; for an index of bits
+    tempaggmrl-sign (tempaggmrl, and the signs of a quarter and of all at small temperatures) or tempspecbits (signs alone)."""
     terms: tuple[str, ...] = ()
-    """Explicit terms dim@temperature*weight, e.g. 256@0.03 512@0.06*0.5 1024@0.1; used in place of --objective."""
+    """Explicit terms dim@temperature[:view][*weight], e.g. 256@0.03 512@0.06*0.5 1024@0.02:sign*2; used in place of --objective. Views:
+    float; sign, both sides as bits, as Hamming search sees them; bits, the query's numbers against the document's bits."""
     tau: Literal["auto"] | None = None
     """auto: short runs at a few temperatures choose the objective's, by --goal on the dev pairs (--dev-data, --dev-hold-out);
     several temperatures keep their ratios. The choice stands in settings.json as terms, and in tau.json."""
@@ -55,8 +57,14 @@ class LossSettings:
         return Hardness(beta=self.beta, tau_plus=self.tau_plus)
 
     def resolved_terms(self, width: int) -> Terms:
-        """The objective as terms for an encoder of this width."""
-        return parse_terms(self.terms, width) if self.terms else parse_objective(self.objective, width)
+        """The objective as terms for an encoder of this width.
+
+        Raises:
+            UserError: terms that are none, or that have no such direction.
+        """
+        terms = parse_terms(self.terms, width) if self.terms else parse_objective(self.objective, width)
+        check_direction(terms, self.direction)
+        return terms
 
     def resolved(self, width: int) -> "Objective":
         """The objective for an encoder of this width.

@@ -182,4 +182,4 @@ def _exact(term: Term) -> str:
     if course := term.course:
         periods = (1.0,) if course.shape == "cosine" and len(course.values) == 2 else ()
         temperature = f"{course.shape}({','.join(map(repr, (*course.values, *periods)))})"
-    return f"{term.dim}@{temperature}" + ("" if term.weight == 1 else f"*{term.weight!r}")
+    return term.written(temperature, repr(term.weight))

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from tempembed.inputs.inputs import Inputs
 from tempembed.losses.contrastive import contrastive_loss
 from tempembed.losses.temperature import Temperatures
+from tempembed.losses.views import clip_measures
 from tempembed.objectives.objective import Objective
 from tempembed.objectives.regularisers.batch import EmbeddedBatch
 from tempembed.parallel.gather import gather, gather_seconds
@@ -105,6 +106,7 @@ class PairStep(nn.Module):
                     for label, value in zip(self._labels, loss.terms_T.unbind(), strict=True)
                 },
                 **regularised,
+                **self._signs(embeddings_MD.detach()),
                 **{
                     f"temperature/{self._labels[t]}": temperatures_T[t].detach()
                     for t in self.temperatures.moving
@@ -144,6 +146,14 @@ class PairStep(nn.Module):
         if _in_order(order):
             return embeddings_MD
         return embeddings_MD[torch.from_numpy(np.argsort(order)).to(embeddings_MD.device)]
+
+    def _signs(self, embeddings_MD: Tensor) -> dict[str, Tensor]:
+        """What becomes of the signs' gradient, where terms have them."""
+        terms = self.objective.terms
+        if all(term.view == "float" for term in terms):
+            return {}
+        found = clip_measures(embeddings_MD, max(term.dim for term in terms))
+        return {f"signs/{name}": value for name, value in found.items()}
 
     def _regularised(self, loss: Tensor, batch: EmbeddedBatch) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss with the regularisers, and the value of each."""

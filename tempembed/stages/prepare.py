@@ -21,6 +21,7 @@ from tempembed.encoders.encoder import Encoder
 from tempembed.encoders.role import Role
 from tempembed.encoders.tokenizer import train_tokenizer
 from tempembed.evaluation.corpus import Corpus, corpus_from_pairs
+from tempembed.objectives.term import blunt
 from tempembed.settings.flat import fingerprint
 from tempembed.settings.sources import parse_sources
 from tempembed.settings.train import TrainSettings
@@ -145,8 +146,8 @@ def prepare_with_encoder(
         with room_for("prepared data", cache_dir()):
             _write(settings, encoder, guide, pairs, {"test": task, "dev": dev}, folder, say)
     encoder = encoder or initial_encoder(settings, prepared)
-    settings.loss.resolved(encoder.width)  # an objective that does not fit: now
-    for line in describe_roles(settings, encoder):
+    objective = settings.loss.resolved(encoder.width)  # one that does not fit: now
+    for line in (*blunt(objective.terms), *describe_roles(settings, encoder)):
         say(line)
     for place, reasons in (pairs.left_out or {pairs.source: pairs.skip_reasons}).items():
         if reasons:

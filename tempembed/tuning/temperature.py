@@ -103,9 +103,7 @@ def scaled(terms: Terms, temperature: float) -> tuple[str, ...]:
     total = sum(term.weight for term in terms)
     middle = math.exp(sum(term.weight * math.log(term.temperature) for term in terms) / total)
     return tuple(
-        f"{term.dim}@{term.temperature * temperature / middle:.4g}"
-        + ("" if term.weight == 1 else f"*{term.weight!r}")
-        for term in terms
+        term.written(f"{term.temperature * temperature / middle:.4g}", repr(term.weight)) for term in terms
     )
 
 

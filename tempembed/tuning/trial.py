@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from tempembed.evaluation.report import Amount, Count, Number, Report, report_of
-from tempembed.objectives.term import Term
+from tempembed.objectives.term import Term, View
 from tempembed.system.typed import typed
 from tempembed.tuning.pareto import pareto_ranks
 
@@ -20,17 +20,21 @@ class TrialTerm:
     weight: Number
     course: str | None = None
     """How the temperature moves, as text."""
+    view: View = "float"
+    """What of the prefix is compared."""
 
     @staticmethod
     def of(term: Term) -> "TrialTerm":
         """A term as trials.json has it."""
         course = None if term.course is None else str(term.course)
-        return TrialTerm(dim=term.dim, temperature=term.temperature, weight=term.weight, course=course)
+        return TrialTerm(
+            dim=term.dim, temperature=term.temperature, weight=term.weight, course=course, view=term.view
+        )
 
     @property
     def schedule(self) -> str:
-        """The temperature, or how it moves, as text."""
-        return self.course or f"{self.temperature:g}"
+        """The temperature, or how it moves, and the view of signs, as text."""
+        return (self.course or f"{self.temperature:g}") + ("" if self.view == "float" else f":{self.view}")
 
 
 @dataclass(frozen=True, kw_only=True)

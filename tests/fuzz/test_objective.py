@@ -53,6 +53,7 @@ objective = st.one_of(
 )
 term = st.tuples(
     st.one_of(st.integers(-1, 70).map(str), number), st.sampled_from(["@", "@", "@", "", "@@"]), temperature,
+    st.sampled_from(["", "", ":sign", ":bits", ":float", ":", ":sing", ":sign:bits"]),
     st.sampled_from(["", "", "*", "*0.5", "*0", "*nan", "*-1", "*1e999", "*1e-320", "*x"]),
 ).map("".join)  # fmt: skip
 width = st.sampled_from([1, 2, 3, 64, 1024])
@@ -69,7 +70,7 @@ def check(terms, width):
             assert tau > 0, str(term)
         assert term.label
     assert any(term.weight for term in terms)
-    assert len({(term.dim, term.temperature, str(term.course)) for term in terms}) == len(terms)
+    assert len({(term.dim, term.temperature, str(term.course), term.view) for term in terms}) == len(terms)
 
 
 @profile
