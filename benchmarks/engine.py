@@ -19,6 +19,8 @@ from tempembed.system.memory import peak_growth
 DIMS, TAUS = (256, 512, 1024), (0.03, 0.06, 0.1)
 WIDTH = 1024
 VARIANTS = ("engine_9", "peer_9")
+SIGNS = "engine_11"
+"""Those nine terms and two on signs: tempaggmrl-sign."""
 FLOOR_ROWS = {"cpu": 512, "cuda": 2048}
 """Of a block of the bare products."""
 CHECKED_PAIRS = 2048
@@ -27,7 +29,7 @@ CHECKED_PAIRS = 2048
 def main() -> None:
     """Print the measurement of one variant as JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("variant", choices=VARIANTS)
+    parser.add_argument("variant", choices=(*VARIANTS, SIGNS))
     parser.add_argument("--n", type=int, default=8192, help="pairs")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
@@ -51,7 +53,7 @@ def measure(
     Seconds are of value and gradient, until the value is on the host. Infinite where memory runs out.
     """
     with in_precision(precision) as dtype:
-        run, single = {"engine_9": _engine(9), "peer_9": _peer}[variant], _engine(1)
+        run, single = {"engine_9": _engine(9), "peer_9": _peer, SIGNS: _engine(11)}[variant], _engine(1)
         queries, documents = _embeddings(n, device, dtype)
         small = [embeddings.detach()[:256].clone().requires_grad_() for embeddings in (queries, documents)]
         for each in (run, single, _bare):  # imports, thread pools, kernels
@@ -111,8 +113,11 @@ def _bare(queries: torch.Tensor, documents: torch.Tensor) -> float:
 
 
 def _terms(num: int) -> tuple:
+    from tempembed.objectives.parse import parse_objective
     from tempembed.objectives.term import Term
 
+    if num == 11:
+        return parse_objective("tempaggmrl-sign", WIDTH)
     dims, taus = (DIMS, TAUS) if num == 9 else ((WIDTH,), (0.06,))
     return tuple(Term(dim=dim, temperature=tau) for dim in dims for tau in taus)
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tempembed.objectives.parse import check_terms, matryoshka_dims, parse_terms
-from tempembed.objectives.term import Terms
+from tempembed.objectives.term import BLUNT, Terms
 from tempembed.system.errors import UserError
 
 LEAST, MOST = 0.02, 0.5
@@ -88,11 +88,32 @@ def _learned(trial: Any, width: int) -> list[str]:
     return _product(dims, [f"learned({_number(_temperature(trial, 'temperature'))})"], _weights(trial, dims))
 
 
-FAMILIES: dict[str, Callable[[Any, int], list[str]]] = {
+def _sign(trial: Any, width: int) -> list[str]:
+    signs = [
+        f"{dim}@{_number(_sharp(trial, dim))}:sign*{_number(trial.suggest_float(f'sign_weight_{dim}', 0.5, 4.0, log=True))}"
+        for dim in sorted({matryoshka_dims(width)[0], width})
+    ]
+    return _tempaggmrl(trial, width) + signs
+
+
+def _bits(trial: Any, width: int) -> list[str]:
+    dims = matryoshka_dims(width)
+    taus = [_number(_sharp(trial, dim)) for dim in dims]
+    return [f"{dim}@{tau}:{view}" for view in ("sign", "bits") for dim, tau in zip(dims, taus, strict=True)]
+
+
+def _sharp(trial: Any, dim: int) -> float:
+    return _temperature(trial, f"sign_temperature_{dim}", BLUNT)
+
+
+_ON_FLOATS: dict[str, Callable[[Any, int], list[str]]] = {
     "infonce": _infonce, "mrl": _mrl, "tempagg": _tempagg, "tempaggmrl": _tempaggmrl,
     "tempspecmrl": _tempspecmrl, "schedule": _schedule, "learned": _learned, "hard": _infonce,
 }  # fmt: skip
+FAMILIES = {**_ON_FLOATS, "tempaggmrl-sign": _sign, "tempspecbits": _bits}
 """schedule: MRL with a cosine; learned: MRL with a learned temperature; hard: InfoNCE with beta (Robinson et al. 2021)."""
+SEARCHED = tuple(_ON_FLOATS)
+"""What is searched by default."""
 
 
 def check_families(families: Sequence[str]) -> None:

@@ -1,8 +1,9 @@
 import pytest
 
 from tempembed.objectives.parse import parse_terms
+from tempembed.objectives.term import BLUNT
 from tempembed.system.errors import UserError
-from tempembed.tuning.space import FAMILIES, LEAST, MOST, check_families
+from tempembed.tuning.space import FAMILIES, LEAST, MOST, SEARCHED, check_families
 from tempembed.tuning.study import Study
 
 
@@ -24,8 +25,9 @@ def test_every_point_of_a_family_is_valid_and_inside_the_bounds(family, tmp_path
         assert all(LEAST * 0.999 <= term.temperature <= MOST * 1.001 for term in point.terms)
         assert (point.beta > 0) == (family == "hard")
         if len({term.dim for term in point.terms}) == 3:
-            by_dim = {term.dim: term.weight for term in point.terms}
+            by_dim = {term.dim: term.weight for term in reversed(point.terms) if term.view != "bits"}
             assert sum(by_dim.values()) == pytest.approx(3, abs=0.01)
+        assert all(term.temperature <= BLUNT for term in point.terms if term.view != "float")
         asked.tell(number, "finished", [point.terms[0].temperature, 0.0])
 
 
@@ -52,6 +54,13 @@ def test_tpe_prefers_what_was_better(tmp_path):
         drawn.append(point.terms[0].temperature)
         asked.tell(number, "finished", [-drawn[-1]])
     assert sum(drawn[-10:]) < sum(drawn[:10]) / 2
+
+
+def test_families_on_signs_are_asked_for(tmp_path):
+    assert set(FAMILIES) - set(SEARCHED) == {"tempaggmrl-sign", "tempspecbits"}
+    _, point = study(tmp_path / "s.db", ("tempaggmrl-sign",)).ask()
+    assert [(term.dim, term.view) for term in point.terms[-2:]] == [(64, "sign"), (256, "sign")]
+    assert {term.view for term in point.terms[:-2]} == {"float"}
 
 
 def test_unknown_families_are_refused():
