@@ -34,7 +34,7 @@ WORLD_SIZES = (2, 3, 4)
 CHUNK = 5
 """Rows that go through the encoder together."""
 TOWERS = ("query", "document")
-REGULARISERS = ("uniformity:0.5", "koleo:0.1")
+REGULARISERS = ("uniformity:0.5", "koleo:0.1", "cos2:0.7", "decorrelation:0.3", "balance:0.2")
 TAUGHT = ("margin-mse(2):0.5", "kl(0.1,1):0.3")
 
 

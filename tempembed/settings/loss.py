@@ -42,8 +42,8 @@ class LossSettings:
     guide_relative_margin: Annotated[float, NotNegative] = 0.0
     """The same as a share of the positive's similarity."""
     regularisers: tuple[str, ...] = ()
-    """Added to the objective, each with its weight: of the global batch's embeddings uniformity:0.1, koleo:0.05; of a teacher's
-    scores in the data margin-mse:1 or margin-mse(DIVISOR):1, kl:0.5 or kl(TEMPERATURE,TEACHER'S):0.5."""
+    """Added to the objective, each with its weight: of the global batch's embeddings uniformity:0.1, koleo:0.05,
+    cos2:1, decorrelation:1, balance:1; of a teacher's scores in the data margin-mse:1 or margin-mse(DIVISOR):1, kl:0.5 or kl(TEMPERATURE,TEACHER'S):0.5."""
     temperature_learning_rate: Annotated[float, Positive] = 0.01
     """Peak learning rate of learned temperatures, on log(1/tau)."""
 

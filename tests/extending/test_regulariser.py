@@ -105,12 +105,40 @@ def _gradients(regulariser):
 
 
 @pytest.mark.gloo
-@pytest.mark.parametrize("ours", ["uniformity:0.5", "koleo:0.2", "margin-mse(2):0.5", "kl(0.1,1):0.3"])
+@pytest.mark.parametrize(
+    "ours",
+    [
+        "uniformity:0.5",
+        "koleo:0.2",
+        "cos2:5",
+        "decorrelation:5",
+        "balance:5",
+        "margin-mse(2):0.5",
+        "kl(0.1,1):0.3",
+    ],
+)
 def test_ranks_give_the_one_process_gradient(ours):
     want = _gradients(ours)
     plain = selfcheck.gradients(selfcheck.Case(num_negatives=3))[0]
     assert selfcheck.error(want[1:], plain[1:]) > 1e-3  # it counts
     assert selfcheck.error(run_on_ranks(2, _gradients, ours)[0], want) < 1e-10
+
+
+def test_statistics_of_coordinates_are_their_formulas():
+    from tempembed.objectives.regularisers.balance import balance
+    from tempembed.objectives.regularisers.cos2 import cos2
+    from tempembed.objectives.regularisers.decorrelation import decorrelation
+
+    x, y = torch.randn(2, 7, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    batch = EmbeddedBatch(queries_BD=3 * x, documents_BD=y)
+    units = [torch.nn.functional.normalize(side, dim=1) for side in (x, y)]
+    unlike = ~torch.eye(7, dtype=torch.bool)
+    want = [(side @ side.T)[unlike].square().mean() for side in units]
+    torch.testing.assert_close(cos2(batch), sum(want) / 2)
+    want = [torch.corrcoef(side.T)[~torch.eye(5, dtype=torch.bool)].square().mean() for side in units]
+    torch.testing.assert_close(decorrelation(batch), sum(want) / 2, rtol=1e-6, atol=0)
+    want = [((side > 0).double() * 2 - 1).mean(0).square().mean() for side in units]
+    torch.testing.assert_close(balance(batch), sum(want) / 2)
 
 
 def test_uniformity_is_the_formula():

@@ -19,6 +19,9 @@ Regulariser = Callable[..., Float[Tensor, ""]]
 REGULARISERS: dict[str, str] = {
     "uniformity": "tempembed.objectives.regularisers.uniformity:uniformity",
     "koleo": "tempembed.objectives.regularisers.koleo:koleo",
+    "cos2": "tempembed.objectives.regularisers.cos2:cos2",
+    "decorrelation": "tempembed.objectives.regularisers.decorrelation:decorrelation",
+    "balance": "tempembed.objectives.regularisers.balance:balance",
     "margin-mse": "tempembed.objectives.regularisers.margin_mse:margin_mse",
     "kl": "tempembed.objectives.regularisers.kl:kl",
 }
