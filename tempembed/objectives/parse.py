@@ -96,9 +96,7 @@ FAMILIES = {
 
 
 def parse_objective(text: str, width: int) -> Terms:
-    """`infonce:0.06`, `mrl:0.06`, `tempagg:0.03,0.06,0.1`, `tempaggmrl:…`, `tempspecmrl`, `tempaggmrl-sign`,
-
-    `tempspecbits` as terms of a width.
+    """An objective by its name, such as `infonce:0.06`, `mrl:0.06`, `tempaggmrl`, `tempaggmrl-sign`, as terms of a width.
 
     In place of a number: cosine(least,most[,periods]), linear(first,last), cooldown(first,last), learned(first).
 
