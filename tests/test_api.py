@@ -146,12 +146,12 @@ def test_ten_lines(tmp_path, monkeypatch, capsys):
 
 def test_mine_gives_negatives_that_train_takes(model, tmp_path):
     mined = te_top.mine(model, PAIRS, output=tmp_path / "mined.parquet", num_negatives=2, quiet=True)
-    rows = pq.read_table(mined.path).to_pylist()
+    rows = pq.read_table(mined.output).to_pylist()
     answers = {(row["query"], row["document"]) for row in PAIRS}
     taken = [(row["query"], text) for row in rows for text in row["hard_negatives"]]
     assert taken
     assert not answers & set(taken)
-    run = te_top.train(mined.path, output=tmp_path / "run", quiet=True, **TINY)
+    run = te_top.train(mined.output, output=tmp_path / "run", quiet=True, **TINY)
     assert SentenceTransformer(str(run.folder)).encode_query(["open"]).shape == (1, TINY["width"])
 
 

@@ -161,7 +161,7 @@ def test_trains_own_errors_on_a_full_disk(disk, no_ray, monkeypatch):
 
 
 def test_a_trial_in_its_own_process(disk, monkeypatch):
-    monkeypatch.setattr(ray_jobs.fit, "Work", lambda *arguments: truncated_pickle(disk))
+    monkeypatch.setattr(TrainAssignment, "begin", lambda *arguments: truncated_pickle(disk))
     with pytest.raises(DiskFullError, match=full("EOFError: Ran out of input")):
         fit_here(assignment(disk, disk / "one"), tell=lambda report: None)
 
@@ -170,7 +170,7 @@ def test_a_sweep_whose_disk_is_full_when_tune_reads_its_state(disk, monkeypatch,
     """Tune's snapshot was cut off, and its own error says nothing of the disk."""
     facts = Facts(data="aa", encoder="static", width=64, is_table=True, sizes=(320,))
     prepared = PreparedData(
-        folder=disk / "p", meta={"num_pairs": 320, "fingerprint": "aa"}, kinds=("retrieval",), width=64, num_steps=20,
+        folder=disk / "p", meta={"num_pairs": 320, "fingerprint": "aa", "test": ""}, kinds=("retrieval",), width=64, num_steps=20,
         facts=facts, test="tt",
     )  # fmt: skip
     monkeypatch.setattr(ray_jobs.sweep_driver, "connect", lambda: None)
