@@ -145,7 +145,9 @@ class MaskedLM(nn.Module):
     @torch.no_grad()
     def _found_form(self, limit: int, device: torch.device) -> Form:
         vocabulary = self._vocabulary
-        if device.type == "cpu" and takes_rows(_AsModule(self.base).eval(), vocabulary, limit):
+        module = _AsModule(self.base)
+        module.eval()
+        if device.type == "cpu" and takes_rows(module, vocabulary, limit):
             return "row"
         if self.model.config._attn_implementation == NAME:
             self.model.set_attn_implementation("sdpa")
