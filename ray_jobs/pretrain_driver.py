@@ -5,20 +5,18 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ray_jobs.capacity import Workers, check_capacity
-from ray_jobs.drive import drive_to_end, tracked_run
+from ray_jobs.capacity import check_capacity
+from ray_jobs.drive import Asked, drive_to_end
 from ray_jobs.fit import fit
 from ray_jobs.isolate import in_subprocess
 from ray_jobs.pretrain_work import PretrainAssignment
 from tempembed.commands.pretrain import pretrained_lines
-from tempembed.run.folder import RunFolder
 from tempembed.run.identity import differences
 from tempembed.settings.flat import restored
 from tempembed.settings.pretrain import PretrainSettings
 from tempembed.stages.masked_language import RESUMABLE_SETTINGS
 from tempembed.system.errors import UserError
 from tempembed.tracking.datasets import tracked_text
-from tempembed.tracking.settings import TrackingSettings
 from tempembed.tracking.spool import SpooledRun
 
 
@@ -31,69 +29,55 @@ def check_batch(settings: PretrainSettings, num_workers: int) -> None:
         )
 
 
-def drive(
-    settings: PretrainSettings,
-    workers: Workers,
-    tracking: TrackingSettings,
-    folder: RunFolder,
-    identity: str,
-    *,
-    fresh: bool,
-) -> None:
-    """Prepare the text, pre-train and report.
+def differences_to(there: Mapping[str, Any], settings: PretrainSettings, text: str | None = None) -> str:
+    """What makes the run that is there another one; empty where it is the same. Whether its steps may grow, its checkpoints tell.
 
     Args:
-        settings: what is trained.
-        workers: on how many workers.
-        tracking: resolved.
-        folder: the run's, locked.
-        identity: the run's, for trackers.
-        fresh: throw away what an earlier run left.
+        there: what the folder holds of it.
+        settings: as asked for now.
+        text: fingerprint of its text now; None: only what can be told before it is read.
+    """
+    stored = restored(PretrainSettings(), there.get("settings"), settings)
+    free = {*RESUMABLE_SETTINGS, "steps", "tokens"}
+    before, now = (
+        {name: value for name, value in each.to_dict().items() if name not in free}
+        for each in (stored, settings)
+    )
+    if text is not None:
+        before, now = before | {"text": there.get("text", "")}, now | {"text": text}
+    return differences(before, now)
+
+
+def drive(asked: Asked[PretrainSettings]) -> None:
+    """Prepare the text, pre-train and report.
 
     Raises:
         UserError: the run failed, or the folder holds another one.
         SystemExit: the run was asked to stop.
     """
-    output = folder.folder
-    check_capacity(workers)
-    if workers.shard:
+    settings, output = asked.settings, asked.output
+    check_capacity(asked.workers)
+    if asked.workers.shard:
         raise UserError(
             "--shard: expected ray_jobs.train, pre-training keeps the whole model on each worker; leave --shard out"
         )
     shards, meta = in_subprocess(_prepare, settings)
-    content = {"id": identity, "settings": settings.to_dict(), "text": meta["fingerprint"]}
-    if folder.open(
-        content, unlike=partial(_unlike, settings=settings, text=meta["fingerprint"]), fresh=fresh
-    ):
-        print(f"going on with {output}", flush=True)
+    text = meta["fingerprint"]
+    asked.open(partial(differences_to, settings=settings, text=text), text=text)
 
     def train(spool: Path, callbacks: Sequence[Any]) -> None:
         assignment = PretrainAssignment(
             settings=settings, shards=shards, output=output, spool=spool, resume=True
         )
-        fit(assignment, workers, callbacks)
+        fit(assignment, asked.workers, callbacks)
 
     def end(root: SpooledRun) -> None:
         root.model(settings.facts(), [])
         print(*pretrained_lines(output)[:-1], sep="\n", flush=True)
 
     drive_to_end(
-        tracked_run(folder, settings.to_dict(), tracking, identity), tracking.trackers,
-        begin=lambda root: root.datasets(tracked_text(settings.text, meta)), train=train, end=end,
-    )  # fmt: skip
-
-
-def _unlike(there: Mapping[str, Any], settings: PretrainSettings, text: str) -> str:
-    """What makes the run that is there another one; whether its steps may grow, its checkpoints tell."""
-    stored = restored(PretrainSettings(), there.get("settings"), settings)
-    free = {*RESUMABLE_SETTINGS, "steps", "tokens"}
-
-    def identity(settings: PretrainSettings, text: str) -> dict[str, Any]:
-        return {name: value for name, value in settings.to_dict().items() if name not in free} | {
-            "text": text
-        }
-
-    return differences(identity(stored, there.get("text", "")), identity(settings, text))
+        asked, begin=lambda root: root.datasets(tracked_text(settings.text, meta)), train=train, end=end
+    )
 
 
 def _prepare(settings: PretrainSettings) -> tuple[Path, dict[str, Any]]:

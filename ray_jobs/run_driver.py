@@ -5,8 +5,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ray_jobs.capacity import Workers, check_capacity
-from ray_jobs.drive import drive_to_end, tracked_run
+from ray_jobs.capacity import check_capacity
+from ray_jobs.drive import Asked, drive_to_end
 from ray_jobs.fit import fit
 from ray_jobs.metrics import evaluation_samples, export
 from ray_jobs.prepared import PreparedData, prepare_in_subprocess
@@ -21,7 +21,6 @@ from tempembed.settings.train import TrainSettings
 from tempembed.stages.identity import Facts, restored_settings, run_identity, settings_identity
 from tempembed.tracking.datasets import tracked_datasets
 from tempembed.tracking.points import evaluation_points, model_facts, summary_points
-from tempembed.tracking.settings import TrackingSettings
 from tempembed.tracking.spool import SpooledRun
 from tempembed.tracking.tracked import pretraining_tags
 from tempembed.tracking.tracker import Point
@@ -55,76 +54,44 @@ def differences_to(
     return differences(before, identity(settings, prepared.facts))
 
 
-def drive(
-    settings: TrainSettings,
-    workers: Workers,
-    tracking: TrackingSettings,
-    folder: RunFolder,
-    identity: str,
-    *,
-    fresh: bool,
-) -> None:
+def drive(asked: Asked[TrainSettings]) -> None:
     """Prepare, train and report.
-
-    Args:
-        settings: what is trained.
-        workers: on how many workers.
-        tracking: resolved.
-        folder: the run's, locked.
-        identity: the run's, for trackers.
-        fresh: throw away what an earlier run left.
 
     Raises:
         UserError: the run failed, or the folder holds another one.
         SystemExit: the run was asked to stop.
     """
-    output = folder.folder
-    check_capacity(workers)
+    settings, output = asked.settings, asked.output
+    check_capacity(asked.workers)
     prepared = prepare_in_subprocess(settings)
-    _open(folder, settings, prepared, identity, fresh=fresh)
-
-    def train(spool: Path, callbacks: Sequence[Any]) -> None:
-        if not (output / REPORT).exists():
-            assignment = TrainAssignment(
-                settings=settings, prepared=prepared.folder, output=output, spool=spool, resume=True
-            )
-            fit(assignment, workers, callbacks)
-
-    def end(root: SpooledRun) -> None:
-        scores = _tell_evaluation(folder, root) if (output / REPORT).exists() else []
-        root.model(model_facts(settings), scores)
+    _open(asked, prepared)
 
     def begin(root: SpooledRun) -> None:
         root.datasets(tracked_datasets(settings.data, prepared.meta))
         for key, value in pretraining_tags(settings.model.encoder).items():
             root.tag(key, value)
 
-    run = tracked_run(folder, settings.to_dict(), tracking, identity)
-    drive_to_end(run, tracking.trackers, begin=begin, train=train, end=end)
+    def train(spool: Path, callbacks: Sequence[Any]) -> None:
+        if not (output / REPORT).exists():
+            assignment = TrainAssignment(
+                settings=settings, prepared=prepared.folder, output=output, spool=spool, resume=True
+            )
+            fit(assignment, asked.workers, callbacks)
+
+    def end(root: SpooledRun) -> None:
+        scores = _tell_evaluation(asked.folder, root) if (output / REPORT).exists() else []
+        root.model(model_facts(settings), scores)
+
+    drive_to_end(asked, begin=begin, train=train, end=end)
 
 
-def _open(
-    folder: RunFolder,
-    settings: TrainSettings,
-    prepared: PreparedData,
-    identity: str,
-    *,
-    fresh: bool,
-) -> None:
+def _open(asked: Asked[TrainSettings], prepared: PreparedData) -> None:
     """Write what the run is into its folder, or resume the one that is there."""
-    output = folder.folder
-    tested = (folder.settings() or {}).get("test", prepared.test)
-    content = {
-        "id": identity,
-        "settings": settings.to_dict(),
-        **prepared.facts.noted(),
-        "test": prepared.test,
-    }
-    unlike = partial(differences_to, settings=settings, prepared=prepared)
-    if folder.open(content, unlike=unlike, fresh=fresh):
-        print(f"going on with {output}", flush=True)
-        if tested != prepared.test:  # measured on another test: the model is there, and is measured again
-            (output / REPORT).unlink(missing_ok=True)
+    tested = (asked.folder.settings() or {}).get("test", prepared.test)
+    unlike = partial(differences_to, settings=asked.settings, prepared=prepared)
+    if asked.open(unlike, **prepared.facts.noted(), test=prepared.test) and tested != prepared.test:
+        # measured on another test: the model is there, and is measured again
+        (asked.output / REPORT).unlink(missing_ok=True)
 
 
 def _tell_evaluation(folder: RunFolder, root: SpooledRun) -> list[Point]:

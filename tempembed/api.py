@@ -79,13 +79,7 @@ def train(
         UserError: bad data, a setting out of its range, an output that is not empty.
         TypeError: a setting that there is none of.
     """
-    known = names(Train)
-    if unknown := sorted(settings.keys() - known.keys()):
-        raise TypeError(f"expected settings of TrainSettings, got {unknown}")
-    values = {} if config is None else read_config(Path(config), known)
-    values |= settings | {"resume": resume}
-    values |= {name: os.fspath(value) for name, value in values.items() if isinstance(value, TrainedModel)}
-    values |= {name: given for name, given in (("data", data), ("dev_data", dev)) if given is not None}
+    values = _values(Train, config, {**settings, "resume": resume}, {"data": data, "dev_data": dev})
     with _located(values, _DATA), quietly(quiet):
         objective = " ".join(values.get("terms", ())) or values.get("objective", "run")
         folder = Path(output).expanduser() if output else _new_folder(objective)
@@ -116,13 +110,7 @@ def pretrain(
         UserError: text that cannot be read, a setting out of its range, an output that is not empty.
         TypeError: a setting that there is none of.
     """
-    known = names(Pretrain)
-    if unknown := sorted(settings.keys() - known.keys()):
-        raise TypeError(f"expected settings of PretrainSettings, got {unknown}")
-    values = {} if config is None else read_config(Path(config), known)
-    values |= settings | {"resume": resume}
-    values |= {name: os.fspath(value) for name, value in values.items() if isinstance(value, TrainedModel)}
-    values |= {} if text is None else {"text": text}
+    values = _values(Pretrain, config, {**settings, "resume": resume}, {"text": text})
     with _located(values, ("text", "exclude")), quietly(quiet):
         folder = Path(output).expanduser() if output else _new_folder("pretrained")
         pretrain_command(changed(Pretrain(output=str(folder)), **{**values, "output": str(folder)}))
@@ -281,6 +269,19 @@ def recommend(num_bytes: int, *, name: str | None = None, mlflow_uri: str | None
     from tempembed.commands.recommend import answer
 
     return answer(num_bytes, name, mlflow_uri)[1]
+
+
+def _values(
+    kind: type, config: str | Path | None, settings: dict[str, Any], data: dict[str, Any]
+) -> dict[str, Any]:
+    """The settings of a command: of a file, of arguments, which win over it, and of data that was given."""
+    known = names(kind)
+    if unknown := sorted(settings.keys() - known.keys()):
+        raise TypeError(f"expected settings of {kind.__name__}Settings, got {unknown}")
+    values = {} if config is None else read_config(Path(config), known)
+    values |= settings
+    values |= {name: os.fspath(value) for name, value in values.items() if isinstance(value, TrainedModel)}
+    return values | {name: given for name, given in data.items() if given is not None}
 
 
 @contextmanager

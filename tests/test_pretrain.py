@@ -8,7 +8,10 @@ from sentence_transformers import SentenceTransformer
 
 import tempembed.api as te
 from ray_jobs.pretrain_driver import check_batch
+from tempembed.commands.pretrain import Pretrain
+from tempembed.commands.train import Train
 from tempembed.settings.pretrain import PretrainSettings
+from tempembed.settings.train import TrainSettings
 from tempembed.system.errors import UserError
 from tempembed.tracking.tracked import IDENTITY, pretraining_tags
 
@@ -79,3 +82,14 @@ def test_a_batch_divides_over_the_workers():
     check_batch(settings, 3)
     with pytest.raises(UserError, match="divides over 2 workers, got 3 sequences"):
         check_batch(settings, 2)
+
+
+def test_a_folder_that_is_called_as_a_shape_is_a_place_for_training_alone(tmp_path, monkeypatch):
+    (tmp_path / "bert").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert Train(train=TrainSettings.of(encoder="bert"), output="one").settings.model.encoder == str(
+        tmp_path / "bert"
+    )
+    assert (
+        Pretrain(pretrain=PretrainSettings.of(encoder="bert"), output="one").settings.model.encoder == "bert"
+    )

@@ -17,10 +17,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from tempembed.codecs.codec import check_finite
+from tempembed.commands.local_run import check_output
 from tempembed.commands.measure import check_new
 from tempembed.commands.plan import Plan, plan_command
 from tempembed.commands.search import MOST_BYTES, checked_query
-from tempembed.commands.train import check_output
 from tempembed.encoders.load import load_encoder
 from tempembed.encoders.static import static_encoder
 from tempembed.encoders.tokenizer import train_tokenizer

@@ -1,19 +1,16 @@
 """`tempembed pretrain`."""
 
-import sys
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tempembed.commands.train import check_output
+from tempembed.commands.local_run import STOPPING, LocalRun, end_stopped, reporter, run_here
 from tempembed.run.folder import hold
 from tempembed.settings.config import Configured
 from tempembed.settings.places import with_places
 from tempembed.settings.pretrain import PretrainSettings
-from tempembed.system.cache import cache_dir
-from tempembed.system.console import StepProgress, first_signal, say
-from tempembed.system.disk import blamed_on_disk
-from tempembed.system.errors import UserError
+from tempembed.system.console import first_signal, say
 from tempembed.tracking.settings import TrackingSettings
 
 
@@ -29,11 +26,13 @@ class PretrainRun(Configured):
     @property
     def settings(self) -> PretrainSettings:
         """The run without where it is kept; what it reads has absolute paths."""
-        return with_places(self.pretrain)
+        model = self.pretrain.model
+        named = {"encoder": model.encoder} if model.is_made_here else {}  # whatever folder is called so
+        return with_places(self.pretrain, **named)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pretrain(PretrainRun):
+class Pretrain(LocalRun, PretrainRun):
     """Pre-train an encoder on raw text by masked language modelling: stage 1; `tempembed train` is stage 2.
 
     Example: tempembed pretrain --text installed-text --output runs/base
@@ -46,29 +45,17 @@ class Pretrain(PretrainRun):
     resume: bool = False
     """Continue from the newest checkpoint in --output; what changes the result must be the same, but --steps may grow while the
     learning rate is constant."""
-    stop_after: int | None = None
-    """Stop at this step with a checkpoint, as if interrupted; continue with --resume."""
-    quiet: bool = False
-    """Say nothing of the progress."""
-    tracking: TrackingSettings = field(default_factory=TrackingSettings)
 
 
 def pretrain_command(command: Pretrain) -> None:
     """`tempembed pretrain`."""
-    output = Path(command.output).expanduser()
-    if command.stop_after is not None and command.stop_after < 1:
-        raise UserError(f"--stop-after: expected >= 1, got {command.stop_after}")
-    check_output(output, resume=command.resume)
-    tracking = command.tracking.resolved()
-    with blamed_on_disk(output, cache_dir()):
-        _pretrain(command, output, tracking)
+    run_here(command, command.output, partial(_pretrain, command))
 
 
 def _pretrain(command: Pretrain, output: Path, tracking: TrackingSettings) -> None:
     from tempembed.stages.masked_language import pretrain_text
     from tempembed.stages.pretraining_text import prepared_text
     from tempembed.tracking.datasets import tracked_text
-    from tempembed.tracking.machine import Machine
     from tempembed.tracking.tracked import tracked
 
     settings = command.settings
@@ -76,24 +63,13 @@ def _pretrain(command: Pretrain, output: Path, tracking: TrackingSettings) -> No
     output.mkdir(parents=True, exist_ok=True)
     datasets = tracked_text(settings.text, shards.meta)
     with hold(output, "run"), tracked(output, settings.to_dict(), datasets, tracking, say, {}) as trackers:
-        machine, shown = Machine(output), StepProgress()
-
-        def report(metrics: dict[str, Any]) -> None:
-            metrics = {**metrics, **machine.metrics()}
-            for tracker in trackers:
-                tracker.log("", metrics)
-            shown(metrics)
-
-        stopping = "stopping at the next report, with a checkpoint; again to stop at once"
-        with first_signal(stopping) as signal_number:
+        with first_signal(STOPPING) as signal_number:
             is_trained = pretrain_text(
-                settings, shards, output, report, resume=command.resume, stop_after=command.stop_after,
+                settings, shards, output, reporter(output, trackers), resume=command.resume, stop_after=command.stop_after,
                 stop=lambda: signal_number() is not None, say=say,
             )  # fmt: skip
         if not is_trained:
-            say("stopped with a checkpoint; go on with --resume")
-            if number := signal_number():
-                sys.exit(128 + number)
+            end_stopped(signal_number())
             return
         for tracker in trackers:
             tracker.model("", settings.facts(), [])

@@ -3,18 +3,16 @@
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from tempembed.commands.local_run import STOPPING, LocalRun, end_stopped, reporter, run_here
 from tempembed.run.folder import hold
 from tempembed.settings.config import Configured
 from tempembed.settings.places import with_places
 from tempembed.settings.train import TrainSettings
-from tempembed.system.cache import cache_dir
-from tempembed.system.console import StepProgress, first_signal, say
-from tempembed.system.disk import blamed_on_disk
-from tempembed.system.errors import UserError
-from tempembed.system.untrusted import check_place
+from tempembed.system.console import first_signal, say
 from tempembed.tracking.settings import TrackingSettings
 from tempembed.tracking.tracker import Tracker
 
@@ -42,7 +40,7 @@ class Run(Configured):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Train(Run):
+class Train(LocalRun, Run):
     """Train an encoder on pairs and save it as a sentence-transformers model.
 
     Example: tempembed train --data pairs.parquet --objective tempaggmrl --output runs/one
@@ -52,36 +50,10 @@ class Train(Run):
     Ctrl-C stops at the next report, with a checkpoint.
     """
 
-    resume: bool = False
-    """Continue from the newest checkpoint in --output; what changes the result must be the same: the content of the data and of the
-    encoder, the objective, the optimiser, the seed and the steps."""
-    stop_after: int | None = None
-    """Stop at this step with a checkpoint, as if interrupted; continue with --resume."""
-    quiet: bool = False
-    """Say nothing of the progress."""
-    tracking: TrackingSettings = field(default_factory=TrackingSettings)
-
-
-def check_output(output: Path, *, resume: bool) -> None:
-    """Refuse to write over what an earlier run left."""
-    check_place(output, "--output")
-    left = sorted(path.name for path in output.iterdir() if path.name != ".lock") if output.is_dir() else []
-    if left and not resume:
-        raise UserError(
-            f"--output {output}: expected a new or empty folder, found {', '.join(left[:5])}; "
-            "add --resume to go on with an earlier run there, or choose another folder"
-        )
-
 
 def train_command(command: Train) -> None:
     """`tempembed train`."""
-    output = Path(command.output).expanduser()
-    if command.stop_after is not None and command.stop_after < 1:
-        raise UserError(f"--stop-after: expected >= 1, got {command.stop_after}")
-    check_output(output, resume=command.resume)
-    tracking = command.tracking.resolved()
-    with blamed_on_disk(output, cache_dir()):
-        _train(command, output, tracking)
+    run_here(command, command.output, partial(_train, command))
 
 
 def _train(command: Train, output: Path, tracking: TrackingSettings) -> None:
@@ -89,7 +61,6 @@ def _train(command: Train, output: Path, tracking: TrackingSettings) -> None:
     from tempembed.stages.contrastive import train_pairs
     from tempembed.stages.prepare import prepare_with_encoder
     from tempembed.tracking.datasets import tracked_datasets
-    from tempembed.tracking.machine import Machine
     from tempembed.tracking.tracked import pretraining_tags, tracked
     from tempembed.tuning.goals import check_goals
     from tempembed.tuning.judge import start_of
@@ -110,27 +81,16 @@ def _train(command: Train, output: Path, tracking: TrackingSettings) -> None:
         hold(output, "run"),
         tracked(output, settings.to_dict(), datasets, tracking, say, tags) as trackers,
     ):
-        machine, shown = Machine(output), StepProgress()
         settings = with_chosen_temperature(settings, prepared, output / TAU, say)
-
-        def report(metrics: dict[str, Any]) -> None:
-            metrics = {**metrics, **machine.metrics()}
-            for tracker in trackers:
-                tracker.log("", metrics)
-            shown(metrics)
-
         start = start_of(settings, prepared, encoder, say)
-        stopping = "stopping at the next report, with a checkpoint; again to stop at once"
-        with first_signal(stopping) as signal_number:
+        with first_signal(STOPPING) as signal_number:
             is_trained = train_pairs(
-                settings, prepared, output, report, encoder=encoder,
+                settings, prepared, output, reporter(output, trackers), encoder=encoder,
                 probe=dev_probe(prepared, settings.loop.goal) if settings.loop.goal else None, selection=selection(settings),
                 resume=command.resume, stop_after=command.stop_after, stop=lambda: signal_number() is not None, say=say,
             )  # fmt: skip
         if not is_trained:
-            say("stopped with a checkpoint; go on with --resume")
-            if number := signal_number():
-                sys.exit(128 + number)
+            end_stopped(signal_number())
             return
         if number := signal_number():
             say(f"model: {output}; not evaluated; tempembed evaluate {output} does it")

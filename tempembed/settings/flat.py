@@ -7,7 +7,7 @@ import math
 import operator
 import typing
 from collections.abc import Iterator, Mapping
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import annotated_types
 
@@ -146,6 +146,33 @@ def from_flat(settings: Group, values: Any) -> Group:
                 f"settings: expected {name} to be {hints[name]}, got {str(value)[:60]!r}"
             ) from None
     return changed(settings, **values)
+
+
+class RunSettings:
+    """Settings of a run of any stage: a frozen dataclass of groups, by the names of the flags."""
+
+    @classmethod
+    def of(cls, **values: Any) -> Self:
+        """Defaults, but for these settings, by the names of their flags.
+
+        Raises:
+            TypeError: a name that is none.
+            UserError: a value out of its range.
+        """
+        return changed(cls(), **values)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values by the names of the flags."""
+        return flat(self)
+
+    @classmethod
+    def from_dict(cls, values: Any) -> Self:
+        """The inverse of `to_dict`.
+
+        Raises:
+            UserError: not settings, or a value of another type.
+        """
+        return from_flat(cls(), values)
 
 
 def restored(settings: Group, stored: Any, asked: Any = None) -> Group:

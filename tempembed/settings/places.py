@@ -5,13 +5,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from tempembed.encoders.from_scratch import FROM_SCRATCH
-from tempembed.encoders.masked_shapes import SHAPES
 from tempembed.settings.flat import changed, flat
 from tempembed.settings.sources import parse_source
 from tempembed.system.cache import INSTALLED_CODE, INSTALLED_TEXT
 from tempembed.system.untrusted import check_place
 
-NAMES = (INSTALLED_CODE, INSTALLED_TEXT, *FROM_SCRATCH, *SHAPES)
+NAMES = (INSTALLED_CODE, INSTALLED_TEXT, *FROM_SCRATCH)
 """They name no place, even where a folder is called so; ./static is that folder."""
 INPUTS = ("data", "dev_data", "eval_data", "encoder", "guide", "text", "exclude")
 """Settings that may name a place to read from."""

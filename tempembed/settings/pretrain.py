@@ -2,13 +2,13 @@
 
 from dataclasses import dataclass, field, replace
 from pathlib import PurePath
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from annotated_types import Interval
 
 from tempembed.encoders.masked_shapes import SHAPES
 from tempembed.inputs.masking import MaskStyle
-from tempembed.settings.flat import NotNegative, Positive, changed, check_ranges, flat, from_flat
+from tempembed.settings.flat import NotNegative, Positive, RunSettings, check_ranges
 from tempembed.settings.loop import LoopSettings
 from tempembed.settings.optimizer import OptimizerSettings
 from tempembed.settings.text import TextSettings
@@ -124,7 +124,7 @@ def default_optimizer() -> OptimizerSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PretrainSettings:
+class PretrainSettings(RunSettings):
     """What to pre-train, on what, how. A part of the code takes the group that it needs."""
 
     text: TextSettings = field(default_factory=TextSettings)
@@ -143,16 +143,6 @@ class PretrainSettings:
                 f"--freeze-layers: expected a loaded model, got {self.model.encoder}, whose layers have learned nothing yet; "
                 "leave --freeze-layers out"
             )
-
-    @staticmethod
-    def of(**values: Any) -> "PretrainSettings":
-        """Defaults, but for these settings, by the names of their flags.
-
-        Raises:
-            TypeError: a name that is none.
-            UserError: a value out of its range.
-        """
-        return changed(PretrainSettings(), **values)
 
     @property
     def batch_sequences(self) -> int:
@@ -187,16 +177,3 @@ class PretrainSettings:
     def with_warmup_steps(self, steps: int) -> "PretrainSettings":
         """The learning rate's warm-up as a number of steps."""
         return replace(self, optimizer=replace(self.optimizer, warmup_steps=steps))
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values by the names of the flags."""
-        return flat(self)
-
-    @staticmethod
-    def from_dict(values: Any) -> "PretrainSettings":
-        """The inverse of `to_dict`.
-
-        Raises:
-            UserError: not settings, or a value of another type.
-        """
-        return from_flat(PretrainSettings(), values)

@@ -1,13 +1,12 @@
 """A contrastive training run as one frozen value; the command line of every entry point is made from it."""
 
 from dataclasses import dataclass, field
-from typing import Any
 
 from tempembed.encoders.from_scratch import FROM_SCRATCH
 from tempembed.encoders.masked_shapes import is_from_here
 from tempembed.settings.batches import BatchSettings
 from tempembed.settings.data import DataSettings
-from tempembed.settings.flat import changed, flat, from_flat
+from tempembed.settings.flat import RunSettings
 from tempembed.settings.loop import LoopSettings
 from tempembed.settings.lora import LoraSettings
 from tempembed.settings.loss import LossSettings
@@ -24,7 +23,7 @@ LORA_LEARNING_RATE = 2e-4
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainSettings:
+class TrainSettings(RunSettings):
     """What to train, on what, how. A part of the code takes the group that it needs."""
 
     data: DataSettings = field(default_factory=DataSettings)
@@ -47,16 +46,6 @@ class TrainSettings:
                 "leave --freeze-layers out"
             )
 
-    @staticmethod
-    def of(**values: Any) -> "TrainSettings":
-        """Defaults, but for these settings, by the names of their flags.
-
-        Raises:
-            TypeError: a name that is none.
-            UserError: a value out of its range.
-        """
-        return changed(TrainSettings(), **values)
-
     @property
     def chooses(self) -> bool:
         """Whether the run chooses something by dev pairs: its checkpoint, or its temperature."""
@@ -72,16 +61,3 @@ class TrainSettings:
         elif is_from_here(self.model.encoder):
             usual = PRETRAINED_HERE_LEARNING_RATE
         return self.optimizer.learning_rate or (TABLE_LEARNING_RATE if is_table else usual)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values by the names of the flags."""
-        return flat(self)
-
-    @staticmethod
-    def from_dict(values: Any) -> "TrainSettings":
-        """The inverse of `to_dict`.
-
-        Raises:
-            UserError: not settings, or a value of another type.
-        """
-        return from_flat(TrainSettings(), values)

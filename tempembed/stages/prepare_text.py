@@ -29,7 +29,7 @@ from tempembed.encoders import tokenizer as special
 from tempembed.inputs.token_shards import TokenShards, write_manifest, write_shard
 from tempembed.settings.flat import fingerprint
 from tempembed.settings.text import TextSettings
-from tempembed.stages.test_texts import read_test_texts
+from tempembed.stages.excluded_texts import read_test_texts
 from tempembed.stages.text_corpus import TextCorpus, trained_tokenizer
 from tempembed.system.atomic import write_json
 from tempembed.system.cache import INSTALLED_TEXT, cache_dir

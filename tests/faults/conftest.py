@@ -27,17 +27,24 @@ def flags(data_dir):
             "--objective", "tempaggmrl", "--num-workers", 2)  # fmt: skip
 
 
+@pytest.fixture(scope="session")
+def entry():
+    """The module that a job runs, and the steps that it reports."""
+    return "ray_jobs.train", ALL
+
+
 @pytest.fixture
-def job(stack, flags, tmp_path):
-    return Job(stack, tmp_path / tmp_path.name, (*flags, "--mlflow-uri", stack.mlflow_url))
+def job(stack, flags, entry, tmp_path):
+    return Job(stack, tmp_path / tmp_path.name, (*flags, "--mlflow-uri", stack.mlflow_url), entry[0])
 
 
 @pytest.fixture(scope="module")
-def undisturbed(stack, flags, tmp_path_factory):
+def undisturbed(stack, flags, entry, tmp_path_factory):
     """The same run with no fault."""
-    job = Job(stack, tmp_path_factory.mktemp("undisturbed") / "whole", flags).submit()
+    module, steps = entry
+    job = Job(stack, tmp_path_factory.mktemp("undisturbed") / "whole", flags, module).submit()
     assert job.end() == 0, job.said[-4000:]
-    assert job.steps == ALL
+    assert job.steps == steps
     return job
 
 

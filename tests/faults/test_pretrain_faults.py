@@ -4,20 +4,12 @@ import time
 
 import pytest
 
-from ray_jobs.local_stack import start, stop
 from tests.conftest import make_room, small_disk
 from tests.faults.harness import Job, kill, wait_for
 
 pytestmark = [pytest.mark.faults, pytest.mark.ray, pytest.mark.mlflow]
 NUM_STEPS, EVERY = 160, 5
 ALL = list(range(EVERY, NUM_STEPS + 1, EVERY))
-
-
-@pytest.fixture(scope="module")
-def stack(tmp_path_factory):
-    stack = start(tmp_path_factory.mktemp("stack"))
-    yield stack
-    stop(stack.processes)
 
 
 @pytest.fixture(scope="module")
@@ -28,20 +20,9 @@ def flags(data_dir):
             "--checkpoint-every", 25, "--evaluate-every", 80, "--num-workers", 2)  # fmt: skip
 
 
-@pytest.fixture
-def job(stack, flags, tmp_path):
-    return Job(
-        stack, tmp_path / tmp_path.name, (*flags, "--mlflow-uri", stack.mlflow_url), "ray_jobs.pretrain"
-    )
-
-
 @pytest.fixture(scope="module")
-def undisturbed(stack, flags, tmp_path_factory):
-    """The same run with no fault."""
-    job = Job(stack, tmp_path_factory.mktemp("undisturbed") / "whole", flags, "ray_jobs.pretrain").submit()
-    assert job.end() == 0, job.said[-4000:]
-    assert job.steps == ALL
-    return job
+def entry():
+    return "ray_jobs.pretrain", ALL
 
 
 @pytest.mark.parametrize("victim", [0, 1])

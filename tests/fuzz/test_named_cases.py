@@ -18,7 +18,7 @@ import torch
 
 from tempembed.codecs.codec import Codec
 from tempembed.codecs.spec import parse_spec
-from tempembed.commands.train import check_output
+from tempembed.commands.local_run import check_output
 from tempembed.data.pairs import read_pairs
 from tempembed.data.texts import open_texts
 from tempembed.encoders.static import static_encoder

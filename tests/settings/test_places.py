@@ -5,7 +5,8 @@ import pytest
 from ray_jobs.demo import located_flags
 from ray_jobs.train import RayTrain
 from ray_jobs.tune import parsed
-from tempembed.commands.train import Train, check_output
+from tempembed.commands.local_run import check_output
+from tempembed.commands.train import Train
 from tempembed.run.folder import RunFolder
 from tempembed.settings.flat import flat
 from tempembed.settings.places import located, output_place, with_places
