@@ -1,4 +1,4 @@
-"""Sources of pairs: a file, a folder of files, a saved dataset, or one of the hub."""
+"""Sources of pairs: a file, a folder of files, a saved dataset, one of the hub, or any of them in an object store."""
 
 import itertools
 import json
@@ -14,9 +14,11 @@ import pyarrow as pa
 from tempembed.data.arrow import resolved, validated
 from tempembed.data.bad_rows import BadRow, Faults
 from tempembed.data.columns import Columns, arrow_columns, file_columns, find_columns
+from tempembed.data.kept_rows import PART_ROWS
 from tempembed.data.parquet import open_parquet, parquet_batches
 from tempembed.data.records import SUFFIXES, Record, first_bytes, kind_of, open_table
-from tempembed.data.rows import CHUNK_ROWS, Collector
+from tempembed.data.remote import local_copy
+from tempembed.data.rows import Collector
 from tempembed.data.splits import TEST, TRAIN, VALIDATION, Split, parts_for, split_of
 from tempembed.system.errors import UserError
 from tempembed.system.untrusted import read_json, require_file, require_inside
@@ -44,6 +46,7 @@ def read_source(source: str, reading: Reading) -> dict[str, pa.Table]:
     """One table per file, each with the columns of `SCHEMA` and a score."""
     if not source.strip():
         raise UserError("expected a file, a folder or a hub name with pairs, got an empty name: set --data")
+    source = local_copy(source, reading.say)
     path = Path(os.path.expanduser(source))  # unlike Path.expanduser, leaves an unknown ~user alone
     if path.is_dir():
         saved = ("dataset_info.json", "state.json")  # what Dataset.save_to_disk writes beside the data
@@ -101,7 +104,7 @@ def _read_file(path: Path, reading: Reading) -> pa.Table:
             schema = parquet.file.schema_arrow
             columns = arrow_columns(schema, str(path), scored=reading.scored)
             reading.faults.not_read(name for name in schema.names if name not in columns.names)
-            collector.add_batches(parquet_batches(parquet, columns.names, CHUNK_ROWS, kept=True), columns)
+            collector.add_batches(parquet_batches(parquet, columns.names, PART_ROWS, kept=False), columns)
     else:
         _read_rows(path, collector, reading)
     return collector.table()
@@ -109,7 +112,7 @@ def _read_file(path: Path, reading: Reading) -> pa.Table:
 
 def _read_rows(path: Path, collector: Collector, reading: Reading) -> None:
     """Read rows of CSV, which has one header, or of JSON, where each line names its columns."""
-    with open_table(path, kept=True) as table:
+    with open_table(path, kept=False) as table:
         rows, names = table.rows(()), None
         if table.names is not None:
             first, rows = _peek(rows)
@@ -163,8 +166,8 @@ def _read_dataset(dataset: "Dataset", source: str, reading: Reading) -> pa.Table
     reading.faults.not_read(name for name in schema.names if name not in columns.names)
     collector = Collector(name=source, faults=reading.faults)
     selected = dataset.select_columns(columns.names).with_format("arrow")
-    batches = validated(selected.iter(batch_size=CHUNK_ROWS), source)
-    collector.add_batches(resolved(batches, source, kept=True), columns)
+    batches = validated(selected.iter(batch_size=PART_ROWS), source)
+    collector.add_batches(resolved(batches, source, kept=False), columns)
     return collector.table()
 
 

@@ -8,6 +8,7 @@ import pyarrow.compute as pc
 
 from tempembed.data.bad_rows import Faults
 from tempembed.data.columns import DOCUMENT, HARD_NEGATIVES, QUERY, SCHEMA, SCORE
+from tempembed.data.kept_rows import filtered
 from tempembed.system.errors import UserError
 
 
@@ -40,7 +41,7 @@ def judged_pairs(
     threshold = 1.0 if min_score is None else min_score
     is_pair = ~is_judged | (scores >= threshold)
     num_pairs, num_wrong = int(is_pair.sum()), int((~is_pair).sum())
-    pairs, wrong = table.filter(pa.array(is_pair)), table.filter(pa.array(~is_pair))
+    pairs, wrong = filtered(table, is_pair), filtered(table, ~is_pair)
     if not is_binary:
         say(
             f"{source}: {num_pairs} rows with a score of at least {threshold:g} are pairs, {num_wrong} are left out"

@@ -15,7 +15,8 @@ from tempembed.data.bad_rows import Faults
 from tempembed.data.columns import DOCUMENT, HARD_NEGATIVES, LABEL, QUERY, SCHEMA, SCORES, TEXT, is_text
 from tempembed.data.files import Reading, read_source
 from tempembed.data.judged import judged_pairs
-from tempembed.data.rows import CHUNK_ROWS, ROW
+from tempembed.data.kept_rows import filtered, parts, repeated
+from tempembed.data.rows import ROW
 from tempembed.data.splits import Split
 from tempembed.system.errors import UserError
 from tempembed.system.wording import counts, quoted, shown
@@ -144,7 +145,7 @@ def read_pairs(
                 raise UserError(
                     f"{one.place}: expected pairs that the sources before it do not have, all {number} are copies; leave it out"
                 )
-        table = table.filter(pa.array(distinct))
+        table = filtered(table, distinct)
     reasons = sum((one.faults.reasons for one in given), Counter[str]())
     return Pairs(
         table=_without_empty_columns(table),
@@ -287,8 +288,8 @@ def _without_empty_columns(table: pa.Table) -> pa.Table:
 
 
 def _each_pair(table: pa.Table) -> Iterator[tuple[str, str]]:
-    for batch in table.select([QUERY, DOCUMENT]).to_batches(CHUNK_ROWS):
-        yield from zip(batch[0].to_pylist(), batch[1].to_pylist(), strict=True)
+    for part in parts(table.select([QUERY, DOCUMENT])):
+        yield from zip(part[QUERY].to_pylist(), part[DOCUMENT].to_pylist(), strict=True)
 
 
 def _all_same_pair(table: pa.Table) -> bool:
@@ -300,11 +301,11 @@ def _all_same_pair(table: pa.Table) -> bool:
 def _first_of_each_pair(table: pa.Table) -> np.ndarray:
     """For each row, False if it is a later copy of a pair. Hashes of 8 bytes find candidates; texts decide."""
     hashes = np.fromiter(map(hash, _each_pair(table)), np.int64, count=len(table))
-    _, group, size = np.unique(hashes, return_inverse=True, return_counts=True)
-    candidates = np.flatnonzero(size[group] > 1)
+    is_candidate = repeated(hashes)
     keep = np.ones(len(table), bool)
     seen: set[tuple[str, str]] = set()
-    for row, pair in zip(candidates, _each_pair(table.take(pa.array(candidates))), strict=True):
+    candidates = _each_pair(filtered(table.select([QUERY, DOCUMENT]), is_candidate))
+    for row, pair in zip(np.flatnonzero(is_candidate), candidates, strict=True):
         keep[row] = pair not in seen
         seen.add(pair)
     return keep

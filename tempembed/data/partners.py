@@ -5,6 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
+from tempembed.data.kept_rows import repeated
+
 
 @dataclass(frozen=True, kw_only=True)
 class Partners:
@@ -25,7 +27,9 @@ class Partners:
 
     @staticmethod
     def of(texts: np.ndarray, partners: np.ndarray) -> "Partners":
-        """Build it from the ids of pairs, int64 [rows] each; needs about 60 bytes a row meanwhile."""
+        """Build it from the ids of pairs, int64 [rows] each; needs 10 bytes a row meanwhile, and 60 more of each text with several."""
+        several = repeated(texts)
+        texts, partners = texts[several], partners[several]
         order = np.lexsort((partners, texts))
         texts, partners = texts[order], partners[order]
         is_new = np.append(True, (texts[1:] != texts[:-1]) | (partners[1:] != partners[:-1]))[: len(texts)]

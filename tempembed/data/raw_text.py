@@ -19,6 +19,7 @@ from tempembed.data.encoding import START_BYTES, is_utf16, latin1_hint
 from tempembed.data.files import HUB_NAME
 from tempembed.data.manuals import plain_manual
 from tempembed.data.records import kind_of, open_table
+from tempembed.data.remote import local_copy
 from tempembed.data.values import checked_text
 from tempembed.system.errors import UserError
 from tempembed.system.untrusted import is_file, is_folder
@@ -76,6 +77,7 @@ def text_parts(source: str) -> list[Part]:
     """
     if not source.strip():
         raise UserError("--text: expected a file, a folder, a glob or a hub name, got an empty name")
+    source = local_copy(source)
     path = Path(os.path.expanduser(source))
     if is_folder(path):
         return _folder_parts(path)

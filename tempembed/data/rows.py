@@ -24,10 +24,10 @@ from tempembed.data.columns import (
     is_list_of_text,
     is_text,
 )
+from tempembed.data.kept_rows import PART_ROWS, KeptRows, filtered
 from tempembed.data.values import as_number, as_text, conversation_text, document_text, python_rows
 from tempembed.system.wording import shown
 
-CHUNK_ROWS = 65_536  # rows held as Python objects at a time
 _PLACES = pa.schema({"row": pa.int64(), "line": pa.int64()})  # where a row came from; line 0: not a text file
 ROW = pa.schema([*SCHEMA, pa.field(SCORE, pa.float64())])
 """What is kept of a row: the columns of pairs, and the score where rows are judged."""
@@ -40,7 +40,7 @@ class Collector:
         self.num_rows = 0  # rows seen, good or bad
         self._name = name
         self._faults = faults
-        self._tables: list[pa.Table] = []
+        self._kept = KeptRows(pa.schema([*ROW, *_PLACES]))
         self._rows: list[_CleanRow] = []
         self._places: list[tuple[int, int]] = []
 
@@ -51,7 +51,7 @@ class Collector:
         self._places += [(row, line)] * len(rows)
         self._faults.right_negatives += right_negatives
         self.num_rows = row
-        if len(self._rows) >= CHUNK_ROWS:
+        if len(self._rows) >= PART_ROWS:
             self._flush()
 
     def reject(self, bad: BadRow, row: int, line: int = 0) -> None:
@@ -78,7 +78,7 @@ class Collector:
     def table(self) -> pa.Table:
         """The rows so far, in the columns of `ROW`; either all have a label or none has."""
         self._flush()
-        table = pa.concat_tables([pa.schema([*ROW, *_PLACES]).empty_table(), *self._tables])
+        table = self._kept.table()
         unlabelled = table[LABEL].null_count
         if 0 < unlabelled < len(table):
             missing = pc.is_null(table[LABEL])
@@ -86,7 +86,7 @@ class Collector:
             places = table.select(_PLACES.names).filter(missing).to_pylist()
             for place in places:
                 self._faults.add(bad, self._name, place["row"], place["line"])
-            table = table.filter(pc.invert(missing))
+            table = filtered(table, ~missing.to_numpy())
         return table.select(ROW.names)
 
     def _flush(self) -> None:
@@ -98,7 +98,7 @@ class Collector:
     def _append(self, table: pa.Table, rows: Sequence[int], lines: Sequence[int]) -> None:
         for place, numbers in zip(_PLACES, (rows, lines), strict=True):
             table = table.append_column(place, pa.array(numbers, place.type))
-        self._tables.append(table)
+        self._kept.add(table)
 
 
 class _CleanRow(NamedTuple):  # a tuple, not a dataclass: made once per row of JSON Lines and CSV

@@ -3,12 +3,14 @@
 import hashlib
 import re
 from collections.abc import Callable, Iterable
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from tempembed.data.columns import DOCUMENT, HARD_NEGATIVES, QUERY, SCHEMA, SCORES
+from tempembed.data.kept_rows import filtered, over_parts, repeated
 from tempembed.system.errors import UserError
 
 KEY_BYTES = 16
@@ -54,43 +56,60 @@ def holdout(
         UserError: the table has not enough independent rows.
     """
     num_rows = table.num_rows
-    queries = b"".join(map(text_key, table[QUERY].to_pylist()))
-    keys = np.stack([_array(queries), _keys(table[DOCUMENT].to_pylist())])
-    component = _components(keys)
-    by_key = np.lexsort((keys[0], component))
+    keys, draws = np.empty((2, num_rows), np.uint64), np.empty(num_rows, np.uint64)
+    start = 0
+    for own, drawn in over_parts(partial(_drawn_keys, seed), table.select([QUERY, DOCUMENT])):
+        rows = slice(start, start + len(drawn))
+        keys[:, rows], draws[rows], start = own, drawn, rows.stop
+    links = repeated(keys.reshape(-1)).reshape(keys.shape).any(axis=0)
+    alone, linked = np.flatnonzero(~links), np.flatnonzero(links)
+    component = _components(keys[:, linked])
+    by_key = np.lexsort((keys[0, linked], component))
     starts = np.flatnonzero(np.diff(component[by_key], prepend=-1))
-    sizes = np.diff(starts, append=num_rows)
-    salt = seed.to_bytes(8, "little", signed=True)
-    # the least key of each, from the bytes: an array's items lose the zeros at their ends
-    least = [queries[at : at + KEY_BYTES] for at in by_key[starts] * KEY_BYTES]
-    order = sorted(
-        (hashlib.blake2b(salt + least[i], digest_size=16).digest(), i)
-        for i in np.flatnonzero(sizes <= max(1, num_test // 10))
-    )
-    taken = np.cumsum([0, *(sizes[i] for _, i in order)])
-    chosen = [i for _, i in order[: np.searchsorted(taken, num_test)]]
-    in_test = np.isin(component, component[by_key[starts[chosen]]])
+    sizes = np.append(np.ones(len(alone), np.int64), np.diff(starts, append=len(linked)))
+    small = np.flatnonzero(sizes <= max(1, num_test // 10))
+    order = small[_lowest(draws[np.append(alone, linked[by_key[starts]])[small]], num_test)]
+    taken = np.append(0, np.cumsum(sizes[order]))
+    chosen = order[: np.searchsorted(taken, num_test)]
+    in_test = np.zeros(num_rows, bool)
+    in_test[alone[chosen[chosen < len(alone)]]] = True
+    in_test[linked[np.isin(component, chosen - len(alone))]] = True
     if in_test.sum() < num_test or in_test.all():
         raise UserError(
             f"expected enough pairs to hold out {num_test} that share no text with the rest, got {num_rows} pairs "
             f"of which {int(in_test.sum())} can be held out; give more data, or {instead}"
         )
-    train, test = table.filter(pa.array(~in_test)), table.filter(pa.array(in_test))
+    train, test = filtered(table, ~in_test), filtered(table, in_test)
     if HARD_NEGATIVES not in table.column_names:
         return train, test
     return _without_shared(train, test, (keys[:, ~in_test], keys[:, in_test]), say)
 
 
+def _drawn_keys(seed: int, part: pa.Table) -> tuple[np.ndarray, np.ndarray]:
+    """uint64 [2, rows] keys of queries and documents; [rows] where a component is drawn of which the query has the least key."""
+    salt = seed.to_bytes(8, "little", signed=True)
+    queries = list(map(text_key, part[QUERY].to_pylist()))
+    drawn = (hashlib.blake2b(salt + key, digest_size=KEY_BYTES).digest() for key in queries)
+    return np.stack([_numbers(queries), _keys(part[DOCUMENT].to_pylist())]), _numbers(drawn)
+
+
 def _keys(texts: Iterable[str]) -> np.ndarray:
-    return _array(b"".join(map(text_key, texts)))
+    return _numbers(map(text_key, texts))
 
 
-def _array(keys: bytes) -> np.ndarray:
-    return np.frombuffer(keys, f"S{KEY_BYTES}")
+def _numbers(digests: Iterable[bytes]) -> np.ndarray:
+    """uint64: the first half of each, ordered as they are. That two have the same joins components, and never parts one."""
+    return np.frombuffer(b"".join(digests), ">u8")[::2].astype(np.uint64)
+
+
+def _lowest(draws: np.ndarray, num: int) -> np.ndarray:
+    """Places of the `num` lowest, in order."""
+    places = np.argpartition(draws, num)[:num] if num < len(draws) else np.arange(len(draws))
+    return places[np.lexsort((places, draws[places]))]
 
 
 def _components(keys: np.ndarray) -> np.ndarray:
-    """The component of each row, from the keys of its texts [2, rows], whatever their roles."""
+    """The component of each row, from 0, by the keys of its texts, uint64 [2, rows], whatever their roles."""
     from scipy.sparse import coo_array  # half a second, which only a hold-out needs
     from scipy.sparse.csgraph import connected_components
 
@@ -105,7 +124,8 @@ def _without_shared(
 ) -> tuple[pa.Table, pa.Table]:
     """Both sides without hard negatives that are a query or document of the other; shared ones stay in the test."""
     of_train, of_test = (
-        _keys(part[HARD_NEGATIVES].combine_chunks().flatten().to_pylist()) for part in (train, test)
+        np.concatenate([np.empty(0, np.uint64), *over_parts(_negative_keys, part.select([HARD_NEGATIVES]))])
+        for part in (train, test)
     )
     kept_of_test = ~np.isin(of_test, keys[0])
     kept_of_train = ~np.isin(of_train, np.concatenate([keys[1].reshape(-1), of_test[kept_of_test]]))
@@ -113,6 +133,10 @@ def _without_shared(
         if num := int((~kept).sum()):
             say(f"left out {num} of {len(kept)} hard negatives of {side}: the other side has their texts too")
     return _keep(train, kept_of_train), _keep(test, kept_of_test)
+
+
+def _negative_keys(part: pa.Table) -> np.ndarray:
+    return _keys(text for texts in part[HARD_NEGATIVES].to_pylist() for text in texts or ())
 
 
 def _keep(table: pa.Table, kept: np.ndarray) -> pa.Table:

@@ -20,7 +20,7 @@ def text_ids(texts: Iterable[str]) -> np.ndarray:
 
     Among a million texts two different ones share an id with a chance of 3e-8.
     """
-    digests = (
-        hashlib.blake2b(same_text(text).encode("utf-8", "replace"), digest_size=8).digest() for text in texts
-    )
-    return np.frombuffer(b"".join(digests), np.int64)
+    digests = bytearray()
+    for text in texts:
+        digests += hashlib.blake2b(same_text(text).encode("utf-8", "replace"), digest_size=8).digest()
+    return np.frombuffer(bytes(digests), np.int64)

@@ -37,7 +37,7 @@ class TextEncoder(Encoder):
         # a part at a time: the tokenizer's own objects take far more memory than the ids that are kept
         parts = [rows[start : start + TOKENIZE_ROWS] for start in range(0, len(rows), TOKENIZE_ROWS)]
         lists = (self.token_lists([role.prompt + text for text in part], role.max_tokens) for part in parts)
-        each = [Tokens.from_lists(ids) for ids in lists]
+        each = [Tokens.from_lists(ids) for ids in lists] or [Tokens.from_lists([])]
         tokens = Tokens.concatenate([part.as_bags() for part in each] if self.takes_bags else each)
         unpooled = self.unpooled(role.prompt) if role.prompt else 0
         if unpooled:

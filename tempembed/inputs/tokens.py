@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from tempembed.inputs.chunks import length_sorted_chunks
+from tempembed.inputs.files import join_arrays, join_offsets
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,6 +104,20 @@ class Tokens:
         for what, array in (("counts", self.counts), ("unpooled", self.unpooled)):
             if array is not None:
                 np.save(folder / f"{name}.{what}.npy", array)
+
+    @staticmethod
+    def join(folders: Sequence[Path], target: Path, name: str) -> None:
+        """What `save` wrote into several folders as one, without holding it."""
+        offsets, tower, *arrays = (
+            [folder / f"{name}.{what}" for folder in folders]
+            for what in ("offsets.npy", "tower", "ids.npy", "counts.npy", "unpooled.npy")
+        )
+        join_offsets(offsets, target / offsets[0].name)
+        for paths in arrays:
+            if paths[0].exists():
+                join_arrays(paths, target / paths[0].name)
+        if tower[0].exists():
+            (target / tower[0].name).write_text(tower[0].read_text())
 
     @staticmethod
     def load(folder: Path, name: str) -> "Tokens":

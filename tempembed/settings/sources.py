@@ -10,6 +10,8 @@ from tempembed.system.errors import UserError
 
 _WEIGHTED = re.compile(r"(?P<place>.+):(?P<weight>[+-]?(?:\d+\.?\d*|\.\d+))", re.DOTALL)
 _DATA = re.compile(r"\.(parquet|jsonl|ndjson|json|csv|tsv)(\.gz)?$", re.IGNORECASE)
+_REMOTE = re.compile(r"\w+://(?!.*[?&]endpoint_override=[^&:]*$).+")
+"""An address; the number behind that of a server is its port."""
 _SPLIT_OF_THE_HUB = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?:[^:/]*:[^:/]+")
 """org/name:config:split; the config may be empty."""
 
@@ -39,7 +41,12 @@ def parse_source(text: str) -> Source:
     found = _WEIGHTED.fullmatch(text)
     if found and not _exists(text):
         place = found["place"]
-        known = _DATA.search(place) or place == INSTALLED_CODE or _SPLIT_OF_THE_HUB.fullmatch(place)
+        known = (
+            _DATA.search(place)
+            or _REMOTE.fullmatch(place)
+            or place == INSTALLED_CODE
+            or _SPLIT_OF_THE_HUB.fullmatch(place)
+        )
         if known or _exists(place):
             return Source(place=place, weight=float(found["weight"]))
     return Source(place=text)

@@ -3,22 +3,19 @@
 import dataclasses
 import json
 import shutil
-import tempfile
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from tokenizers import Tokenizer
 
+from tempembed.data.columns import DOCUMENT, QUERY
+from tempembed.data.kept_rows import parts
 from tempembed.data.overlap import check_overlap
 from tempembed.data.pairs import Pairs, read_pairs, require_rows
-from tempembed.data.partners import Partners
 from tempembed.data.split import holdout
-from tempembed.data.text_ids import text_ids
 from tempembed.encoders.encoder import Encoder
-from tempembed.encoders.role import Role
 from tempembed.encoders.tokenizer import train_tokenizer
 from tempembed.evaluation.corpus import Corpus, corpus_from_pairs
 from tempembed.objectives.term import blunt
@@ -34,13 +31,17 @@ from tempembed.stages.judges import (
     write_guide,
     write_teacher,
 )
+from tempembed.stages.pair_parts import PartOf, num_hard_negatives, write_parts
 from tempembed.stages.prepared import CORPORA, Prepared
+from tempembed.system.alone import alone
+from tempembed.system.atomic import appearing
 from tempembed.system.cache import INSTALLED_CODE, cache_dir
 from tempembed.system.checksums import MANIFEST, checksums, is_intact, publish
 from tempembed.system.disk import room_for
+from tempembed.system.in_order import Pool
 
 FORMAT = 7  # raise when what is prepared from the same input changes
-FORGOTTEN_SECONDS = 24 * 3600
+TOKENIZER = "tokenizer.json"
 DEFAULT_MAX_QUERIES = 5_000  # of the embedded test split: +-0.012 on nDCG at 95 %, half the time of all of it
 
 
@@ -99,9 +100,15 @@ def prepare(settings: TrainSettings, say: Callable[[str], None] = lambda _: None
 
 
 def prepare_with_encoder(
-    settings: TrainSettings, say: Callable[[str], None] = lambda _: None
+    settings: TrainSettings, say: Callable[[str], None] = lambda _: None, *, pool: Pool | None = None
 ) -> tuple[Prepared, Encoder]:
-    """As `prepare`, with the encoder before training, which was made for it: loading a model takes seconds."""
+    """As `prepare`, with the encoder before training, which was made for it: loading a model takes seconds.
+
+    Args:
+        settings: of the run.
+        say: takes lines.
+        pool: tokenises elsewhere; default: processes of this machine, where there is enough to do.
+    """
     pairs = training_pairs(settings, say)
     task = None
     if settings.data.test:
@@ -133,18 +140,19 @@ def prepare_with_encoder(
     encoder = None if settings.model.own_encoder else build_encoder(settings, None)
     tokens = encoder.input_fingerprint() if encoder else [settings.model.encoder, settings.model.vocabulary]
     limits = [settings.model.limits, settings.model.max_tokens if settings.model.own_encoder else None]
-    parts = [pairs.fingerprint, task and task.fingerprint, *([dev.fingerprint] if dev else [])]
+    contents = [pairs.fingerprint, task and task.fingerprint, *([dev.fingerprint] if dev else [])]
     guided = [guide_fingerprint(guide)] if guide else []
     several = [*guided, *([pairs.groups] if pairs.groups else []), *_of_several(task, dev)]
-    key = fingerprint([FORMAT, *parts, settings.model.prompts, limits, tokens, *several])
+    key = fingerprint([FORMAT, *contents, settings.model.prompts, limits, tokens, *several])
     folder = cache_dir() / "prepared" / key
     prepared = Prepared(folder=folder)
     if not is_intact(folder):
-        if folder.exists():
-            say(f"{folder} is damaged: prepared anew")
-            shutil.rmtree(folder)
-        with room_for("prepared data", cache_dir()):
-            _write(settings, encoder, guide, pairs, {"test": task, "dev": dev}, folder, say)
+        with alone(folder, say) as work, room_for("prepared data", cache_dir()):
+            if not is_intact(folder):
+                if folder.exists():
+                    say(f"{folder} is damaged: prepared anew")
+                    shutil.rmtree(folder)
+                _write(settings, encoder, guide, pairs, {"test": task, "dev": dev}, folder, work, say, pool)
     encoder = encoder or initial_encoder(settings, prepared)
     objective = settings.loss.resolved(encoder.width)  # one that does not fit: now
     for line in (*blunt(objective.terms), *describe_roles(settings, encoder)):
@@ -178,90 +186,60 @@ def _write(
     encoder: Encoder | None,
     guide: Encoder | None,
     pairs: Pairs,
-    parts: Mapping[str, Corpus | None],
+    tasks: Mapping[str, Corpus | None],
     folder: Path,
+    work: Path,
     say: Callable[[str], None],
+    pool: Pool | None,
 ) -> None:
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    _remove_forgotten(folder.parent)
-    partial = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".partial-"))
-    try:
-        if encoder is None:
+    """Fill the folder from where an interrupted call left it."""
+    partial = work / "whole"
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    if encoder is None:
+        if not (tokenizer := work / TOKENIZER).exists():
             say(f"training a tokenizer of {settings.model.vocabulary} tokens on {len(pairs)} pairs")
-            tokenizer = train_tokenizer(
-                (t for c in (pairs.queries, pairs.documents) for t in c), settings.model.vocabulary
+            texts = (
+                text
+                for name in (QUERY, DOCUMENT)
+                for part in parts(pairs.table)
+                for text in part[name].to_pylist()
             )
-            tokenizer.save(str(partial / "tokenizer.json"))
-            encoder = build_encoder(settings, tokenizer)
-        say(f"tokenising {len(pairs)} pairs")
-        as_document = training_role(settings, encoder, "document")
-        encoder.prepare(pairs.queries, training_role(settings, encoder, "query")).save(partial, "query")
-        encoder.prepare(pairs.documents, as_document).save(partial, "document")
-        _write_ids(pairs, partial)
-        if pairs.sources is not None:
-            np.save(partial / "sources.npy", pairs.sources)
-        num_negatives = _write_negatives(encoder, as_document, pairs.hard_negatives, partial)
-        write_teacher(pairs, num_negatives, partial)
-        if guide:
-            write_guide(guide, pairs, partial, say)
-        for name, task in parts.items():
-            if task:
-                encoder.prepare(task.queries, encoder.role("query")).save(partial, f"{name}_query")
-                encoder.prepare(task.documents, encoder.role("document")).save(partial, f"{name}_document")
-                task.save(partial / CORPORA[name])
-        meta = {
-            "source": pairs.source,
-            "fingerprint": pairs.fingerprint,
-            "input_fingerprint": encoder.input_fingerprint(),
-            **{name: part.fingerprint if part else "" for name, part in parts.items()},
-            "num_pairs": len(pairs),
-            "num_hard_negatives": num_negatives,
-            "num_skipped": pairs.num_skipped,
-            "skip_reasons": dict(pairs.skip_reasons),
-            "source_names": pairs.source_names,
-            "groups": pairs.groups,
-            "guide": guide_fingerprint(guide),
-        }
-        (partial / "meta.json").write_text(json.dumps(meta, indent=1))
-        sums = checksums(partial, sorted(path.name for path in partial.iterdir()))
-        (partial / MANIFEST).write_text(json.dumps({"sha256": sums}, indent=1))
-        publish(partial, folder)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-
-
-def _remove_forgotten(folder: Path) -> None:
-    """What processes left that were killed while they wrote."""
-    for path in folder.glob(".partial-*"):
-        with suppress(OSError):  # another process may remove it too
-            if time.time() - path.stat().st_mtime > FORGOTTEN_SECONDS:
-                shutil.rmtree(path, ignore_errors=True)
-
-
-def _write_ids(pairs: Pairs, folder: Path) -> None:
-    """Which texts are the same, and which belong together, whatever row they are in."""
-    queries, documents = text_ids(pairs.queries), text_ids(pairs.documents)
-    np.save(folder / "query.text_ids.npy", queries)
-    np.save(folder / "document.text_ids.npy", documents)
-    Partners.of(queries, documents).save(folder, "answers")
-    Partners.of(documents, queries).save(folder, "askers")
-
-
-def _write_negatives(
-    encoder: Encoder, role: Role, negatives: Sequence[Sequence[str]] | None, folder: Path
-) -> int:
-    """Only those that are there; returns how many the row with the most has."""
-    counts = np.array([len(row) for row in negatives or ()])
-    num = int(counts.max(initial=0))
-    if not num:
-        return 0
-    assert negatives is not None
-    has = np.arange(num)[:, None] < counts
-    ids = np.zeros(has.shape, np.int64)
-    for k in range(num):
-        texts = [row[k] for row in negatives if k < len(row)]
-        encoder.prepare(texts, role).at(has[k]).save(folder, f"negative_{k}")
-        ids[k, has[k]] = text_ids(texts)
-    np.save(folder / "hard_negatives.text_ids.npy", ids)
-    np.save(folder / "has_negative.npy", has)
-    return num
+            with appearing(tokenizer) as new:
+                train_tokenizer(texts, settings.model.vocabulary).save(str(new))
+        shutil.copyfile(tokenizer, partial / TOKENIZER)
+        encoder = build_encoder(settings, Tokenizer.from_file(str(tokenizer)))
+    say(f"tokenising {len(pairs)} pairs")
+    make = PartOf(
+        encoder=encoder, query=training_role(settings, encoder, "query"),
+        document=training_role(settings, encoder, "document"), num_negatives=num_hard_negatives(pairs.table),
+    )  # fmt: skip
+    write_parts(make, pairs.table, work / "parts", partial, say, pool=pool)
+    if pairs.sources is not None:
+        np.save(partial / "sources.npy", pairs.sources)
+    write_teacher(pairs, make.num_negatives, partial)
+    if guide:
+        write_guide(guide, pairs, partial, say)
+    for name, task in tasks.items():
+        if task:
+            encoder.prepare(task.queries, encoder.role("query")).save(partial, f"{name}_query")
+            encoder.prepare(task.documents, encoder.role("document")).save(partial, f"{name}_document")
+            task.save(partial / CORPORA[name])
+    meta = {
+        "source": pairs.source,
+        "fingerprint": pairs.fingerprint,
+        "input_fingerprint": encoder.input_fingerprint(),
+        **{name: task.fingerprint if task else "" for name, task in tasks.items()},
+        "num_pairs": len(pairs),
+        "num_hard_negatives": make.num_negatives,
+        "num_skipped": pairs.num_skipped,
+        "skip_reasons": dict(pairs.skip_reasons),
+        "source_names": pairs.source_names,
+        "groups": pairs.groups,
+        "guide": guide_fingerprint(guide),
+    }
+    (partial / "meta.json").write_text(json.dumps(meta, indent=1))
+    sums = checksums(partial, sorted(path.name for path in partial.iterdir()))
+    (partial / MANIFEST).write_text(json.dumps({"sha256": sums}, indent=1))
+    publish(partial, folder)
+    shutil.rmtree(work, ignore_errors=True)

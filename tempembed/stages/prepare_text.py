@@ -1,6 +1,5 @@
 """Raw text made ready for pre-training: read, cleaned, tests cut out, tokenised into shards. Once per text and tokenizer."""
 
-import fcntl
 import json
 import shutil
 import time
@@ -31,6 +30,7 @@ from tempembed.settings.flat import fingerprint
 from tempembed.settings.text import TextSettings
 from tempembed.stages.excluded_texts import read_test_texts
 from tempembed.stages.text_corpus import TextCorpus, trained_tokenizer
+from tempembed.system.alone import alone
 from tempembed.system.atomic import write_json
 from tempembed.system.cache import INSTALLED_TEXT, cache_dir
 from tempembed.system.checksums import checksums, is_intact, publish, sha256
@@ -46,7 +46,6 @@ SAMPLE_CHARACTERS = 24_000_000
 """Text that a tokenizer is trained on."""
 RATE_CHARACTERS = 1_000_000
 """Text by which the characters of a token are measured."""
-FORGOTTEN_SECONDS = 7 * 24 * 3600
 
 
 def prepare_text(
@@ -84,9 +83,9 @@ def prepare_text(
     ]
     stamps = [[part.kind, part.place, *part.stamp] for part in parts]
     key = fingerprint([FORMAT, stamps, list(tests.values()), limits, files])
-    folder, work = (cache_dir() / "text" / name for name in (key, f".{key}"))
+    folder = cache_dir() / "text" / key
     if not is_intact(folder):
-        with _alone(folder, say), room_for("tokens of text", folder.parent):
+        with alone(folder, say) as work, room_for("tokens of text", folder.parent):
             if not is_intact(folder):
                 shutil.rmtree(folder, ignore_errors=True)
                 (work / "shards").mkdir(parents=True, exist_ok=True)
@@ -120,22 +119,6 @@ def _tokenizer_files(folder: Path) -> dict[str, str]:
     if not names:
         raise UserError(f"{folder}: expected a model's folder with a tokenizer, found none; check the path")
     return checksums(folder, names)
-
-
-@contextmanager
-def _alone(folder: Path, say: Callable[[str], None]) -> Iterator[None]:
-    """Wait until no other process prepares the same; forgets what was interrupted a week ago."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with (folder.parent / f".{folder.name}.lock").open("a") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            say(f"another process prepares this text: waiting for {folder}")
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        for old in folder.parent.glob(".*/shards"):
-            if old.parent.name != f".{folder.name}" and time.time() - old.stat().st_mtime > FORGOTTEN_SECONDS:
-                shutil.rmtree(old.parent, ignore_errors=True)
-        yield
 
 
 def _prepare(corpus: TextCorpus, tests: Mapping[str, list[str]], tokenizer: Path | None) -> None:

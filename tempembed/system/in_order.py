@@ -8,7 +8,8 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from typing import TypeVar
+from contextlib import AbstractContextManager, nullcontext
+from typing import Protocol, TypeVar
 
 from tempembed.system.errors import InfrastructureError
 
@@ -16,34 +17,46 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
+class Pool(Protocol):
+    """What runs functions elsewhere, as an `Executor` does."""
+
+    num_workers: int
+    """How many it runs at a time."""
+
+    def submit(self, function: Callable[[T], R], argument: T, /) -> Future[R]:
+        """Run it."""
+
+
 def num_cpus() -> int:
     """CPUs that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def in_order(function: Callable[[T], R], inputs: Iterable[T], processes: int) -> Iterator[tuple[T, R]]:
+def in_order(
+    function: Callable[[T], R], inputs: Iterable[T], processes: int, *, pool: Pool | None = None
+) -> Iterator[tuple[T, R]]:
     """(input, result) of each; at most two inputs a process are held.
 
     Args:
         function: can be imported, so no lambda.
         inputs: read in this process, as results are taken.
         processes: 1 for this one.
+        pool: runs them in place of processes of this machine.
 
     Raises:
         InfrastructureError: a process died, as one does where memory runs out.
     """
-    if processes == 1:
+    if processes == 1 and pool is None:
         for each in inputs:
             yield each, function(each)
         return
-    # spawn: safe in a process that has threads
-    context = multiprocessing.get_context("spawn")
     waiting: deque[tuple[T, Future[R]]] = deque()
-    with ProcessPoolExecutor(processes, mp_context=context, initializer=_begin) as pool:
+    own: AbstractContextManager[Pool] = nullcontext(pool) if pool else _Processes(processes)
+    with own as running:
         try:
             for each in inputs:
-                waiting.append((each, pool.submit(function, each)))
-                if len(waiting) >= 2 * processes:
+                waiting.append((each, running.submit(function, each)))
+                if len(waiting) >= 2 * running.num_workers:
                     first, future = waiting.popleft()
                     yield first, future.result()
             while waiting:
@@ -56,6 +69,13 @@ def in_order(function: Callable[[T], R], inputs: Iterable[T], processes: int) ->
         finally:
             for _, future in waiting:
                 future.cancel()
+
+
+class _Processes(ProcessPoolExecutor):
+    def __init__(self, num: int) -> None:
+        # spawn: safe in a process that has threads
+        super().__init__(num, mp_context=multiprocessing.get_context("spawn"), initializer=_begin)
+        self.num_workers = num
 
 
 def _begin() -> None:

@@ -140,7 +140,7 @@ def parquet(tmp_path):
 
 
 def test_a_damaged_part_of_parquet(put, monkeypatch, parquet):
-    monkeypatch.setattr("tempembed.data.files.CHUNK_ROWS", 10)
+    monkeypatch.setattr("tempembed.data.files.PART_ROWS", 10)
     path = put("x.parquet", parquet)
     assert len(read_pairs(path)) == 40
     put("x.parquet", parquet.replace(b"query-25", b"quarry25", 1))

@@ -59,8 +59,8 @@ def test_spellings_do_not_change_the_fingerprint(put):
 @pytest.mark.parametrize("size", [1, 2])
 def test_chunks_do_not_change_the_fingerprint(tmp_path, monkeypatch, size):
     pq.write_table(pa.Table.from_pylist(ROWS), tmp_path / "x.parquet", row_group_size=size)
-    for module in ("files", "rows", "pairs"):
-        monkeypatch.setattr(f"tempembed.data.{module}.CHUNK_ROWS", size)
+    for module in ("files", "rows", "kept_rows"):
+        monkeypatch.setattr(f"tempembed.data.{module}.PART_ROWS", size)
     pairs = read_pairs(str(tmp_path / "x.parquet"))
     assert (pairs.table["query"].num_chunks > 1, pairs.fingerprint) == (True, FULL)
 
@@ -126,7 +126,7 @@ def test_any_text_survives_in_every_format(put, content):
 @pytest.mark.parametrize("chunk_rows", [1, 2, 65_536])
 @pytest.mark.parametrize("same_hash", [False, True])
 def test_the_first_of_equal_pairs_is_kept(put, monkeypatch, same_hash, chunk_rows):
-    monkeypatch.setattr(pairs_module, "CHUNK_ROWS", chunk_rows)
+    monkeypatch.setattr("tempembed.data.kept_rows.PART_ROWS", chunk_rows)
     if same_hash:  # texts decide, not hashes
         monkeypatch.setattr(pairs_module, "hash", lambda pair: 7, raising=False)
     keys = ["qd", "qe", "qd", "rd", "qd", "qe", "Qd", "q d"]

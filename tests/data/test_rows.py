@@ -217,8 +217,8 @@ def test_whole_numbers_are_labels(put, name, labels):
 @pytest.mark.parametrize("chunk_rows", [1, 4])
 @pytest.mark.parametrize("name", ["x.parquet", "x.jsonl", "x.csv"])
 def test_order_and_numbers_do_not_depend_on_chunks(put, monkeypatch, name, chunk_rows):
-    monkeypatch.setattr(rows_module, "CHUNK_ROWS", chunk_rows)
-    monkeypatch.setattr("tempembed.data.files.CHUNK_ROWS", chunk_rows)
+    monkeypatch.setattr(rows_module, "PART_ROWS", chunk_rows)
+    monkeypatch.setattr("tempembed.data.files.PART_ROWS", chunk_rows)
     rows = [{"query": f"q{i}", "document": "" if i in (5, 9) else "d", "label": "l"} for i in range(1, 12)]
     rows[6]["label"] = None
     path = put(name, rows)
