@@ -11,10 +11,10 @@ import tyro
 from ray_jobs.isolate import in_subprocess
 from ray_jobs.reproduction_report import write_report
 from ray_jobs.sweep import Sweep
-from tempembed.reproduction.presets import PRESETS, PUBLISHED, settings
+from tempembed.reproduction.presets import PRESETS, PUBLISHED, STATIC, TRANSFORMER, settings
 from tempembed.settings.flat import changed
 from tempembed.settings.places import located, output_place, with_places
-from tempembed.system.cache import INSTALLED_CODE
+from tempembed.system.cache import INSTALLED_CODE, INSTALLED_GLYPHS
 from tempembed.system.console import run
 from tempembed.tracking.settings import TrackingSettings
 
@@ -27,12 +27,13 @@ class Reproduce:
     ray_jobs.tune, one for each encoder, in --output/static and so on, with everything that a sweep leaves in MLflow.
     """
 
-    preset: Literal["quick", "full"] = "quick"
-    """Which runs."""
+    preset: Literal["quick", "full", "pictures"] | None = None
+    """Which runs; default: quick, and pictures with --data installed-glyphs or installed-glyphs/pictures."""
     encoders: Annotated[
         tuple[Literal["static", "transformer", "pretrained"], ...], tyro.conf.arg(aliases=["--encoder"])
-    ] = ("static", "transformer")
-    """The part of it that is run and reported; the claims are judged on each, the figures are of the first."""
+    ] = ()
+    """The part of it that is run and reported, default: static and transformer, as far as the preset has them; the claims are
+    judged on each, the figures are of the first."""
     pretrained: str = PUBLISHED
     """The model of pretrained: a local path or a hub name."""
     data: str = INSTALLED_CODE
@@ -61,7 +62,10 @@ def main() -> None:
     command = with_places(
         tyro.cli(Reproduce, prog="python -m ray_jobs.reproduce", description=__doc__, config=config)
     )
-    preset = PRESETS[command.preset]().of(*command.encoders).with_model(located(command.pretrained))
+    of_pictures = command.data.startswith(INSTALLED_GLYPHS)
+    preset = PRESETS[command.preset or ("pictures" if of_pictures else "quick")]()
+    encoders = command.encoders or [name for name in (STATIC, TRANSFORMER) if name in preset.encoders]
+    preset = preset.of(*encoders).with_model(located(command.pretrained))
     output = output_place("--output", command.output)
     folders, prepared = [], []
     for encoder in preset.encoders:
