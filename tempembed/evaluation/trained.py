@@ -18,7 +18,7 @@ from tempembed.evaluation.evaluate import Embed, evaluate
 from tempembed.evaluation.kinds import task_kinds
 from tempembed.evaluation.report import Evaluation, Report
 from tempembed.evaluation.report_files import REPORT, write_report
-from tempembed.inputs.inputs import Inputs
+from tempembed.inputs.tokens import Tokens
 from tempembed.system.names import check_name
 
 
@@ -29,7 +29,7 @@ def kinds_of_runs() -> list[str]:
 
 def evaluate_trained(
     output: Path,
-    test: tuple[Corpus, Inputs, Inputs],
+    test: tuple[Corpus, Tokens, Tokens],
     say: Callable[[str], None] = lambda _: None,
     *,
     budgets: Sequence[int] = ALIAS_BUDGETS,
@@ -40,7 +40,7 @@ def evaluate_trained(
 
     Args:
         output: the model's folder.
-        test: texts or pictures, and what goes into the encoder for them.
+        test: texts and their tokens.
         say: takes lines of progress.
         budgets: bytes per vector whose codecs are measured besides the paper's.
         cost: of the training, for the report; the seconds of the measurement join it.
@@ -58,7 +58,7 @@ def evaluate_trained(
 
 def evaluate_part(
     encoder: Encoder,
-    part: tuple[Corpus, Inputs, Inputs],
+    part: tuple[Corpus, Tokens, Tokens],
     *,
     model: str,
     budgets: Sequence[int],
@@ -75,11 +75,11 @@ def evaluate_part(
         say: takes lines of progress.
         texts: embeds texts, in place of the encoder their tokens.
     """
-    corpus, query_inputs, document_inputs = part
+    corpus, query_tokens, document_tokens = part
 
     def embed(texts: Sequence[str], role: RoleName, prompt: str | None) -> Tensor:
         return encoder.embed(
-            query_inputs if texts is corpus.queries else document_inputs
+            query_tokens if texts is corpus.queries else document_tokens
         )  # of their roles already
 
     tasks = corpus.tasks(kinds_of_runs())
@@ -94,7 +94,7 @@ def evaluate_part(
     )
 
 
-def save_codecs(output: Path, test: tuple[Corpus, Inputs, Inputs], specs: Mapping[str, str]) -> None:
+def save_codecs(output: Path, test: tuple[Corpus, Tokens, Tokens], specs: Mapping[str, str]) -> None:
     """Fit codecs of the model in `output` on the test documents, as its report had them, and keep them in `codecs/NAME`."""
     encoder = load_encoder(str(output))
     documents = encoder.embed(test[2])
