@@ -14,7 +14,7 @@ from ray_jobs.sweep import Sweep
 from tempembed.reproduction.presets import PRESETS, PUBLISHED, STATIC, TRANSFORMER, settings
 from tempembed.settings.flat import changed
 from tempembed.settings.places import located, output_place, with_places
-from tempembed.system.cache import INSTALLED_CODE
+from tempembed.system.cache import INSTALLED_CODE, INSTALLED_GLYPHS
 from tempembed.system.console import run
 from tempembed.tracking.settings import TrackingSettings
 
@@ -27,9 +27,8 @@ class Reproduce:
     ray_jobs.tune, one for each encoder, in --output/static and so on, with everything that a sweep leaves in MLflow.
     """
 
-    preset: Literal["quick", "full", "compression", "compression-quick"] = "quick"
-    """Which runs: of the paper, quick or full; or, for the static encoder alone, of terms on signs and what they are worth to an
-    index of bits, compression in an hour on 2 cores, compression-quick in a third of it."""
+    preset: Literal["quick", "full", "pictures"] | None = None
+    """Which runs; default: quick, and pictures with --data installed-glyphs or installed-glyphs/pictures."""
     encoders: Annotated[
         tuple[Literal["static", "transformer", "pretrained"], ...], tyro.conf.arg(aliases=["--encoder"])
     ] = ()
@@ -63,7 +62,8 @@ def main() -> None:
     command = with_places(
         tyro.cli(Reproduce, prog="python -m ray_jobs.reproduce", description=__doc__, config=config)
     )
-    preset = PRESETS[command.preset]()
+    of_pictures = command.data.startswith(INSTALLED_GLYPHS)
+    preset = PRESETS[command.preset or ("pictures" if of_pictures else "quick")]()
     encoders = command.encoders or [name for name in (STATIC, TRANSFORMER) if name in preset.encoders]
     preset = preset.of(*encoders).with_model(located(command.pretrained))
     output = output_place("--output", command.output)
@@ -75,7 +75,7 @@ def main() -> None:
                 hold_out=command.hold_out,
             ),
             output=str(output / encoder), num_workers=command.num_workers, use_gpu=command.use_gpu,
-            tracking=TrackingSettings(mlflow_uri=command.mlflow_uri), fresh=command.fresh, goals=preset.goals,
+            tracking=TrackingSettings(mlflow_uri=command.mlflow_uri), fresh=command.fresh, goals=("retrieval",),
             register=False,  # the budgets' codecs are none of the paper's, and its models no candidates
         )  # fmt: skip
         print(f"{preset.name}, {encoder}", flush=True)

@@ -100,7 +100,21 @@ class TrainWork:
             self._assignment.output, self._part[0],
             budgets=self._assignment.budgets, cost=cost, temperatures=temperatures,
         )  # fmt: skip
+        if "image" in self._prepared.modalities:
+            self._show()
         self._judge()
+
+    def _show(self) -> None:
+        """A page of what is found, with pictures, beside the report."""
+        from tempembed.encoders.load import load_encoder
+        from tempembed.reports.retrievals import PAGE, write_retrievals_page
+        from tempembed.tracking.spool import Spool
+
+        assignment = self._assignment
+        assert self._part is not None
+        page = assignment.output / PAGE
+        write_retrievals_page(load_encoder(str(assignment.output)), self._part[0], page)
+        Spool(assignment.spool).file(assignment.run, page)
 
     def _judge(self) -> None:
         """The verdict, where the run began with a loaded model; the start is measured once for all runs that begin with it."""

@@ -9,8 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
+from tempembed.data.bad_rows import BadRow
+from tempembed.inputs.picture_store import title_of
 from tempembed.system.console import say
 from tempembed.system.errors import UserError
+from tempembed.system.untrusted import is_file
 
 if TYPE_CHECKING:
     from tempembed.index.nearest import Hit
@@ -35,20 +38,27 @@ class Search:
     model: Annotated[str, tyro.conf.Positional]
     """A folder that tempembed export wrote."""
     queries: Annotated[tuple[str, ...], tyro.conf.Positional]
-    """What to look for; - reads queries from standard input, one a line."""
+    """What to look for: words, or the file of a picture; - reads queries from standard input, one a line."""
     index: str
     """The index's folder."""
     texts: str | None = None
-    """The texts: .txt (one a line), JSON Lines, CSV or Parquet (a column text or document), or installed-code. May be left
-    out once the index is built."""
+    """The texts: .txt (one a line), JSON Lines, CSV or Parquet (a column text or document), or installed-code. Or pictures: a folder
+    of them, a file with a column image, file_name or document, or installed-glyphs. May be left out once the index is built."""
     top_k: int = 5
     """Answers to a query."""
+    page: str | None = None
+    """Write the answers to this file too, an HTML page with pictures as thumbnails."""
 
 
 def search_command(command: Search) -> None:
     """`tempembed search`."""
     queries = _queries(command.queries)
     hits = find(Path(command.model), queries, command.texts, Path(command.index), command.top_k, exported=True)  # fmt: skip
+    if command.page:
+        from tempembed.reports.retrievals import write_hits_page
+
+        write_hits_page(queries, hits, Path(command.page))
+        say(f"answers with their pictures: {command.page}")
     for query, found in zip(queries, hits, strict=True):
         print(answer(query, found))
 
@@ -82,6 +92,7 @@ def find(
 
     has_codec = exported or (model / CODEC).is_dir()
     loaded = load_exported(model) if has_codec else plain(str(model))
+    queries = [_named(query) for query in queries] if "image" in loaded.encoder.modalities else queries
     opened = open_texts(texts, say) if texts else None
     if why := mismatch(folder, loaded, opened):
         if opened is None:
@@ -89,6 +100,23 @@ def find(
         say(f"building the index: {why}")
         build_index(loaded, opened, folder, say)
     return search_index(open_index(folder, loaded), queries, top_k)
+
+
+def _named(query: str) -> str:
+    """The name of the picture in the file that a query is; the query itself, if it is none."""
+    from tempembed.data.picture_cells import PictureCells
+    from tempembed.inputs.pictures import SUFFIXES
+
+    path = Path(query)
+    if not query.lower().endswith(SUFFIXES) or not is_file(path):
+        return query
+    cells = PictureCells(path.parent)
+    try:
+        found = cells.name(path.name, "query")
+    except BadRow as bad:
+        raise UserError(f"{query}: {bad.message}") from bad
+    cells.flush()
+    return found
 
 
 def _queries(given: tuple[str, ...]) -> list[str]:
@@ -127,6 +155,6 @@ def answer(query: str, hits: "list[Hit]") -> str:
     """Rank, score, row and the beginning of each text."""
     lines = [query, f"{'rank':>6}{'score':>11}{'row':>9}  text"]
     for rank, hit in enumerate(hits, start=1):
-        text = " ".join(hit.text[: 8 * SHOWN].split())[:SHOWN]
+        text = " ".join(title_of(hit.text)[: 8 * SHOWN].split())[:SHOWN]
         lines.append(f"{rank:>6}{hit.score:>11.4f}{hit.row + 1:>9}  {text}")
     return "\n".join(lines) + "\n"

@@ -106,9 +106,12 @@ def _report(
     trackers: Sequence[Tracker],
 ) -> None:
     """Measure the finished model, compare it with its start, and tell trackers and the person who started the run."""
+    from tempembed.encoders.load import load_encoder
     from tempembed.evaluation.report_files import REPORT
     from tempembed.evaluation.trained import evaluate_trained
     from tempembed.reports.model_page import write_model_page
+    from tempembed.reports.retrievals import PAGE as RETRIEVALS
+    from tempembed.reports.retrievals import write_retrievals_page
     from tempembed.tracking.jsonl import METRICS
     from tempembed.tracking.points import evaluation_points, model_facts, summary_points, tell_verdict
     from tempembed.tuning.judge import handed_over, judge, measured_part
@@ -123,6 +126,10 @@ def _report(
             verdict = judge(settings, prepared, start, output, metrics=output / METRICS)
             tell_verdict(verdict, trackers, "", output)
         write_model_page(measured, output / PAGE, verdict=verdict)
+        if "image" in prepared.modalities:
+            write_retrievals_page(load_encoder(str(output)), part[0], output / RETRIEVALS)
+            for tracker in trackers:
+                tracker.file("", (output / RETRIEVALS).absolute())
     for tracker in trackers:
         tracker.model("", model_facts(settings), summary_points(measured) if measured else [])
     for line in verdict.lines() if verdict else [handed_over(output)[1]]:

@@ -12,13 +12,22 @@ from tempembed.system.errors import UserError
 from tempembed.system.wording import quoted
 
 QUERY, DOCUMENT, HARD_NEGATIVES, LABEL = "query", "document", "hard_negatives", "label"
+GROUP = "group"
+"""Rows of one group stay on one side of a hold-out and never meet in a batch."""
 SCORES = "scores"
 """A teacher's scores: that of the document, then one for each hard negative, in their order."""
 SCORE = "score"
 """How well a document fits its query, in rows that are judged; not a column of pairs."""
 TEXT = pa.large_string()  # 64-bit offsets: a column may exceed 2 GiB
 SCHEMA = pa.schema(
-    {QUERY: TEXT, DOCUMENT: TEXT, HARD_NEGATIVES: pa.list_(TEXT), LABEL: TEXT, SCORES: pa.list_(pa.float32())}
+    {
+        QUERY: TEXT,
+        DOCUMENT: TEXT,
+        HARD_NEGATIVES: pa.list_(TEXT),
+        LABEL: TEXT,
+        SCORES: pa.list_(pa.float32()),
+        GROUP: TEXT,
+    }
 )
 
 MESSAGES = "messages"
@@ -31,6 +40,8 @@ _LISTS_OF_DOCUMENTS = {
 }
 """For each column of right documents, the columns of wrong ones; the first that is present is read."""
 _QUERIES = (QUERY, "anchor", "question", MESSAGES)
+_PICTURES = ("image", "file_name")  # as datasets calls them
+_CAPTIONS = ("text", "caption", "title")
 _JUDGED = (("sentence1", "sentence2"), ("question1", "question2"), ("text1", "text2"))
 _SPLIT_SCORES = ("pos_scores", "neg_scores")  # FlagEmbedding
 _SCORES = (LABEL, "labels", "score", "scores", "similarity", "similarity_score", "is_duplicate")
@@ -55,12 +66,21 @@ class Columns:
     """A column of lists: a teacher's scores of the document and of each hard negative."""
     split_scores: tuple[str, str] | None = None
     """In place of it, two: scores of each document, and of each hard negative."""
+    group: str | None = None
+    """A column whose rows with one value belong together."""
+    image: str | None = None
+    """A column that must be pictures, as its name says."""
 
     @property
     def names(self) -> list[str]:
         """All names."""
-        optional = [self.hard_negatives, *self.negatives, self.label, self.score, *self.teachers]
+        optional = [self.hard_negatives, *self.negatives, self.label, self.score, *self.teachers, self.group]
         return list(dict.fromkeys([self.query, self.document, *(name for name in optional if name)]))
+
+    @property
+    def embedded(self) -> list[str]:
+        """Names of the columns that are embedded: texts, or pictures."""
+        return [self.query, self.document, *self.negatives, *filter(None, [self.hard_negatives])]
 
     @property
     def teachers(self) -> list[str]:
@@ -115,11 +135,26 @@ def find_columns(names: Sequence[str], text_names: Sequence[str], *, scored: boo
         label=LABEL if LABEL in names else None,
         score=SCORE if scored and SCORE in names else None,
         scores=SCORES if SCORES in names else None,
+        group=GROUP if GROUP in names else None,
     )
 
 
 def _format(names: Sequence[str]) -> Columns | None:
     """The columns of a format that other libraries train on; None if it is none of these."""
+    picture, caption = (
+        next((name for name in known if name in names), None) for known in (_PICTURES, _CAPTIONS)
+    )
+    if picture and caption and not {QUERY, DOCUMENT, "anchor", "positive"} & set(names):
+        label, group = (name if name in names else None for name in (LABEL, GROUP))
+        return Columns(
+            query=caption,
+            document=picture,
+            hard_negatives=None,
+            negatives=(),
+            label=label,
+            group=group,
+            image=picture,
+        )
     query = next((name for name in _QUERIES if name in names), None)
     documents = one_spelling(names, *_LISTS_OF_DOCUMENTS)
     negative, score, listed = None, None, documents is not None
@@ -204,7 +239,7 @@ def arrow_columns(schema: pa.Schema, name: str, *, scored: bool = False) -> Colu
     columns = file_columns(schema.names, texts, name, scored=scored)
     for column in columns.names:
         type_ = schema.field(column).type
-        expected, fits = "text", is_text(type_) or _is_object(type_)
+        expected, fits = "text", is_text(type_) or _is_object(type_) or has_bytes(type_)
         if MESSAGES in column:
             expected, fits = "lists of messages", _is_list(type_)
         elif column in columns.teachers:
@@ -212,7 +247,7 @@ def arrow_columns(schema: pa.Schema, name: str, *, scored: bool = False) -> Colu
         elif column in columns.lists:
             expected, fits = "lists of text", _is_list(type_) and _is_item(type_)
             fits = fits or pa.types.is_null(type_) or (column != columns.hard_negatives and is_text(type_))
-        elif column in (columns.label, columns.score):
+        elif column in (columns.label, columns.score, columns.group):
             expected, fits = "text or numbers", not any(kind(type_) for kind in _NO_LABEL)
         elif column in ("positive", *columns.negatives):
             fits = fits or (_is_list(type_) and _is_item(type_))
@@ -235,6 +270,19 @@ def is_text(type_: pa.DataType) -> bool:
     return text or pa.types.is_null(type_)  # a column of nulls only: the rows are bad, not the type
 
 
+def has_bytes(type_: pa.DataType) -> bool:
+    """Whether a type of Arrow is bytes, or objects with `bytes`, as pictures are kept."""
+    binary = (
+        pa.types.is_binary,
+        pa.types.is_large_binary,
+        pa.types.is_fixed_size_binary,
+        pa.types.is_binary_view,
+    )
+    if any(kind(type_) for kind in binary):
+        return True
+    return pa.types.is_struct(type_) and type_.get_field_index("bytes") >= 0
+
+
 def is_list_of_text(type_: pa.DataType) -> bool:
     """Whether a type of Arrow is lists of texts in one of their forms, or nulls only."""
     return pa.types.is_null(type_) or (_is_list(type_) and is_text(type_.value_type))
@@ -254,7 +302,7 @@ def _is_numbers(type_: pa.DataType) -> bool:
 
 
 def _is_item(type_: pa.DataType) -> bool:
-    return is_text(type_.value_type) or _is_object(type_.value_type)
+    return is_text(type_.value_type) or _is_object(type_.value_type) or has_bytes(type_.value_type)
 
 
 def _is_object(type_: pa.DataType) -> bool:

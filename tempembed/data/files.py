@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from tempembed.data.arrow import resolved, validated
 from tempembed.data.bad_rows import BadRow, Faults
-from tempembed.data.columns import Columns, arrow_columns, file_columns, find_columns
+from tempembed.data.columns import Columns, arrow_columns, file_columns, find_columns, has_bytes
 from tempembed.data.kept_rows import PART_ROWS
 from tempembed.data.parquet import open_parquet, parquet_batches
 from tempembed.data.records import SUFFIXES, Record, first_bytes, kind_of, open_table
@@ -27,6 +27,8 @@ from tempembed.system.wording import first_line, quoted, shown
 if TYPE_CHECKING:
     from datasets import Dataset
 
+PICTURE_ROWS = 256
+"""Rows with pictures that are read at a time."""
 HUB_NAME = re.compile(r"(?P<name>\w[\w.-]*(/\w[\w.-]*)?)(:(?P<config>[^:/]*)(:(?P<split>[^/]+))?)?")
 """A data set of the hub, perhaps with its configuration and split."""
 
@@ -98,13 +100,15 @@ def _read_file(path: Path, reading: Reading) -> pa.Table:
         )
     if not first_bytes(require_file(path)):
         raise UserError(f"{path}: expected pairs, got an empty file (0 bytes): check how it was made")
-    collector = Collector(name=str(path), faults=reading.faults)
+    collector = Collector(name=str(path), faults=reading.faults, folder=path.parent)
     if kind == ".parquet":
         with open_parquet(path) as parquet:
             schema = parquet.file.schema_arrow
             columns = arrow_columns(schema, str(path), scored=reading.scored)
             reading.faults.not_read(name for name in schema.names if name not in columns.names)
-            collector.add_batches(parquet_batches(parquet, columns.names, PART_ROWS, kept=False), columns)
+            is_seen = any(has_bytes(schema.field(name).type) for name in columns.embedded)
+            rows = PICTURE_ROWS if is_seen else PART_ROWS
+            collector.add_batches(parquet_batches(parquet, columns.names, rows, kept=False), columns)
     else:
         _read_rows(path, collector, reading)
     return collector.table()
@@ -164,9 +168,11 @@ def _read_dataset(dataset: "Dataset", source: str, reading: Reading) -> pa.Table
     schema = dataset.features.arrow_schema
     columns = arrow_columns(schema, source, scored=reading.scored)
     reading.faults.not_read(name for name in schema.names if name not in columns.names)
-    collector = Collector(name=source, faults=reading.faults)
+    folder = Path(source) if Path(source).is_dir() else None
+    collector = Collector(name=source, faults=reading.faults, folder=folder)
+    is_seen = any(has_bytes(schema.field(name).type) for name in columns.embedded)
     selected = dataset.select_columns(columns.names).with_format("arrow")
-    batches = validated(selected.iter(batch_size=PART_ROWS), source)
+    batches = validated(selected.iter(batch_size=PICTURE_ROWS if is_seen else PART_ROWS), source)
     collector.add_batches(resolved(batches, source, kept=False), columns)
     return collector.table()
 

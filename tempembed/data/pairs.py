@@ -12,11 +12,23 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tempembed.data.bad_rows import Faults
-from tempembed.data.columns import DOCUMENT, HARD_NEGATIVES, LABEL, QUERY, SCHEMA, SCORES, TEXT, is_text
+from tempembed.data.columns import (
+    DOCUMENT,
+    GROUP,
+    HARD_NEGATIVES,
+    LABEL,
+    QUERY,
+    SCHEMA,
+    SCORES,
+    TEXT,
+    is_text,
+)
 from tempembed.data.files import Reading, read_source
 from tempembed.data.judged import judged_pairs
 from tempembed.data.kept_rows import filtered, parts, repeated
+from tempembed.data.picture_cells import of_pictures
 from tempembed.data.rows import ROW
+from tempembed.data.split import group_numbers
 from tempembed.data.splits import Split
 from tempembed.system.errors import UserError
 from tempembed.system.wording import counts, quoted, shown
@@ -31,7 +43,8 @@ class Pairs:
     """Distinct pairs of a query and the document that answers it, in the order of the source."""
 
     table: pa.Table
-    """query, document: large_string; optional hard_negatives: list<large_string>, label: large_string, scores: list<float>
+    """query, document: large_string, the names of pictures among them; optional hard_negatives: list<large_string>, label,
+    group: large_string, scores: list<float>
 
     (of the document, then of each hard negative); with more than one file source: dictionary of the files' names."""
     source: str
@@ -72,6 +85,11 @@ class Pairs:
     def scores(self) -> list[list[float] | None] | None:
         """A teacher's scores of each pair's document and hard negatives, in their order; None where no row has any."""
         return self.table[SCORES].to_pylist() if SCORES in self.table.column_names else None
+
+    @property
+    def groups_of_rows(self) -> np.ndarray | None:
+        """int64 of each pair: equal for pairs of a group, unlike any other for a pair of none; None where the data has no groups."""
+        return group_numbers(self.table)
 
     @property
     def sources(self) -> np.ndarray | None:
@@ -146,6 +164,8 @@ def read_pairs(
                     f"{one.place}: expected pairs that the sources before it do not have, all {number} are copies; leave it out"
                 )
         table = filtered(table, distinct)
+    of_pictures(table[QUERY], f"{places[0]}, queries")
+    of_pictures(table[DOCUMENT], f"{places[0]}, documents")
     reasons = sum((one.faults.reasons for one in given), Counter[str]())
     return Pairs(
         table=_without_empty_columns(table),
@@ -282,8 +302,9 @@ def _without_empty_columns(table: pa.Table) -> pa.Table:
     """The table without columns of nulls, so that such a column equals none."""
     if not pc.sum(pc.list_value_length(table[HARD_NEGATIVES])).as_py():
         table = table.drop_columns(HARD_NEGATIVES)
-    if table[SCORES].null_count == len(table):
-        table = table.drop_columns(SCORES)
+    for name in (SCORES, GROUP):
+        if table[name].null_count == len(table):
+            table = table.drop_columns(name)
     return table.drop_columns(LABEL) if table[LABEL].null_count == len(table) else table
 
 

@@ -5,6 +5,7 @@ which leaves every batch that is not perfect to `_clean_rows`.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,6 +26,7 @@ from tempembed.data.columns import (
     is_text,
 )
 from tempembed.data.kept_rows import PART_ROWS, KeptRows, filtered
+from tempembed.data.picture_cells import PictureCells
 from tempembed.data.values import as_number, as_text, conversation_text, document_text, python_rows
 from tempembed.system.wording import shown
 
@@ -34,19 +36,26 @@ ROW = pa.schema([*SCHEMA, pa.field(SCORE, pa.float64())])
 
 
 class Collector:
-    """Collects the good rows of one file, turned into Arrow chunk by chunk to bound the memory of Python objects."""
+    """Collects the good rows of one file, turned into Arrow chunk by chunk to bound the memory of Python objects.
 
-    def __init__(self, *, name: str, faults: Faults) -> None:
+    Args:
+        name: of the file, for messages.
+        faults: takes bad rows.
+        folder: of the file, in which paths of pictures are looked up.
+    """
+
+    def __init__(self, *, name: str, faults: Faults, folder: Path | None = None) -> None:
         self.num_rows = 0  # rows seen, good or bad
         self._name = name
         self._faults = faults
         self._kept = KeptRows(pa.schema([*ROW, *_PLACES]))
+        self._pictures = PictureCells(folder)
         self._rows: list[_CleanRow] = []
         self._places: list[tuple[int, int]] = []
 
     def add(self, values: Mapping[str, Any], columns: Columns, row: int, line: int = 0) -> None:
         """Add one row, or raise `BadRow`."""
-        rows, right_negatives = _clean_rows(values, columns)
+        rows, right_negatives = _clean_rows(self._pictures.add(values, columns), columns)
         self._rows += rows
         self._places += [(row, line)] * len(rows)
         self._faults.right_negatives += right_negatives
@@ -63,7 +72,8 @@ class Collector:
         """Add batches of a file in order; bad rows go to the faults."""
         for batch in batches:
             first = self.num_rows + 1
-            clean = _clean_batch(batch, columns)
+            begins = next(python_rows(batch.slice(0, 1), columns.embedded), {})
+            clean = None if self._pictures.look(begins, columns) else _clean_batch(batch, columns)
             if clean is not None:
                 self._append(clean, range(first, first + len(batch)), [0] * len(batch))
                 self.num_rows += len(batch)
@@ -78,6 +88,7 @@ class Collector:
     def table(self) -> pa.Table:
         """The rows so far, in the columns of `ROW`; either all have a label or none has."""
         self._flush()
+        self._pictures.flush()
         table = self._kept.table()
         unlabelled = table[LABEL].null_count
         if 0 < unlabelled < len(table):
@@ -107,6 +118,7 @@ class _CleanRow(NamedTuple):  # a tuple, not a dataclass: made once per row of J
     hard_negatives: list[str]
     label: str | None
     scores: list[float] | None
+    group: str | None
     score: float | None
 
 
@@ -124,9 +136,12 @@ def _clean_rows(values: Mapping[str, Any], columns: Columns) -> tuple[list[_Clea
         kept = [place for place, text in enumerate(negatives) if text not in documents]
     wrong = [negatives[place] for place in kept]
     label = _row_label(values.get(columns.label), columns.label) if columns.label else None
+    group = _row_label(values.get(columns.group), columns.group) if columns.group else None
     score = _row_score(values.get(columns.score), columns.score) if columns.score else None
     rows = [
-        _CleanRow(query, document, wrong, label, own and [own[0], *(own[1 + place] for place in kept)], score)
+        _CleanRow(
+            query, document, wrong, label, own and [own[0], *(own[1 + place] for place in kept)], group, score
+        )
         for document, own in zip(documents, scores, strict=True)
     ]
     return rows, len(negatives) - len(wrong)
@@ -243,18 +258,30 @@ def _clean_batch(batch: pa.Table, columns: Columns) -> pa.Table | None:
     if not _is_plain(batch.schema, columns):
         return None
     query, document = (_text_array(batch[name]) for name in (columns.query, columns.document))
-    label = _text_array(batch[columns.label]) if columns.label else pa.nulls(len(batch), TEXT)
-    if query is None or document is None or label is None or _blank(query).any() or _blank(document).any():
+    label, group = (
+        _text_array(batch[name]) if name else pa.nulls(len(batch), TEXT)
+        for name in (columns.label, columns.group)
+    )
+    if (
+        query is None
+        or document is None
+        or label is None
+        or group is None
+        or _blank(query).any()
+        or _blank(document).any()
+    ):
         return None
     negatives = _negative_lists(batch, columns)
     if negatives is None:
         return None
-    label = pc.if_else(pa.array(_blank(label)), pa.scalar(None, TEXT), label)
+    label, group = (
+        pc.if_else(pa.array(_blank(names)), pa.scalar(None, TEXT), names) for names in (label, group)
+    )
     scores = _score_lists(batch, columns, negatives)
     if scores is None:
         return None
     return pa.table(
-        [query, document, negatives, label, scores, pa.nulls(len(batch), pa.float64())], schema=ROW
+        [query, document, negatives, label, scores, group, pa.nulls(len(batch), pa.float64())], schema=ROW
     )
 
 
@@ -279,7 +306,7 @@ def _score_lists(batch: pa.Table, columns: Columns, negatives: pa.Array) -> pa.A
 def _is_plain(schema: pa.Schema, columns: Columns) -> bool:
     """Whether all columns are text, lists of text, or whole numbers, which Arrow converts as we do."""
     texts = [schema.field(name).type for name in (columns.query, columns.document, *columns.negatives)]
-    labels = [schema.field(columns.label).type] if columns.label else []
+    labels = [schema.field(name).type for name in (columns.label, columns.group) if name]
     lists = [schema.field(columns.hard_negatives).type] if columns.hard_negatives else []
     return (
         not columns.listed

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tempembed.data.columns import DOCUMENT, HARD_NEGATIVES, QUERY, SCHEMA, SCORES
+from tempembed.data.columns import DOCUMENT, GROUP, HARD_NEGATIVES, QUERY, SCHEMA, SCORES
 from tempembed.data.kept_rows import filtered, over_parts, repeated
 from tempembed.system.errors import UserError
 
@@ -41,7 +41,7 @@ def holdout(
 ) -> tuple[pa.Table, pa.Table]:
     """(train, test) of a table with `query`, `document` and maybe `hard_negatives`; no text, normalised, is on both sides.
 
-    Rows of which a query or document is a query or document of the other, directly or through others, form a component,
+    Rows of which a query, document or group is one of the other, directly or through others, form a component,
     and components go whole to one side, in the order of a hash of their content and the seed. One larger than a tenth
     of the test stays in training. Hard negatives that would be on both sides are left out, as `_without_shared` has it.
 
@@ -61,9 +61,12 @@ def holdout(
     for own, drawn in over_parts(partial(_drawn_keys, seed), table.select([QUERY, DOCUMENT])):
         rows = slice(start, start + len(drawn))
         keys[:, rows], draws[rows], start = own, drawn, rows.stop
+    groups = group_numbers(table)
     links = repeated(keys.reshape(-1)).reshape(keys.shape).any(axis=0)
+    if groups is not None:
+        links |= repeated(groups)
     alone, linked = np.flatnonzero(~links), np.flatnonzero(links)
-    component = _components(keys[:, linked])
+    component = _components(keys[:, linked], None if groups is None else groups[linked])
     by_key = np.lexsort((keys[0, linked], component))
     starts = np.flatnonzero(np.diff(component[by_key], prepend=-1))
     sizes = np.append(np.ones(len(alone), np.int64), np.diff(starts, append=len(linked)))
@@ -108,14 +111,27 @@ def _lowest(draws: np.ndarray, num: int) -> np.ndarray:
     return places[np.lexsort((places, draws[places]))]
 
 
-def _components(keys: np.ndarray) -> np.ndarray:
-    """The component of each row, from 0, by the keys of its texts, uint64 [2, rows], whatever their roles."""
+def group_numbers(table: pa.Table) -> np.ndarray | None:
+    """int64 of each row: equal for rows of a group, unlike any other for a row of none; None where the data has no groups."""
+    if GROUP not in table.column_names:
+        return None
+    codes = table[GROUP].combine_chunks().dictionary_encode().indices
+    numbers = codes.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
+    return np.where(numbers < 0, -1 - np.arange(len(numbers)), numbers)
+
+
+def _components(keys: np.ndarray, groups: np.ndarray | None = None) -> np.ndarray:
+    """The component of each row, from 0, by the keys of its texts, uint64 [2, rows], whatever their roles, and by its group."""
     from scipy.sparse import coo_array  # half a second, which only a hold-out needs
     from scipy.sparse.csgraph import connected_components
 
     distinct, codes = np.unique(keys, return_inverse=True)
     left, right = codes.reshape(keys.shape)
-    links = coo_array((np.ones(len(left), bool), (left, right)), shape=(len(distinct), len(distinct)))
+    begins, ends, size = left, right, len(distinct)
+    if groups is not None:
+        names, own = np.unique(groups, return_inverse=True)
+        begins, ends, size = np.append(left, left), np.append(right, size + own), size + len(names)
+    links = coo_array((np.ones(len(begins), bool), (begins, ends)), shape=(size, size))
     return connected_components(links, directed=False)[1][left]
 
 

@@ -2,21 +2,27 @@
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 from tempembed.data import records
 from tempembed.data.bad_rows import BadRow
-from tempembed.data.columns import is_text, one_spelling
+from tempembed.data.columns import has_bytes, is_text, one_spelling
 from tempembed.data.encoding import is_utf16
+from tempembed.data.installed import installed
+from tempembed.data.picture_cells import PictureCells, title_of_cell
 from tempembed.data.records import first_bytes, kind_of, open_table
 from tempembed.data.values import checked_text
-from tempembed.system.cache import INSTALLED_CODE
+from tempembed.inputs.picture_store import titled
+from tempembed.inputs.pictures import SUFFIXES as SUFFIXES_OF_PICTURES
+from tempembed.system.cache import INSTALLED_CODE, INSTALLED_GLYPHS
 from tempembed.system.errors import UserError
-from tempembed.system.untrusted import is_file
+from tempembed.system.untrusted import is_file, is_folder
 from tempembed.system.wording import quoted
 
 COLUMNS = ("text", "document")
+PICTURES = ("image", "file_name")
 SUFFIXES = (".txt", *records.SUFFIXES)
 CHUNK_TEXTS = 4096
 CHUNK_CHARACTERS = 4_000_000
@@ -40,7 +46,7 @@ class Texts:
         """
         chunk: list[str] = []
         characters = num = 0
-        for text in _texts(self.path):
+        for text in _pictures(self.path) if self.path.is_dir() else _texts(self.path):
             num += 1
             chunk.append(text)
             characters += len(text)
@@ -57,21 +63,23 @@ def open_texts(source: str, say: Callable[[str], None] = lambda _: None) -> Text
     """Open a file of texts: .txt (a text a line), or JSON Lines, CSV or Parquet with a column text or document.
 
     Args:
-        source: the file; or installed-code, the test documents of the embedded corpus.
+        source: the file, whose column may be of pictures; a folder of pictures; or installed-code or installed-glyphs, the test
+            documents of an embedded corpus.
         say: takes lines of progress.
 
     Raises:
         UserError: there is no such file, or it is of another kind.
     """
-    if source == INSTALLED_CODE:
-        from tempembed.data.installed_code import installed_code
-
-        path = installed_code(progress=say).test
-    else:
-        path = Path(source)
+    found = installed(source, say)
+    path = found.test if found else Path(source)
+    if is_folder(path):
+        named = hashlib.sha256(
+            "\n".join(f"{p.name} {p.stat().st_size} {p.stat().st_mtime_ns}" for p in _files(path)).encode()
+        )
+        return Texts(source=source, path=path, fingerprint=named.hexdigest()[:16])
     if kind_of(path) not in SUFFIXES:
         raise UserError(
-            f"{source}: expected {INSTALLED_CODE} or a file that ends in {', '.join(SUFFIXES)}, got "
+            f"{source}: expected {INSTALLED_CODE}, {INSTALLED_GLYPHS}, a folder of pictures or a file that ends in {', '.join(SUFFIXES)}, got "
             f"{path.suffix!r}; convert it"
         )
     if not is_file(path):
@@ -83,24 +91,50 @@ def open_texts(source: str, say: Callable[[str], None] = lambda _: None) -> Text
     return Texts(source=source, path=path, fingerprint=digest)
 
 
+def _files(folder: Path) -> list[Path]:
+    """The pictures of a folder, by name; subfolders are not read."""
+    return sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES_OF_PICTURES)
+
+
+def _pictures(folder: Path) -> Iterator[str]:
+    """The name of each picture of a folder, with its file's."""
+    cells = PictureCells(folder)
+    try:
+        for row, path in enumerate(_files(folder), start=1):
+            try:
+                yield titled(cells.name(path.name, "file"), path.name)
+            except BadRow as bad:
+                raise _at(folder, row, bad) from bad
+    finally:
+        cells.flush()
+
+
 def _texts(path: Path) -> Iterator[str]:
-    with open_table(path, kept=False) as table:
+    cells = PictureCells(path.parent)
+    with ExitStack() as stack:
+        table = stack.enter_context(open_table(path, kept=False))
+        stack.callback(cells.flush)
         column = None if table.names is None else _file_column(table.names, path, table.hint)
-        if table.types is not None and not is_text(kind := table.types.field(column).type):
+        kind = None if table.types is None else table.types.field(column).type
+        if kind is not None and not is_text(kind) and not has_bytes(kind):
             raise UserError(f"{path}, column {column!r}: expected text, got {kind}; write the column as text")
         for row, line, values in table.rows([] if column is None else [column]):
             try:
                 if isinstance(values, BadRow):
                     raise values
                 name = column or _column(list(values))
-                yield checked_text(values[name], name)
+                cell = values[name]
+                if cells.decide(name, cell, must=name in PICTURES):
+                    yield titled(cells.name(cell, name), title_of_cell(cell, row))
+                else:
+                    yield checked_text(cell, name)
             except BadRow as bad:
                 raise _at(path, row, bad, line) from bad
 
 
 def _column(names: Sequence[str]) -> str:
     """The column that holds the texts, or `BadRow`."""
-    found = one_spelling(names, *COLUMNS)
+    found = next((name for name in PICTURES if name in names), None) or one_spelling(names, *COLUMNS)
     if found is None:
         raise BadRow(
             "", f"a column {' or '.join(map(repr, COLUMNS))}", quoted(names), "rename the one with the texts"

@@ -82,9 +82,9 @@ class Encoder(nn.Module, ABC):
         """Device of the weights."""
         return next(self.parameters()).device
 
-    def towers(self) -> Mapping[RoleName, "Encoder"]:
-        """The encoder of each role: itself, unless queries and documents have encoders of their own."""
-        return dict.fromkeys(ROLES, self)
+    def towers(self) -> Mapping[Any, "Encoder"]:
+        """The encoders that it is made of, by the name that inputs have of them; itself, if it is one for all."""
+        return {"": self}
 
     def tower(self, role: RoleName) -> str:
         """Name of the tower that takes a role's inputs; empty where one takes all: the same text is then the same embedding."""

@@ -7,6 +7,7 @@ from typing import Any
 
 from tempembed.encoders.adapter_folder import base_of, is_adapter, put_adapter
 from tempembed.encoders.encoder import Encoder
+from tempembed.encoders.image_folder import is_clip_folder, is_ours, load_towers
 from tempembed.encoders.kinds import require_dense
 from tempembed.encoders.lora import merge
 from tempembed.encoders.role import RoleName
@@ -56,6 +57,16 @@ def load_encoder(
                 f"model {name!r}: expected a folder with modules.json (sentence-transformers) or config.json "
                 f"(transformers), found {sorted(p.name for p in folder.iterdir())[:8]}"
             )
+        if is_ours(folder):
+            encoder = load_towers(folder, lambda place: load_encoder(str(place), prompts=prompts))
+            encoder.limits = dict(limits)
+            return encoder
+        if is_clip_folder(folder):
+            from tempembed.encoders.clip import load_clip
+
+            encoder = load_clip(folder, prompts)
+            encoder.limits = dict(limits)
+            return encoder
         require_dense(name, lambda file: read_json(folder / file) if is_file(folder / file) else None)
         encoder = load_static(folder, prompts)
         if encoder and pooling:

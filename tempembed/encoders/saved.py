@@ -11,7 +11,10 @@ import torch
 
 from tempembed.encoders import static
 from tempembed.encoders.encoder import Encoder
+from tempembed.encoders.image import IMAGE, ImageEncoder
+from tempembed.encoders.load import load_encoder
 from tempembed.encoders.role import ROLES, RoleName
+from tempembed.inputs.pixels import Pixels
 from tempembed.system.errors import UserError
 from tempembed.system.untrusted import read_json
 
@@ -41,6 +44,9 @@ def save_checked(encoder: Encoder, folder: Path, dtype: torch.dtype, known: Path
         UserError: the folder does not load, or holds another model than the one that was trained.
     """
     encoder.save(folder, dtype)
+    if IMAGE in encoder.modalities:
+        _compare_towers(encoder, load_encoder(str(folder)), folder, TOLERANCE[dtype])
+        return
     if isinstance(encoder, static.StaticEncoder):
         again = static.load_static(folder)
         if again is None:
@@ -56,6 +62,26 @@ def save_checked(encoder: Encoder, folder: Path, dtype: torch.dtype, known: Path
         form.touch()
     else:
         _compare(encoder, folder, _the_librarys(folder), TOLERANCE[dtype])
+
+
+def _compare_towers(trained: Encoder, saved: Encoder, folder: Path, tolerance: float) -> None:
+    """Texts and random pictures, by each tower."""
+    theirs = saved.towers()
+    for name, tower in trained.towers().items():
+        if not isinstance(tower, ImageEncoder):
+            again = theirs[name]
+            _compare(tower, folder, _ours(again), tolerance)
+            continue
+        side = tower.fit.side
+        pictures = np.random.default_rng(0).integers(0, 256, (2, side, side, 3), np.uint8)
+        pixels = Pixels(pictures=pictures, index=np.arange(2))
+        ours, read = (each.embed(pixels).numpy() for each in (tower, theirs[name]))
+        off = float((np.abs(ours - read).max(1) / np.linalg.norm(ours, axis=1).clip(1e-12)).max())
+        if not off <= tolerance:
+            raise UserError(
+                f"model {folder}: expected the saved encoder of pictures to give what was trained, its embeddings are off by {off:.2g} of "
+                "their length; the checkpoints are whole, please report this"
+            )
 
 
 def _form(folder: Path, dtype: torch.dtype) -> str:

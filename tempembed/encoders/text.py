@@ -8,7 +8,9 @@ import numpy as np
 
 from tempembed.encoders.encoder import Encoder
 from tempembed.encoders.role import ROLES, Role
+from tempembed.inputs.picture_store import is_picture
 from tempembed.inputs.tokens import Tokens
+from tempembed.system.errors import UserError
 
 TOKENIZE_ROWS = 4096
 
@@ -33,7 +35,15 @@ class TextEncoder(Encoder):
         """How many tokens pooling leaves out of a text that begins with this prompt."""
 
     def prepare(self, rows: Sequence[str], role: Role) -> Tokens:
-        """Ids of each text of a role: prompt and text, cut, special tokens included."""
+        """Ids of each text of a role: prompt and text, cut, special tokens included.
+
+        Raises:
+            UserError: pictures.
+        """
+        if rows and is_picture(rows[0]):
+            raise UserError(
+                "expected texts, got pictures: this encoder takes texts only; take one of texts and pictures"
+            )
         # a part at a time: the tokenizer's own objects take far more memory than the ids that are kept
         parts = [rows[start : start + TOKENIZE_ROWS] for start in range(0, len(rows), TOKENIZE_ROWS)]
         lists = (self.token_lists([role.prompt + text for text in part], role.max_tokens) for part in parts)

@@ -20,6 +20,8 @@ from tempembed.evaluation.report import DataFacts, Evaluation, Report, TaskFacts
 from tempembed.evaluation.score import Scores, score_codecs
 from tempembed.evaluation.task import Task
 from tempembed.geometry.measure import geometry
+from tempembed.geometry.modalities import of_modalities
+from tempembed.inputs.picture_store import is_picture
 from tempembed.system.errors import UserError
 
 Embed = Callable[[Sequence[str], RoleName, str | None], Float[Tensor, "M D"]]
@@ -77,6 +79,8 @@ def evaluate(
                 pending[-1].set_result(score_codecs(*arguments))
             if task is tasks[0]:
                 measures = geometry(documents.unit_MD, _positives(task, queries, documents), labels)
+                if len(task.queries) and is_picture(task.queries[0]) != is_picture(task.documents[0]):
+                    measures |= of_modalities(normalized(queries), documents.unit_MD)
             if len(tasks) > MANY_TASKS:
                 embeddings.forget()
     _say_own_texts(tasks, say)

@@ -12,7 +12,7 @@ from tempembed.evaluation.report import Evaluation
 from tempembed.evaluation.report_files import REPORT, load_evaluation, write_report
 from tempembed.evaluation.store import EmbeddingStore
 from tempembed.evaluation.trained import evaluate_part, kinds_of_runs
-from tempembed.inputs.tokens import Tokens
+from tempembed.inputs.inputs import Inputs
 from tempembed.settings.flat import fingerprint
 from tempembed.system.cache import cache_dir
 from tempembed.system.disk import room_for
@@ -23,7 +23,7 @@ FORMAT = 1  # raise when what is measured of the same model and data changes
 
 def evaluate_start(
     encoder: Encoder,
-    part: tuple[Corpus, Tokens, Tokens],
+    part: tuple[Corpus, Inputs, Inputs],
     *,
     model: str,
     budgets: Sequence[int] = ALIAS_BUDGETS,

@@ -18,7 +18,7 @@ from tempembed.evaluation.evaluate import Embed, evaluate
 from tempembed.evaluation.kinds import task_kinds
 from tempembed.evaluation.report import Evaluation, Report
 from tempembed.evaluation.report_files import REPORT, write_report
-from tempembed.inputs.tokens import Tokens
+from tempembed.inputs.inputs import Inputs
 from tempembed.system.names import check_name
 
 
@@ -29,7 +29,7 @@ def kinds_of_runs() -> list[str]:
 
 def evaluate_trained(
     output: Path,
-    test: tuple[Corpus, Tokens, Tokens],
+    test: tuple[Corpus, Inputs, Inputs],
     say: Callable[[str], None] = lambda _: None,
     *,
     budgets: Sequence[int] = ALIAS_BUDGETS,
@@ -40,7 +40,7 @@ def evaluate_trained(
 
     Args:
         output: the model's folder.
-        test: texts and their tokens.
+        test: texts or pictures, and what goes into the encoder for them.
         say: takes lines of progress.
         budgets: bytes per vector whose codecs are measured besides the paper's.
         cost: of the training, for the report; the seconds of the measurement join it.
@@ -58,7 +58,7 @@ def evaluate_trained(
 
 def evaluate_part(
     encoder: Encoder,
-    part: tuple[Corpus, Tokens, Tokens],
+    part: tuple[Corpus, Inputs, Inputs],
     *,
     model: str,
     budgets: Sequence[int],
@@ -75,11 +75,11 @@ def evaluate_part(
         say: takes lines of progress.
         texts: embeds texts, in place of the encoder their tokens.
     """
-    corpus, query_tokens, document_tokens = part
+    corpus, query_inputs, document_inputs = part
 
     def embed(texts: Sequence[str], role: RoleName, prompt: str | None) -> Tensor:
         return encoder.embed(
-            query_tokens if texts is corpus.queries else document_tokens
+            query_inputs if texts is corpus.queries else document_inputs
         )  # of their roles already
 
     tasks = corpus.tasks(kinds_of_runs())
@@ -94,7 +94,7 @@ def evaluate_part(
     )
 
 
-def save_codecs(output: Path, test: tuple[Corpus, Tokens, Tokens], specs: Mapping[str, str]) -> None:
+def save_codecs(output: Path, test: tuple[Corpus, Inputs, Inputs], specs: Mapping[str, str]) -> None:
     """Fit codecs of the model in `output` on the test documents, as its report had them, and keep them in `codecs/NAME`."""
     encoder = load_encoder(str(output))
     documents = encoder.embed(test[2])

@@ -51,7 +51,8 @@ def model_card(
     """
     full = 4 * encoder.width
     parts = [
-        FRONT + f"# {_name(provenance)}: text embeddings of {spec.bytes_per_vector:,} bytes",
+        FRONT
+        + f"# {_name(provenance)}: {' and '.join(sorted(encoder.modalities))} embeddings of {spec.bytes_per_vector:,} bytes",
         f"Trained and compressed with tempembed. The codec `{spec}` stores {spec.bytes_per_vector:,} bytes a document; "
         f"the model's own {encoder.width:,} coordinates in float32 take {full:,} "
         f"({full / spec.bytes_per_vector:g} times as much).{_cut(spec, encoder.width)}",
@@ -173,7 +174,7 @@ def _limits(spec: Spec, encoder: Encoder, fitted_on: str) -> list[str]:
     lines = [
         "The scores hold for texts like those of the data above; on others, measure: `tempembed evaluate`."
     ]
-    if encoder.takes_bags:
+    if encoder.is_table:
         lines.append("The encoder is the mean of token embeddings: it does not see the order of words.")
     if num := encoder.max_tokens:
         lines.append(f"Texts are cut after {num} tokens.")

@@ -47,6 +47,31 @@ scores = codec.score(model.encode_query(queries, **full).float().cpu(), codes).n
 codes = codes.numpy()
 """
 
+PICTURES = '''"""Search pictures at {bytes} bytes each: {search}.
+
+Needs sentence-transformers, and tempembed for the encoder and the codec: python example.py "words" one.png two.jpg ...
+"""
+
+import sys
+from pathlib import Path
+
+from PIL import Image
+from sentence_transformers import SentenceTransformer
+
+from tempembed.codecs.codec import Codec
+
+FOLDER = Path(__file__).parent
+query, *files = sys.argv[1:]
+# its class is tempembed's, which the library imports only if it may; the folder holds no code
+model = SentenceTransformer(str(FOLDER), trust_remote_code=True)
+codec = Codec.load(FOLDER / "codec")
+query = Image.open(query) if Path(query).exists() else query
+codes = codec.encode(model.encode([Image.open(file) for file in files], convert_to_tensor=True).float().cpu())
+scores = codec.score(model.encode([query], convert_to_tensor=True).float().cpu(), codes)[0]
+for place in scores.argsort(descending=True):
+    print(f"{{scores[place]:10.4f}}  {{files[place]}}")
+'''
+
 TAIL = """
 print(f"{codes.nbytes / len(codes):g} bytes a document")
 for query, row in zip(queries, scores, strict=True):
@@ -58,6 +83,15 @@ for query, row in zip(queries, scores, strict=True):
 def needs_codec(spec: Spec) -> bool:
     """Whether sentence-transformers' own options cannot give the codec's codes."""
     return spec.method != "prefix" or spec.codec.precision is None
+
+
+def picture_example(spec: Spec) -> str:
+    """A program that orders pictures by a query of words, or of a picture.
+
+    Args:
+        spec: of the codec.
+    """
+    return PICTURES.format(bytes=spec.search_bytes, search=spec.search)
 
 
 def example_code(spec: Spec, full: int) -> str:

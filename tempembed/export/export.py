@@ -6,16 +6,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
 
+import torch
 from torch import Tensor
 
 from tempembed.codecs.codec import Codec
 from tempembed.codecs.spec import Spec, parse_spec
 from tempembed.encoders.encoder import Encoder
+from tempembed.encoders.image import IMAGE
 from tempembed.encoders.load import load_encoder
 from tempembed.evaluation.report import Report, read_report
 from tempembed.evaluation.report_files import REPORT
 from tempembed.export.card import model_card
-from tempembed.export.example import example_code
+from tempembed.export.example import example_code, picture_example
 from tempembed.export.provenance import Provenance
 from tempembed.index.exported import CODEC, check_width
 from tempembed.system.errors import UserError
@@ -97,7 +99,7 @@ def export(
             shutil.copytree(source.codec, partial / CODEC)
         else:
             codec.save(partial / CODEC)
-        code = example_code(spec, encoder.width)
+        code = picture_example(spec) if IMAGE in encoder.modalities else example_code(spec, encoder.width)
         (partial / EXAMPLE).write_text(code, encoding="utf-8")
         card = model_card(source.provenance, spec, encoder, source.report, code, fitted_on)
         (partial / CARD).write_text(card, encoding="utf-8")
@@ -134,7 +136,7 @@ def _codec(
             )
         return codec, FitOn(texts=()).what if spec.learns else ""
     if not spec.learns:
-        return Codec.fit(spec, _documents(encoder, ["any text"])), ""
+        return Codec.fit(spec, torch.zeros(1, encoder.width)), ""
     if documents is None:
         raise UserError(f"codec {spec}: expected documents to fit it on, got none; name them with --data")
     fit_on = documents()
@@ -147,6 +149,9 @@ def _documents(encoder: Encoder, texts: Sequence[str]) -> Tensor:
 
 
 def _save_model(encoder: Encoder, spec: Spec, folder: Path) -> None:
+    if IMAGE in encoder.modalities:
+        encoder.save(folder)  # a cut is the codec's
+        return
     model = encoder.sentence_transformer()
     model.similarity_fn_name = "cosine"
     cut = spec.width if spec.method == "prefix" and spec.width < encoder.width else None

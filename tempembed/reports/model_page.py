@@ -37,10 +37,12 @@ MEANING = {
     "alignment": "mean squared distance of a query to its document: 0 perfect, 2 unrelated",
     "uniformity": "0: collapsed, near -4: spread over the sphere",
     "tolerance": "mean cosine of two documents of one label",
+    "modality_gap": "distance of the mean query to the mean document, where one is words and the other pictures",
+    "query_pca95": "principal components that carry 95 % of the variance of the queries",
+    "query_participation_ratio": "(Σλ)² / Σλ² of the queries",
+    "query_twonn": "intrinsic dimension of the queries by the two nearest neighbours",
     "bit_balance": "0: every sign bit is half ones, 1: constant",
     "bit_correlation": "mean absolute correlation of two sign bits",
-    "bit_participation": "how many independent bits the sign bits are worth",
-    "bit_margin": "how far a query's document stands above its neighbours, over what sign bits blur",
 }
 
 

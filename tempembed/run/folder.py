@@ -28,7 +28,7 @@ class RunFolder:
     file: ClassVar[str] = "run.json"
     leavings: ClassVar[tuple[str, ...]] = (
         "checkpoints", "metrics.jsonl", "progress.log", *TRACKING_FILES, "modules.json", "trained.json", "evaluation.json",
-        "evaluation.html", "verdict.json", "tau.json", "adapter", "run.yaml",
+        "evaluation.html", "retrievals.html", "verdict.json", "tau.json", "adapter", "run.yaml",
     )  # fmt: skip
     """Names and patterns of what `fresh` removes."""
 

@@ -9,7 +9,7 @@ from annotated_types import Interval
 
 from tempembed.settings.flat import ONE_AS_ITSELF, check_ranges
 from tempembed.settings.sources import parse_source
-from tempembed.system.cache import INSTALLED_CODE
+from tempembed.system.cache import EMBEDDED, INSTALLED_CODE
 from tempembed.system.errors import UserError
 
 
@@ -18,10 +18,10 @@ class DataSettings:
     """Which pairs are trained on, which choose, which are the test."""
 
     data: tuple[str, ...] = field(default=(INSTALLED_CODE,), metadata=ONE_AS_ITSELF)
-    """Training pairs: a Parquet, JSON Lines or CSV file, a folder of them, a datasets hub name, or installed-code (the Python code
-    of this environment). Of several sources, a.parquet:2 b.jsonl:1 draws two rows of the first for each of the second."""
+    """Training pairs, of texts or pictures: a Parquet, JSON Lines or CSV file, a folder of them, a datasets hub name, installed-code
+    (the Python code of this environment) or installed-glyphs (pictures of characters and their names). Of several sources, a.parquet:2 b.jsonl:1 draws two rows of the first for each of the second."""
     eval_data: tuple[str, ...] = field(default=(), metadata=ONE_AS_ITSELF)
-    """Test pairs, evaluated after training; of several sources each has a score too. installed-code brings its own test split."""
+    """Test pairs, evaluated after training; of several sources each has a score too. installed-code and installed-glyphs bring a test of their own."""
     hold_out: Annotated[float, Interval(ge=0, lt=1)] = 0.0
     """Without --eval-data: share of --data that is kept from training as the test; shares no text with the rest."""
     dev_data: tuple[str, ...] = field(default=(), metadata=ONE_AS_ITSELF)
@@ -57,7 +57,7 @@ class DataSettings:
     @property
     def test(self) -> tuple[str, ...]:
         """Where the test pairs are; empty where they are held out, or there are none."""
-        return self.eval_data or (self.data if self.data == (INSTALLED_CODE,) else ())
+        return self.eval_data or (self.data if len(self.data) == 1 and self.data[0] in EMBEDDED else ())
 
 
 def several(value: Any) -> Any:

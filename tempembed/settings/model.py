@@ -3,11 +3,15 @@
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
+from annotated_types import Interval
+
 from tempembed.encoders.from_scratch import FromScratch, from_scratch, is_from_scratch
 from tempembed.encoders.role import RoleName, asked
 from tempembed.settings.flat import Positive, check_ranges
 from tempembed.system.errors import UserError
 
+CONVOLUTION = "convolution"
+DEFAULT_SIDE, DEFAULT_PICTURE_WIDTH, DEFAULT_AUGMENT = 32, 256, 0.1
 DEFAULT_MAX_TOKENS = 256
 """Limit of the encoders that are made here."""
 
@@ -19,8 +23,15 @@ class ModelSettings:
     encoder: str = "static"
     """static, transformer (small, from scratch), or a local path or hub name of a sentence-transformers or transformers model;
     MODULE:NAME for one of your own."""
+    image_encoder: str | None = None
+    """Where the data has pictures, what takes them: convolution (the default: small, from scratch), or a local path or hub name of an
+    image model of transformers. Not needed where --encoder takes pictures itself, as CLIP-type models do."""
+    image_side: Literal[32, 64, 128] | None = None
+    """Pixels of a side of the pictures that convolution takes; default 32."""
+    augment: Annotated[float | None, Interval(ge=0, lt=1)] = None
+    """In training each picture is zoomed and moved at random, by up to this share of its side and half of it; default 0.1."""
     width: Annotated[int | None, Positive] = None
-    """Embedding width of static (default 1024) and transformer (default 384)."""
+    """Embedding width of static (default 1024) and transformer (default 384); with pictures 256."""
     layers: Annotated[int, Positive] = 4
     """Layers of the transformer from scratch."""
     vocabulary: Annotated[int, Positive] = 8192
@@ -56,6 +67,10 @@ class ModelSettings:
             )
         if self.own_encoder and self.pooling:
             raise UserError(f"--pooling: {self.encoder} has a pooling of its own; leave --pooling out")
+        if self.image_side and not self.own_image_encoder:
+            raise UserError(
+                f"--image-side: {self.image_encoder} takes pictures of a size of its own; leave --image-side out"
+            )
         if self.save_max_tokens and self.max_tokens is None:
             raise UserError(
                 "--save-max-tokens: expected --max-tokens, the limit that is saved, got none; add it"
@@ -70,6 +85,16 @@ class ModelSettings:
     def own_encoder(self) -> bool:
         """Whether the encoder is made here, not loaded."""
         return is_from_scratch(self.encoder)
+
+    @property
+    def is_about_pictures(self) -> bool:
+        """Whether a setting that counts for pictures only is given."""
+        return not (self.image_encoder is None and self.image_side is None and self.augment is None)
+
+    @property
+    def own_image_encoder(self) -> bool:
+        """Whether the encoder of pictures is made here, not loaded."""
+        return self.image_encoder in (None, CONVOLUTION)
 
     @property
     def prompts(self) -> dict[RoleName, str]:

@@ -20,6 +20,8 @@ class OptimizerSettings:
     learning_rate: Annotated[float | None, Positive] = None
     """Peak of the schedule; default 0.01 for a static table, new or loaded, 5e-4 for transformer, 2e-5 for a loaded one,
     2e-4 with --lora-rank."""
+    image_learning_rate: Annotated[float | None, Positive] = None
+    """The same for the encoder of pictures; default 2e-3 for convolution, 2e-5 for a loaded one."""
     schedule: ScheduleName = "linear"
     """How the learning rate moves after the warm-up: linear or cosine fall to zero; wsd (warm-up, stable, decay) stays at the peak
     and falls in the last steps (--decay-share); constant stays there."""

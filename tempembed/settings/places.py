@@ -6,13 +6,14 @@ from typing import Any, TypeVar
 
 from tempembed.encoders.from_scratch import FROM_SCRATCH
 from tempembed.settings.flat import changed, flat
+from tempembed.settings.model import CONVOLUTION
 from tempembed.settings.sources import parse_source
-from tempembed.system.cache import INSTALLED_CODE, INSTALLED_TEXT
+from tempembed.system.cache import EMBEDDED, INSTALLED_TEXT
 from tempembed.system.untrusted import check_place
 
-NAMES = (INSTALLED_CODE, INSTALLED_TEXT, *FROM_SCRATCH)
+NAMES = (*EMBEDDED, INSTALLED_TEXT, *FROM_SCRATCH, CONVOLUTION)
 """They name no place, even where a folder is called so; ./static is that folder."""
-INPUTS = ("data", "dev_data", "eval_data", "encoder", "guide", "text", "exclude")
+INPUTS = ("data", "dev_data", "eval_data", "encoder", "image_encoder", "guide", "text", "exclude")
 """Settings that may name a place to read from."""
 WEIGHTED = ("data", "dev_data", "eval_data")
 """Those whose places may have a weight."""

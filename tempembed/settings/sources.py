@@ -5,7 +5,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tempembed.system.cache import INSTALLED_CODE
+from tempembed.system.cache import EMBEDDED
 from tempembed.system.errors import UserError
 
 _WEIGHTED = re.compile(r"(?P<place>.+):(?P<weight>[+-]?(?:\d+\.?\d*|\.\d+))", re.DOTALL)
@@ -44,7 +44,7 @@ def parse_source(text: str) -> Source:
         known = (
             _DATA.search(place)
             or _REMOTE.fullmatch(place)
-            or place == INSTALLED_CODE
+            or place in EMBEDDED
             or _SPLIT_OF_THE_HUB.fullmatch(place)
         )
         if known or _exists(place):

@@ -18,6 +18,8 @@ TABLE_LEARNING_RATE, SCRATCH_LEARNING_RATE, PRETRAINED_LEARNING_RATE = 0.01, 5e-
 """Peaks for a static table (new or loaded), a transformer from scratch, a loaded one."""
 PRETRAINED_HERE_LEARNING_RATE = 2e-4
 """Peak for a transformer that `tempembed pretrain` made: it has seen less text than a published one."""
+CONVOLUTION_LEARNING_RATE = 2e-3
+"""Peak for a convolution tower from scratch."""
 LORA_LEARNING_RATE = 2e-4
 """Ten times that of all weights (Schulman et al. 2025, LoRA without regret)."""
 
@@ -61,3 +63,9 @@ class TrainSettings(RunSettings):
         elif is_from_here(self.model.encoder):
             usual = PRETRAINED_HERE_LEARNING_RATE
         return self.optimizer.learning_rate or (TABLE_LEARNING_RATE if is_table else usual)
+
+    @property
+    def peak_image_learning_rate(self) -> float:
+        """The peak learning rate of the encoder of pictures."""
+        usual = CONVOLUTION_LEARNING_RATE if self.model.own_image_encoder else PRETRAINED_LEARNING_RATE
+        return self.optimizer.image_learning_rate or usual

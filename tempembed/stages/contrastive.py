@@ -112,7 +112,12 @@ class ContrastiveStage(Stage):
         for tower in self.encoder.towers().values():
             own = [p for p in tower.parameters() if p.requires_grad and id(p) not in seen]
             seen |= set(map(id, own))
-            peak = self.settings.peak_learning_rate(is_table=tower.is_table)
+            is_of_pictures = tower.modalities == {"image"}
+            peak = (
+                self.settings.peak_image_learning_rate
+                if is_of_pictures
+                else self.settings.peak_learning_rate(is_table=tower.is_table)
+            )
             groups += groups_by_depth(tower, own, peak, self.settings.optimizer)
         if self.step.temperatures.is_learned:
             rate = self.settings.loss.temperature_learning_rate

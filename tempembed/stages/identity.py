@@ -67,7 +67,10 @@ class Facts:
     @staticmethod
     def of(prepared: "Prepared", settings: TrainSettings, encoder: "Encoder") -> "Facts":
         """The facts of a run's data, and of its encoder before training."""
-        content = settings.model.encoder if settings.model.own_encoder else encoder.fingerprint()
+        is_made_here = settings.model.own_encoder and (
+            encoder.modalities == {"text"} or settings.model.own_image_encoder
+        )
+        content = settings.model.encoder if is_made_here else encoder.fingerprint()
         return Facts(
             data=prepared.meta["fingerprint"], encoder=content, width=encoder.width, is_table=encoder.is_table,
             sizes=prepared.sizes, groups=prepared.groups, dev=prepared.meta.get("dev", ""), guide=prepared.meta.get("guide"),

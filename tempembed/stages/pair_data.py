@@ -10,9 +10,12 @@ from torch import Tensor
 from tempembed.inputs.batches import BatchPlan
 from tempembed.inputs.inputs import Inputs, by_tower
 from tempembed.inputs.mixture import source_shares
+from tempembed.inputs.pixels import Pixels
+from tempembed.inputs.views import random_views
 from tempembed.losses.contrastive import TextIds
 from tempembed.losses.margins import Guide
 from tempembed.objectives.regularisers.registry import parse_regulariser
+from tempembed.settings.model import DEFAULT_AUGMENT
 from tempembed.settings.train import TrainSettings
 from tempembed.stages.prepared import Prepared
 
@@ -75,9 +78,12 @@ class PairData:
         self._asking, self._partners = ("document", askers) if swapped else ("query", answers)
         # that two rows of a batch without a text twice make a pair of a third asks for a text of several on both sides
         self._always_masks = bool(self.num_negatives or (len(answers) and len(askers)))
+        groups = prepared.group_ids
+        chosen = settings.model.augment
+        self._augment = DEFAULT_AUGMENT if chosen is None else chosen
         self.plan = BatchPlan(
             num_rows=len(self.columns[0]), global_batch_size=settings.batches.batch_size, seed=settings.loop.seed,
-            ids=(np.stack([self._ids["query"], self._ids["document"]]),),
+            ids=(np.stack([self._ids["query"], self._ids["document"]]), *(() if groups is None else (groups,))),
             sources=prepared.sources, single_source=settings.batches.single_source,
             shares=source_shares(settings.data.weights, prepared.sizes, prepared.groups),
         )  # fmt: skip
@@ -88,7 +94,7 @@ class PairData:
         """The rows of a step, from 0."""
         present = self.present(rows)
         return PairBatch(
-            inputs=self.inputs(rows),
+            inputs=self.inputs(rows, step),
             present=present,
             has_negative_NB=None
             if self._has_negative is None
@@ -103,12 +109,18 @@ class PairData:
             else torch.from_numpy(self._sources[rows]).long().to(self._device),
         )
 
-    def inputs(self, rows: np.ndarray) -> list[Inputs]:
-        """What goes into the encoder for these rows, joined by tower."""
-        pairs = [column.select(rows) for column in self.columns[:2]]
-        present = self.present(rows)
-        negatives = (column.select(rows[has]) for column, has in zip(self.columns[2:], present, strict=True))
-        return by_tower([*pairs, *negatives])
+    def inputs(self, rows: np.ndarray, step: int = 0) -> list[Inputs]:
+        """What goes into the encoder for these rows in a step, joined by tower."""
+        present = np.concatenate([np.ones((2, len(rows)), bool), self.present(rows)])
+        parts = (self._seen(number, rows[has], step) for number, has in enumerate(present))
+        return by_tower(list(parts))
+
+    def _seen(self, number: int, rows: np.ndarray, step: int) -> Inputs:
+        """Rows of a column; of pictures a view each."""
+        inputs = self.columns[number].select(rows)
+        if not isinstance(inputs, Pixels) or not self._augment:
+            return inputs
+        return inputs.seen(random_views(rows, self._augment, seed=self.plan.seed, step=step, column=number))
 
     def present(self, rows: np.ndarray) -> np.ndarray:
         """Which hard negatives the rows have, bool [N, rows]."""

@@ -21,7 +21,7 @@ from tempembed.encoders.role import Role
 from tempembed.encoders.weightless import weightless
 from tempembed.inputs.files import join_arrays
 from tempembed.inputs.inputs import Inputs
-from tempembed.inputs.tokens import Tokens
+from tempembed.inputs.saved import join_inputs
 from tempembed.system.console import Progress
 from tempembed.system.in_order import Pool, in_order, num_cpus
 
@@ -123,10 +123,10 @@ def write_parts(
         progress.add(sizes[name])
     progress.close()
     folders = [work / name for name in names]
-    Tokens.join(folders, target, "query")
-    Tokens.join(folders, target, "document")
+    join_inputs(folders, target, "query")
+    join_inputs(folders, target, "document")
     for k in range(make.num_negatives):
-        Tokens.join(folders, target, f"negative_{k}")
+        join_inputs(folders, target, f"negative_{k}")
     for path in sorted(folders[0].glob("*.npy")):
         if path.name in (NEGATIVE_IDS, HAS_NEGATIVE) or path.name.endswith(IDS.format("")):
             is_table = path.name in (NEGATIVE_IDS, HAS_NEGATIVE)

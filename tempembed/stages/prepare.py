@@ -11,19 +11,28 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from tempembed.data.columns import DOCUMENT, QUERY
+from tempembed.data.installed import installed
 from tempembed.data.kept_rows import parts
 from tempembed.data.overlap import check_overlap
 from tempembed.data.pairs import Pairs, read_pairs, require_rows
+from tempembed.data.picture_cells import modalities
 from tempembed.data.split import holdout
 from tempembed.encoders.encoder import Encoder
 from tempembed.encoders.tokenizer import train_tokenizer
 from tempembed.evaluation.corpus import Corpus, corpus_from_pairs
+from tempembed.inputs.picture_store import is_picture
 from tempembed.objectives.term import blunt
 from tempembed.settings.flat import fingerprint
 from tempembed.settings.sources import parse_sources
 from tempembed.settings.train import TrainSettings
 from tempembed.stages.dev import dev_part
-from tempembed.stages.initial_encoder import build_encoder, describe_roles, initial_encoder, training_role
+from tempembed.stages.initial_encoder import (
+    build_encoder,
+    describe_roles,
+    image_encoder,
+    initial_encoder,
+    training_role,
+)
 from tempembed.stages.judges import (
     guide_fingerprint,
     load_guide,
@@ -48,14 +57,10 @@ DEFAULT_MAX_QUERIES = 5_000  # of the embedded test split: +-0.012 on nDCG at 95
 def training_pairs(settings: TrainSettings, say: Callable[[str], None] = lambda _: None) -> Pairs:
     """The pairs that --data names, of all its sources whose weight is not 0."""
     places = [source.place for source in parse_sources(settings.data.data)]
-    if INSTALLED_CODE in places:
-        from tempembed.data.installed_code import installed_code
-
-        if len(places) == 1:
-            return read_pairs(str(installed_code(progress=say).train))
-        places[places.index(INSTALLED_CODE)] = str(installed_code(progress=say).train)
+    if len(places) == 1 and (found := installed(places[0], say)):
+        return read_pairs(str(found.train))
     return read_pairs(
-        places,
+        [str(found.train) if (found := installed(place, say)) else place for place in places],
         skip_bad_rows=settings.data.skip_bad_rows,
         min_score=settings.data.min_score,
         say=say,
@@ -71,20 +76,19 @@ def evaluation_task(
     check: Callable[[Pairs], None] = lambda _: None,
     say: Callable[[str], None] = lambda _: None,
 ) -> Corpus:
-    """The retrieval and clustering task of data sources, whose pairs `check` sees; of installed-code its test split."""
+    """The retrieval and clustering task of data sources, whose pairs `check` sees; of what is installed its test split."""
     places = (
         [source] if isinstance(source, str) else [each.place for each in parse_sources(source, "--eval-data")]
     )
-    if INSTALLED_CODE in places:
+    tests = [found.test if (found := installed(place, say)) else None for place in places]
+    if places == [INSTALLED_CODE]:  # some of its labels are null
         import pyarrow.parquet as pq
 
-        from tempembed.data.installed_code import installed_code
-
-        test = installed_code(progress=say).test
-        if len(places) == 1:
-            pairs = Pairs(table=pq.read_table(test), source=INSTALLED_CODE)
-            return corpus_from_pairs(pairs, max_queries=max_queries or DEFAULT_MAX_QUERIES)
-        places[places.index(INSTALLED_CODE)] = str(test)
+        pairs = Pairs(table=pq.read_table(tests[0]), source=INSTALLED_CODE)
+        return corpus_from_pairs(pairs, max_queries=max_queries or DEFAULT_MAX_QUERIES)
+    places = [str(test) if test else place for test, place in zip(tests, places, strict=True)]
+    if all(tests):  # their own hold-out has no pair of training, though faces share names with it
+        return corpus_from_pairs(read_pairs(places), max_queries=max_queries or DEFAULT_MAX_QUERIES)
     pairs = read_pairs(places, skip_bad_rows=skip_bad_rows, split="test", min_score=min_score, say=say)
     check(pairs)
     return corpus_from_pairs(pairs, max_queries=max_queries)
@@ -137,8 +141,12 @@ def prepare_with_encoder(
     )
     require_teacher(settings.loss, pairs)
     guide = load_guide(settings.loss)
-    encoder = None if settings.model.own_encoder else build_encoder(settings, None)
+    kinds = modalities(pairs.table[QUERY], pairs.table[DOCUMENT])
+    needs_tokenizer = settings.model.own_encoder and "text" in kinds
+    encoder = None if needs_tokenizer else build_encoder(settings, None, kinds)
     tokens = encoder.input_fingerprint() if encoder else [settings.model.encoder, settings.model.vocabulary]
+    if "image" in kinds and encoder is None:
+        tokens = [tokens, image_encoder(settings, 1).input_fingerprint()]
     limits = [settings.model.limits, settings.model.max_tokens if settings.model.own_encoder else None]
     contents = [pairs.fingerprint, task and task.fingerprint, *([dev.fingerprint] if dev else [])]
     guided = [guide_fingerprint(guide)] if guide else []
@@ -193,6 +201,7 @@ def _write(
     pool: Pool | None,
 ) -> None:
     """Fill the folder from where an interrupted call left it."""
+    kinds = modalities(pairs.table[QUERY], pairs.table[DOCUMENT])
     partial = work / "whole"
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
@@ -202,14 +211,15 @@ def _write(
             texts = (
                 text
                 for name in (QUERY, DOCUMENT)
+                if not is_picture(pairs.table[name][0].as_py())
                 for part in parts(pairs.table)
                 for text in part[name].to_pylist()
             )
             with appearing(tokenizer) as new:
                 train_tokenizer(texts, settings.model.vocabulary).save(str(new))
         shutil.copyfile(tokenizer, partial / TOKENIZER)
-        encoder = build_encoder(settings, Tokenizer.from_file(str(tokenizer)))
-    say(f"tokenising {len(pairs)} pairs")
+        encoder = build_encoder(settings, Tokenizer.from_file(str(tokenizer)), kinds)
+    say(f"{'preparing' if 'image' in kinds else 'tokenising'} {len(pairs)} pairs")
     make = PartOf(
         encoder=encoder, query=training_role(settings, encoder, "query"),
         document=training_role(settings, encoder, "document"), num_negatives=num_hard_negatives(pairs.table),
@@ -217,6 +227,8 @@ def _write(
     write_parts(make, pairs.table, work / "parts", partial, say, pool=pool)
     if pairs.sources is not None:
         np.save(partial / "sources.npy", pairs.sources)
+    if (groups := pairs.groups_of_rows) is not None:
+        np.save(partial / "group_ids.npy", groups)
     write_teacher(pairs, make.num_negatives, partial)
     if guide:
         write_guide(guide, pairs, partial, say)
@@ -231,6 +243,7 @@ def _write(
         "input_fingerprint": encoder.input_fingerprint(),
         **{name: task.fingerprint if task else "" for name, task in tasks.items()},
         "num_pairs": len(pairs),
+        **({} if kinds == ("text",) else {"modalities": kinds}),
         "num_hard_negatives": make.num_negatives,
         "num_skipped": pairs.num_skipped,
         "skip_reasons": dict(pairs.skip_reasons),

@@ -10,7 +10,8 @@ import numpy as np
 from tempembed.data.partners import Partners
 from tempembed.encoders.role import ROLES
 from tempembed.evaluation.corpus import Corpus
-from tempembed.inputs.tokens import Tokens
+from tempembed.inputs.inputs import Inputs
+from tempembed.inputs.saved import load_inputs
 from tempembed.stages.judges import TEACHER, GuideTexts
 
 CORPORA = {"test": "task.json", "dev": "dev.json"}
@@ -18,7 +19,7 @@ CORPORA = {"test": "task.json", "dev": "dev.json"}
 
 @dataclass(frozen=True, kw_only=True)
 class Prepared:
-    """A folder with tokens of the training pairs and of the test texts, shared by all trials and workers."""
+    """A folder with tokens or pixels of the training pairs and of the test, shared by all trials and workers."""
 
     folder: Path
 
@@ -28,19 +29,19 @@ class Prepared:
         return json.loads((self.folder / "meta.json").read_text())
 
     @property
-    def queries(self) -> Tokens:
+    def queries(self) -> Inputs:
         """Training queries."""
-        return Tokens.load(self.folder, "query")
+        return load_inputs(self.folder, "query")
 
     @property
-    def documents(self) -> Tokens:
+    def documents(self) -> Inputs:
         """The document of each query."""
-        return Tokens.load(self.folder, "document")
+        return load_inputs(self.folder, "document")
 
     @property
-    def hard_negatives(self) -> list[Tokens]:
-        """One column per hard negative; an absent one has no tokens."""
-        return [Tokens.load(self.folder, f"negative_{k}") for k in range(self.meta["num_hard_negatives"])]
+    def hard_negatives(self) -> list[Inputs]:
+        """One column per hard negative; an absent one is empty."""
+        return [load_inputs(self.folder, f"negative_{k}") for k in range(self.meta["num_hard_negatives"])]
 
     @property
     def has_negative(self) -> np.ndarray | None:
@@ -85,6 +86,17 @@ class Prepared:
         return np.load(path) if path.exists() else None
 
     @property
+    def modalities(self) -> tuple[str, ...]:
+        """What the training pairs are: text, image, or both."""
+        return tuple(self.meta.get("modalities", ("text",)))
+
+    @property
+    def group_ids(self) -> np.ndarray | None:
+        """int64 of each training pair: equal for pairs of a group; None where the data has no groups."""
+        path = self.folder / "group_ids.npy"
+        return np.load(path) if path.exists() else None
+
+    @property
     def source_names(self) -> list[str]:
         """What the numbers in `sources` are called; empty where all pairs are of one file."""
         return self.meta.get("source_names", [])
@@ -107,17 +119,17 @@ class Prepared:
         """Whether there is a test task."""
         return (self.folder / "task.json").exists()
 
-    def evaluation(self) -> tuple[Corpus, Tokens, Tokens] | None:
-        """The test task with tokens of its queries and documents, or None without test data."""
+    def evaluation(self) -> tuple[Corpus, Inputs, Inputs] | None:
+        """The test task with the inputs of its queries and documents, or None without test data."""
         return self._corpus("test")
 
-    def dev(self) -> tuple[Corpus, Tokens, Tokens] | None:
+    def dev(self) -> tuple[Corpus, Inputs, Inputs] | None:
         """What checkpoints and temperatures are chosen by, or None without dev data; shares no text with the others."""
         return self._corpus("dev")
 
-    def _corpus(self, part: str) -> tuple[Corpus, Tokens, Tokens] | None:
+    def _corpus(self, part: str) -> tuple[Corpus, Inputs, Inputs] | None:
         path = self.folder / CORPORA[part]
         if not path.exists():
             return None
-        queries, documents = (Tokens.load(self.folder, f"{part}_{role}") for role in ROLES)
+        queries, documents = (load_inputs(self.folder, f"{part}_{role}") for role in ROLES)
         return Corpus.load(path), queries, documents

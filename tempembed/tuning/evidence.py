@@ -16,6 +16,7 @@ from tempembed.evaluation.probe import Probe
 from tempembed.evaluation.retrieval import Retrieval
 from tempembed.evaluation.statistics import Statistic, interval, resample_counts
 from tempembed.geometry.negatives import influence
+from tempembed.inputs.inputs import Inputs
 from tempembed.inputs.tokens import Tokens
 from tempembed.settings.train import TrainSettings
 from tempembed.stages.initial_encoder import initial_encoder
@@ -30,7 +31,7 @@ COPY = 0.95
 def gather_evidence(
     settings: TrainSettings,
     prepared: Prepared,
-    part: tuple[Corpus, Tokens, Tokens],
+    part: tuple[Corpus, Inputs, Inputs],
     output: Path,
     *,
     steps: int,
@@ -100,7 +101,7 @@ def share_with_copies(documents_BD: Float[Tensor, "B D"], ids_B: Tensor) -> floa
     return (similarity.max(1).values > COPY).double().mean().item()
 
 
-def _right_of_part(start: Encoder, part: tuple[Corpus, Tokens, Tokens], num: int) -> float:
+def _right_of_part(start: Encoder, part: tuple[Corpus, Inputs, Inputs], num: int) -> float:
     """`behind_the_right_one` of the start on as many pairs of what is measured."""
     corpus, queries, documents = part
     rows = np.random.default_rng(0).permutation(len(corpus.queries))[:num]
@@ -109,10 +110,10 @@ def _right_of_part(start: Encoder, part: tuple[Corpus, Tokens, Tokens], num: int
     return behind_the_right_one(q, d, torch.from_numpy(right))
 
 
-def _cut(settings: TrainSettings, start: Encoder, documents: Tokens) -> tuple[int | None, float]:
+def _cut(settings: TrainSettings, start: Encoder, documents: Inputs) -> tuple[int | None, float]:
     """A limit of training that is below the model's own, and the share of documents that it cuts."""
     limit = settings.model.limits.get("document")
-    if limit is None or (start.max_tokens or limit + 1) <= limit:
+    if not isinstance(documents, Tokens) or limit is None or (start.max_tokens or limit + 1) <= limit:
         return None, 0.0
     # of a bag the tokens are counted, not their kinds
     ends = documents.offsets if documents.counts is None else np.append(0, np.cumsum(documents.counts))[documents.offsets]  # fmt: skip
@@ -120,7 +121,7 @@ def _cut(settings: TrainSettings, start: Encoder, documents: Tokens) -> tuple[in
 
 
 def _own_prompts(
-    settings: TrainSettings, start: Encoder, part: tuple[Corpus, Tokens, Tokens]
+    settings: TrainSettings, start: Encoder, part: tuple[Corpus, Inputs, Inputs]
 ) -> tuple[float, float, float] | None:
     """What the start gains by its own prompts on a part of the data, with a paired interval; None where the run has these."""
     if not settings.model.prompts:

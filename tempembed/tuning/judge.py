@@ -12,7 +12,7 @@ from tempembed.evaluation.corpus import Corpus
 from tempembed.evaluation.report import Evaluation
 from tempembed.evaluation.report_files import REPORT, load_evaluation
 from tempembed.evaluation.start import evaluate_start
-from tempembed.inputs.tokens import Tokens
+from tempembed.inputs.inputs import Inputs
 from tempembed.run.loop import TRAINED
 from tempembed.settings.train import TrainSettings
 from tempembed.stages.prepared import Prepared
@@ -21,7 +21,7 @@ from tempembed.tuning.evidence import gather_evidence, last_of
 from tempembed.tuning.goals import full_goals
 from tempembed.tuning.verdict import VERDICT, Verdict, compared
 
-Part = tuple[Corpus, Tokens, Tokens]
+Part = tuple[Corpus, Inputs, Inputs]
 
 
 def measured_part(prepared: Prepared) -> tuple[Part, Literal["test", "dev"]] | None:

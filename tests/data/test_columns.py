@@ -130,7 +130,6 @@ def test_types_that_fit(column, type_):
     ("column", "type_", "expected"),
     [
         ("query", pa.int64(), "text"),
-        ("query", pa.binary(), "text"),
         ("document", pa.list_(pa.string()), "text"),
         ("document", pa.struct({"body": pa.string()}), "text"),
         ("negative", pa.list_(pa.int64()), "text"),
