@@ -27,7 +27,7 @@ from tempembed.system.atomic import appearing
 from tempembed.system.cache import cache_dir
 
 QUERY_WORDS, DOCUMENT_WORDS = 6, 66
-"""Words of each, and the number of its row, which makes it a text of its own."""
+"""Words of a query, and of a document by default; the number of its row makes each a text of its own."""
 PART = 50_000
 EVERY = 0.2
 """Seconds between two looks at the memory."""
@@ -40,16 +40,17 @@ def main() -> None:
     )
     parser.add_argument("variant", choices=("floor", "ours"))
     parser.add_argument("--pairs", type=int, default=2_000_000)
+    parser.add_argument("--words", type=int, default=DOCUMENT_WORDS, help="of a document")
     parser.add_argument("--keep", action="store_true", help="leave what is prepared in the cache")
     arguments = parser.parse_args()
-    data = pairs(arguments.pairs)
+    data = pairs(arguments.pairs, arguments.words)
     found = floor(data) if arguments.variant == "floor" else ours(data, keep=arguments.keep)
-    print(json.dumps({"pairs": arguments.pairs, **found}))
+    print(json.dumps({"pairs": arguments.pairs, "words": arguments.words, **found}))
 
 
-def pairs(num: int) -> Path:
+def pairs(num: int, document_words: int = DOCUMENT_WORDS) -> Path:
     """A Parquet file in the cache, made if it is not there."""
-    path = cache_dir() / "benchmarks" / f"pairs-{num}.parquet"
+    path = cache_dir() / "benchmarks" / f"pairs-{num}-{document_words}.parquet"
     if path.exists():
         return path
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -65,7 +66,7 @@ def pairs(num: int) -> Path:
             rows = range(start, min(start + PART, num))
             columns = [
                 [f"{' '.join(own)} {row}" for row, own in zip(rows, words[_drawn(draw, share, len(rows), size)], strict=True)]
-                for size in (QUERY_WORDS, DOCUMENT_WORDS)
+                for size in (QUERY_WORDS, document_words)
             ]  # fmt: skip
             writer.write_table(pa.table(columns, schema=schema))
     return path

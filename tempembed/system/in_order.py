@@ -3,13 +3,15 @@
 import multiprocessing
 import multiprocessing.process
 import os
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager, nullcontext
-from typing import Protocol, TypeVar
+from multiprocessing.context import SpawnContext, SpawnProcess
+from typing import Any, Protocol, TypeVar
 
 from tempembed.system.errors import InfrastructureError
 
@@ -71,10 +73,30 @@ def in_order(
                 future.cancel()
 
 
+class _Apart(SpawnProcess):
+    """A process that does not run the user's script again, which may have no `if __name__ == "__main__"`."""
+
+    @staticmethod
+    def _Popen(process_obj: Any) -> Any:
+        main = sys.modules["__main__"]
+        names: dict[str, Any] = {
+            name: vars(main).pop(name) for name in ("__spec__", "__file__") if name in vars(main)
+        }
+        main.__spec__ = None
+        try:
+            return SpawnProcess._Popen(process_obj)
+        finally:
+            main.__dict__.update(names)
+
+
+class _Context(SpawnContext):
+    Process = _Apart
+
+
 class _Processes(ProcessPoolExecutor):
     def __init__(self, num: int) -> None:
         # spawn: safe in a process that has threads
-        super().__init__(num, mp_context=multiprocessing.get_context("spawn"), initializer=_begin)
+        super().__init__(num, mp_context=_Context(), initializer=_begin)
         self.num_workers = num
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from tempembed.system.errors import InfrastructureError
 from tempembed.system.in_order import in_order
+from tests.conftest import ROOT
 
 
 def test_results_come_in_the_inputs_order():
@@ -36,3 +37,20 @@ def test_no_process_outlives_the_one_that_started_it():
     assert len(children) >= 2
     _, left = psutil.wait_procs(children, timeout=30)
     assert not left
+
+
+def test_a_script_without_a_guard_is_not_run_again(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from math import sqrt\nfrom tempembed.system.in_order import in_order\n"
+        "print([root for _, root in in_order(sqrt, [1.0, 4.0, 9.0], 2)])\n"
+    )
+    done = subprocess.run(
+        [sys.executable, script],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        timeout=120,
+    )
+    assert done.stdout == "[1.0, 2.0, 3.0]\n", done.stderr[-500:]
