@@ -46,6 +46,7 @@ class Part:
             inputs.save(partial, name)
         for name, array in self.arrays.items():
             np.save(partial / name, array)
+        shutil.rmtree(folder, ignore_errors=True)
         partial.rename(folder)
 
 
@@ -111,9 +112,8 @@ def write_parts(
         pool: what runs it elsewhere; without one, many pairs take a process for each CPU.
     """
     work.mkdir(exist_ok=True)
-    names = [f"{number:06d}" for number, _ in enumerate(parts(pairs))]
-    done = {name for name in names if (work / name).exists()}
-    sizes = {name: len(part) for name, part in zip(names, parts(pairs), strict=True)}
+    sizes = {f"{number:06d}": len(part) for number, part in enumerate(parts(pairs))}
+    done = {name for name, size in sizes.items() if _is_done(work / name, size)}
     left = sum(size for name, size in sizes.items() if name not in done)
     if done:
         say(f"goes on: {len(pairs) - left:,} of {len(pairs):,} pairs are tokenised already")
@@ -122,7 +122,7 @@ def write_parts(
         part.save(work / name)
         progress.add(sizes[name])
     progress.close()
-    folders = [work / name for name in names]
+    folders = [work / name for name in sizes]
     join_inputs(folders, target, "query")
     join_inputs(folders, target, "document")
     for k in range(make.num_negatives):
@@ -134,6 +134,14 @@ def write_parts(
     queries, documents = (np.load(target / IDS.format(role)) for role in ("query", "document"))
     Partners.of(queries, documents).save(target, "answers")
     Partners.of(documents, queries).save(target, "askers")
+
+
+def _is_done(folder: Path, size: int) -> bool:
+    """Whether an earlier call left a part of so many pairs; that of another version may have had others."""
+    try:
+        return len(np.load(folder / IDS.format("query"), mmap_mode="r")) == size
+    except (OSError, ValueError):
+        return False
 
 
 def _made(make: PartOf, pairs: pa.Table, done: set[str], pool: Pool | None) -> Iterator[tuple[str, Part]]:
