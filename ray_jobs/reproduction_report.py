@@ -35,7 +35,7 @@ def write_report(preset: Preset, folders: Sequence[Path], prepared: PreparedData
         write_reproduction,
     )
     from tempembed.reproduction.load_results import load_results
-    from tempembed.reproduction.maps import document_maps
+    from tempembed.reproduction.maps import Maps, document_maps
     from tempembed.stages.prepared import Prepared
 
     results = load_results(folders, preset)
@@ -43,7 +43,9 @@ def write_report(preset: Preset, folders: Sequence[Path], prepared: PreparedData
     assert test is not None
     corpus, _, documents = test
     first = results.of(next(iter(preset.encoders)))
-    maps = document_maps(first, lambda folder: load_encoder(str(folder)).embed(documents), corpus.labels)
+    maps: Maps = {}
+    if preset.study == "paper":  # figure 3
+        maps = document_maps(first, lambda folder: load_encoder(str(folder)).embed(documents), corpus.labels)
     names = ("torch", "ray", "mlflow", "sentence-transformers", "mteb")
     setup = Setup(
         data=prepared.meta, maps=maps, date=str(date.today()), commit=commit(),

@@ -73,6 +73,8 @@ class Case:
     guided: bool = False
     views: bool = False
     """With terms on signs, and on bits where the direction has them; no term on floats at the widest dim."""
+    integers: bool = False
+    """With terms on integers. In float64 alone: in float32 a number near the middle of two steps is rounded to either."""
 
     def __str__(self) -> str:
         parts = [f"tau {self.tau:g}", self.direction]
@@ -81,7 +83,7 @@ class Case:
         parts += [f"beta {self.hardness.beta:g} tau+ {self.hardness.tau_plus:g}"] * (self.hardness != INFONCE)
         parts += ["two towers"] * (len(self.towers) > 1) + list(self.regularisers)
         parts += [f"margin {self.margin}"] * (self.margin is not None) + ["guided"] * self.guided
-        parts += ["views"] * self.views
+        parts += ["views"] * self.views + ["integers"] * self.integers
         return ", ".join([*parts, _name(self.dtype)])
 
     @property
@@ -102,6 +104,15 @@ class Case:
     def terms(self) -> Terms:
         """Three prefixes, two temperatures, unequal weights."""
         course = Course("learned", (self.tau,)) if self.learned else None
+        if self.integers:
+            return (
+                Term(dim=8, temperature=2 * self.tau, weight=0.5),
+                Term(dim=4, temperature=self.tau, view="int8", weight=1.5),
+                Term(dim=WIDTH, temperature=self.tau, view="int8", course=course),
+                Term(dim=4, temperature=self.tau, view="int4"),
+                Term(dim=WIDTH, temperature=2 * self.tau, view="int4", weight=2.0, course=course),
+                Term(dim=WIDTH, temperature=self.tau, view="sign"),
+            )
         if self.views:
             asked: tuple[View, ...] = ("sign",) if self.direction == "document-to-query" else ("sign", "bits")
             return (
@@ -275,8 +286,12 @@ def tiled_cases() -> list[Case]:
         for margin, guided in ((-0.1, False), (None, True), (0.05, True))
     ]
     views = [replace(case, views=True) for case in (*cases, *near) if case.learned and case.masks]
+    integers = [
+        replace(case, integers=True) for case in (*cases, *near)
+        if case.learned and case.masks and case.num_negatives and case.hardness == HARD
+    ]  # fmt: skip
     single = [replace(case, dtype=torch.float32) for case in (*cases, *views) if case.masks and case.learned]
-    return cases + near + views + single
+    return cases + near + views + integers + single
 
 
 def rank_cases() -> list[Case]:
@@ -294,7 +309,11 @@ def rank_cases() -> list[Case]:
     ]
     cases += [replace(case, margin=-0.1, guided=True) for case in cases if case.learned and case.tau == 0.03]
     cases += [replace(case, views=True) for case in cases if case.learned and case.tau == 0.03]
-    cases += [replace(case, dtype=torch.float32) for case in cases if case.learned]
+    integers = [
+        replace(case, integers=True) for case in cases
+        if case.views and not case.guided and case.direction != "document-to-query"
+    ]  # fmt: skip
+    cases += [replace(case, dtype=torch.float32) for case in cases if case.learned] + integers
     taught = Case(regularisers=TAUGHT, num_negatives=3)
     return [*cases, Case(towers=TOWERS, num_negatives=2, masks=True), Case(regularisers=REGULARISERS), taught]
 
@@ -303,7 +322,8 @@ def cached_cases() -> list[Case]:
     """For gradient caching: float32, dropout on, one tower and two, regularisers."""
     case = Case(tau=0.05, direction="both", num_negatives=1, masks=True, learned=True, dtype=torch.float32)
     return [
-        case, replace(case, towers=TOWERS), replace(case, regularisers=REGULARISERS), replace(case, views=True)
+        case, replace(case, towers=TOWERS), replace(case, regularisers=REGULARISERS), replace(case, views=True),
+        replace(case, integers=True, dtype=torch.float64),
     ]  # fmt: skip
 
 

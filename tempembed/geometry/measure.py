@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from tempembed.geometry.alignment_uniformity import alignment, tolerance, uniformity
-from tempembed.geometry.bits import bit_balance, bit_correlation
+from tempembed.geometry.bits import bit_balance, bit_correlation, bit_margin, bit_participation
 from tempembed.geometry.intrinsic_dimension import pca95_random, random_spectrum
 from tempembed.geometry.moments import Moments
 from tempembed.geometry.negatives import influence, influence_curves, random_influence
@@ -46,8 +46,8 @@ def geometry(
     Returns:
         `pca95`, its random baseline of the same n, `participation_ratio`, `isoscore`, `eigen_entropy_rank`, `rankme`,
         `stable_rank` (of the covariance's spectrum, the last two of the rows as they are), `twonn`, `twonn_mle`, `mle`,
-        `variance_spread`, `alignment`, `uniformity`, `tolerance`, `bit_balance`, `bit_correlation`, by temperature `effective_negatives`
-        and `hardest_tenth_share`; and for pictures `influence` (see influence_curves) and `spectrum`, `random_spectrum`,
+        `variance_spread`, `alignment`, `uniformity`, `tolerance`, `bit_balance`, `bit_correlation`, `bit_participation`, `bit_margin`, by
+        temperature `effective_negatives` and `hardest_tenth_share`; and for pictures `influence` (see influence_curves) and `spectrum`, `random_spectrum`,
         `cumulative`, `random_cumulative`: pairs (rank, share of the variance that it, or all up to it, carry).
     """
     sample = documents_MD[:GEOMETRY_ROWS]
@@ -72,6 +72,7 @@ def geometry(
         "uniformity": uniformity(sample),
         "bit_balance": bit_balance(sample),
         "bit_correlation": bit_correlation(sample),
+        "bit_participation": bit_participation(sample),
     }
     if labels:
         found["tolerance"] = tolerance(sample, labels[: len(sample)])
@@ -79,6 +80,7 @@ def geometry(
         found["alignment"] = alignment(*positives)
         queries, right = (rows[:BATCH] for rows in positives)
         if len(queries) > 2:
+            found["bit_margin"] = bit_margin(queries, right)
             measured = influence(queries, right, TEMPERATURES)
             for one in measured:
                 found[f"effective_negatives_{one.temperature:g}"] = one.effective

@@ -21,7 +21,7 @@ from torch import Tensor
 from tempembed.losses.hardness import Combined, combine
 from tempembed.losses.margins import Limits, Seen
 from tempembed.losses.masks import FalseNegatives
-from tempembed.losses.views import SIGN_SIDES, Side, levels_of
+from tempembed.losses.views import SIDES, Side, levels_of
 from tempembed.objectives.margin import Margin
 from tempembed.objectives.term import INFONCE, Hardness, Terms
 from tempembed.parallel.gather import gather, rank_and_world_size
@@ -193,8 +193,8 @@ class Run:
             if inverse is not None and dots is not None:
                 self._correct(side, slice(None), level.dim, dots * inverse.square())
         for floats, seen in ((self.rows, self.left), (self.columns, self.right)):
-            if signs := next((side for side in seen if side.is_signs), None):
-                signs.pass_to(floats, self.widest)
+            for side in {id(side): side for side in seen if not side.is_float}.values():
+                side.pass_to(floats, self.widest)
         return (
             self._gradient(self.rows).to(self.input_dtype),
             self._gradient(self.columns).to(self.input_dtype),
@@ -218,9 +218,9 @@ class Run:
 
     def _seen(self, floats: Side, place: int) -> list[Side]:
         """Rows (place 0) or columns (1) as each level has them."""
-        are_signs = [SIGN_SIDES[level.view][place] for level in self.levels]
-        signs = Side.of_signs(floats) if any(are_signs) else floats
-        return [signs if is_signs else floats for is_signs in are_signs]
+        kinds = [SIDES[level.view][place] for level in self.levels]
+        sides = {kind: floats.seen_as(kind, self.widest) for kind in dict.fromkeys(kinds)}
+        return [sides[kind] for kind in kinds]
 
     def _accumulated(self, parts: Sequence[Tensor]) -> list[Tensor]:
         """Of each level's part and those of the smaller dims of its view."""
@@ -232,13 +232,15 @@ class Run:
         return [total for chain in chains for total in torch.stack(chain).cumsum(0)]
 
     def _inverse_norms(self, seen: Sequence[Side]) -> list[Tensor | None]:
-        """Of each level's prefixes. None where they are constants: of signs, and at the widest dim, which is normalised."""
+        """Of each level's prefixes. None where they are constants: of signs, and of floats at the widest dim, which is normalised."""
         squares = [
             side.values[:, level.part].to(self.dtype).square().sum(1)
             for level, side in zip(self.levels, seen, strict=True)
         ]
         return [
-            None if side.is_signs or level.dim == self.widest else total.clamp_min(1e-24).rsqrt()
+            None
+            if side.is_signs or (side.is_float and level.dim == self.widest)
+            else total.clamp_min(1e-24).rsqrt()
             for level, side, total in zip(self.levels, seen, self._accumulated(squares), strict=True)
         ]
 

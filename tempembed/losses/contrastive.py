@@ -159,7 +159,7 @@ def contrastive_loss(
         others = [judge.other_way(positive_B).matrix(positive_B) for judge in judges]
         backward_T = oracle(
             candidates_CD[positive_B], gather(queries_BD), positive_B, terms,
-            masked_BC=_union(_other_way(identical_BC, positive_B), others), turned=True,
+            masked_BC=_union(_other_way(identical_BC, positive_B), others), turned=True, documents_MD=candidates_CD,
         )  # fmt: skip
         losses_T = (losses_T + backward_T) / 2
     weights_T = losses_T.new_tensor([term.weight for term in terms])

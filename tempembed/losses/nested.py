@@ -7,7 +7,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from tempembed.losses.blocks import Problem, Run, block_and_strip, constant
-from tempembed.losses.views import SIGN_SIDES, levels_of
+from tempembed.losses.views import SIDES, levels_of
 from tempembed.objectives.term import Terms
 
 
@@ -33,12 +33,12 @@ def nested_tiled(
 
 
 def workspace_bytes(num_rows: int, num_columns: int, terms: Terms, size: int = 4, device: str = "cpu") -> int:
-    """Memory of the pass beyond embeddings and gradients: a block for each dim of a view and two strips; signs and their gradients."""
+    """Memory of the pass beyond embeddings and gradients: a block for each dim of a view and two strips; signs, integers and their gradients."""
     block, strip = block_and_strip(num_rows, num_columns, size, device)
     blocks = (block * len(levels_of(terms)) + 2 * strip) * num_columns
-    seen = [any(SIGN_SIDES[term.view][place] for term in terms) for place in (0, 1)]
-    signs = 2 * (num_rows * seen[0] + num_columns * seen[1]) * max(term.dim for term in terms)
-    return (blocks + signs) * size
+    kinds = [{SIDES[term.view][place] for term in terms} - {"float"} for place in (0, 1)]
+    stored = 2 * (num_rows * len(kinds[0]) + num_columns * len(kinds[1])) * max(term.dim for term in terms)
+    return (blocks + stored) * size
 
 
 class _Nested(torch.autograd.Function):

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from tempembed.losses.views import SIGN_SIDES
+from tempembed.losses.views import BITS, SIDES, Kind, as_integers
 from tempembed.objectives.term import INFONCE, Hardness, Terms
 
 
@@ -21,11 +21,12 @@ def nested_infonce(
     masked_BC: Bool[Tensor, "B C"] | None = None,
     hardness: Hardness = INFONCE,
     turned: bool = False,
+    documents_MD: Float[Tensor, "M D"] | None = None,
 ) -> Float[Tensor, " T"]:
     """InfoNCE of every term, unweighted, each on a view of its re-normalised prefix.
 
     For a term (d, tau): `mean_i [ logsumexp_j(s_ij / tau) - s_i,p(i) / tau ]`, s = cosine of the first d
-    coordinates, of their signs where the view has those; with `hardness` the negatives' sum is replaced, see there. Sums run in float32 (float64 if the
+    coordinates, of their signs or of what integers leave of them where the view has those; with `hardness` the negatives' sum is replaced, see there. Sums run in float32 (float64 if the
     embeddings are).
 
     Args:
@@ -37,6 +38,7 @@ def nested_infonce(
         masked_BC: True where a column is no negative of the row. Never the positive.
         hardness: beta and tau_plus.
         turned: the rows are documents, the columns queries.
+        documents_MD: those in whose ranges integers lie; by default the columns.
 
     Returns:
         One loss per term, in nats, mean over the rows; 0 for a row without negatives. With rows local to a rank
@@ -52,9 +54,10 @@ def nested_infonce(
     num_B = (~left_out_BC).sum(1).to(dtype)
     losses, widest = [], max(term.dim for term in terms)
     for t, term in enumerate(terms):
-        of_rows, of_columns = SIGN_SIDES[term.view][::-1] if turned else SIGN_SIDES[term.view]
-        rows = _prefix(queries_BD[:, :widest].to(dtype), term.dim, of_rows)
-        columns = _prefix(candidates_CD[:, :widest].to(dtype), term.dim, of_columns)
+        of_rows, of_columns = SIDES[term.view][::-1] if turned else SIDES[term.view]
+        documents = (candidates_CD if documents_MD is None else documents_MD)[:, :widest].to(dtype).detach()
+        rows = _prefix(queries_BD[:, :widest].to(dtype), term.dim, of_rows, documents)
+        columns = _prefix(candidates_CD[:, :widest].to(dtype), term.dim, of_columns, documents)
         tau = torch.tensor(term.temperature, dtype=dtype) if temperatures_T is None else temperatures_T[t]
         logits_BC = rows @ columns.T / tau
         positive = logits_BC[is_positive_BC]
@@ -65,12 +68,16 @@ def nested_infonce(
     return torch.stack(losses)
 
 
-def _prefix(embeddings: Tensor, dim: int, is_sign: bool) -> Tensor:
-    """The first coordinates as a unit vector; of their signs, whose gradient is that of a clipped line."""
-    if not is_sign:
+def _prefix(embeddings: Tensor, dim: int, kind: Kind, documents: Tensor) -> Tensor:
+    """The first coordinates as a unit vector; of their signs, whose gradient is that of a clipped line; of integers, straight through."""
+    if kind == "float":
         return F.normalize(embeddings[:, :dim], dim=-1)
-    width = embeddings.shape[1]
-    line = (F.normalize(embeddings, dim=-1) * math.sqrt(width)).clamp(-1, 1)[:, :dim]
+    unit, width = F.normalize(embeddings, dim=-1), embeddings.shape[1]
+    if kind != "sign":
+        values, passes = as_integers(unit.detach(), F.normalize(documents, dim=-1), BITS[kind])
+        straight = torch.where(passes, unit, unit.detach())
+        return F.normalize((straight + (values - unit).detach())[:, :dim], dim=-1)
+    line = (unit * math.sqrt(width)).clamp(-1, 1)[:, :dim]
     sign = torch.where(embeddings[:, :dim] > 0, 1.0, -1.0)
     return (line + (sign - line).detach()) / math.sqrt(dim)
 

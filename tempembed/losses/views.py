@@ -1,30 +1,40 @@
-"""Views of embeddings: as they are, or as the signs that an index of bits stores, with a gradient that passes straight through.
+"""Views of embeddings: as they are, or as an index stores them, in bits or in integers, with a gradient that passes straight through.
 
 A sign is `x > 0 ? 1 : -1`, as codecs have it, over the root of the prefix. Its gradient is that of the clipped line
 `clamp(sqrt(D) x, -1, 1)`, with D the widest dim of the objective at all prefixes: what is inside the clip of a prefix is then a
 prefix of what is inside that of all, and products of prefixes accumulate as those of floats do (Courbariaux et al. 2016,
 arXiv:1602.02830).
 
+An integer is the codec's, `low + step * code`, in ranges of the batch's documents at the widest dim, which is normalised: those of
+a prefix are a prefix of them. Its gradient passes where it is not clipped. Norms are those of the rounded numbers.
+
 Shape legend: S rows or columns, else as in `losses/__init__.py`.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from tempembed.codecs.integers import calibrate, rounded
 from tempembed.objectives.term import VIEWS, Terms, View
 
-SIGN_SIDES: dict[View, tuple[bool, bool]] = {
-    "float": (False, False),
-    "sign": (True, True),
-    "bits": (False, True),
+Kind = Literal["float", "sign", "int8", "int4"]
+SIDES: dict[View, tuple[Kind, Kind]] = {
+    "float": ("float", "float"),
+    "sign": ("sign", "sign"),
+    "bits": ("float", "sign"),
+    "int8": ("float", "int8"),
+    "int4": ("float", "int4"),
 }
-"""Whether queries, and whether documents, are signs."""
+"""What queries, and what documents, are compared as."""
+BITS: dict[Kind, int] = {"int8": 8, "int4": 4}
+NEARLY_HALF = 0.501
+"""Steps that a number may move: half of one is rounding, more is clipping, and a little is float32's."""
 
 
 def signs(embeddings_SD: Float[Tensor, "S D"]) -> Float[Tensor, "S D"]:
@@ -48,6 +58,18 @@ def clip_measures(embeddings_SD: Float[Tensor, "S D"], widest: int) -> dict[str,
     }
 
 
+def as_integers(
+    embeddings_SD: Float[Tensor, "S D"], documents_MD: Float[Tensor, "M D"], bits: int
+) -> tuple[Float[Tensor, "S D"], Bool[Tensor, "S D"]]:
+    """Embeddings as a codec of these documents stores them, and where that only rounds, not clips."""
+    exact = torch.promote_types(embeddings_SD.dtype, torch.float32)
+    embeddings = embeddings_SD.to(exact)
+    low_D, step_D = calibrate(documents_MD.to(exact), bits)
+    values_SD = rounded(embeddings, low_D, step_D, bits)
+    is_rounded = (values_SD - embeddings).abs() <= NEARLY_HALF * step_D
+    return values_SD.to(embeddings_SD.dtype), is_rounded
+
+
 @dataclass(frozen=True, kw_only=True)
 class Side:
     """Rows or columns of similarities as products take them."""
@@ -55,19 +77,28 @@ class Side:
     values: Float[Tensor, "S D"]
     gradient: Float[Tensor, "S D"] | None
     """Of the values; is added to."""
+    is_float: bool = True
     is_signs: bool = False
+    passes: Bool[Tensor, "S D"] | None = None
+    """Where the gradient passes to the floats; None where there is none, or all."""
 
-    @staticmethod
-    def of_signs(floats: "Side") -> "Side":
-        """The signs of floats, with a gradient of their own."""
-        gradient = None if floats.gradient is None else torch.zeros_like(floats.gradient)
-        return Side(values=signs(floats.values), gradient=gradient, is_signs=True)
+    def seen_as(self, kind: Kind, widest: int) -> "Side":
+        """Floats as signs or integers, with a gradient of their own."""
+        if kind == "float":
+            return self
+        gradient = None if self.gradient is None else torch.zeros_like(self.gradient)
+        if kind == "sign":
+            passes = None if gradient is None else inside_clip(self.values, widest)
+            return Side(
+                values=signs(self.values), gradient=gradient, is_float=False, is_signs=True, passes=passes
+            )
+        values, passes = as_integers(self.values, self.values, BITS[kind])
+        return Side(values=values, gradient=gradient, is_float=False, passes=passes)
 
     def pass_to(self, floats: "Side", widest: int) -> None:
-        """Add the gradient of signs to that of the floats, straight through; it is used up."""
-        if self.gradient is not None and floats.gradient is not None:
-            self.gradient.mul_(inside_clip(floats.values, widest))
-            floats.gradient.add_(self.gradient, alpha=widest**0.5)
+        """Add the gradient of signs or integers to that of the floats, straight through; it is used up."""
+        if self.gradient is not None and floats.gradient is not None and self.passes is not None:
+            floats.gradient.add_(self.gradient.mul_(self.passes), alpha=widest**0.5 if self.is_signs else 1.0)
 
 
 class Level(NamedTuple):

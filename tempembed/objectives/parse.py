@@ -140,7 +140,8 @@ def _split(values: str) -> list[str]:
 
 
 def parse_terms(texts: Sequence[str], width: int) -> Terms:
-    """Explicit terms, each `dim@temperature[:view][*weight]`; temperatures as in `parse_objective`, views float, sign and bits.
+    """Explicit terms, each `dim@temperature[:view][*weight]`; temperatures as in `parse_objective`, views float, sign, bits,
+    int8 and int4.
 
     >>> parse_terms(["512@0.06*0.5"], 1024)
     (Term(dim=512, temperature=0.06, weight=0.5, course=None, view='float'),)

@@ -9,9 +9,9 @@ from tempembed.system.errors import UserError
 
 Direction = Literal["query-to-document", "document-to-query", "both"]
 """Which side looks for the other; both is the mean of the two losses."""
-View = Literal["float", "sign", "bits"]
+View = Literal["float", "sign", "bits", "int8", "int4"]
 """What a term sees of a prefix: its numbers; the signs of both sides, as Hamming search does; the query's numbers against the
-document's signs, as re-ranking does."""
+document's signs, as re-ranking does, or against the document's numbers rounded to 8 or 4 bits."""
 VIEWS: tuple[View, ...] = get_args(View)
 BLUNT = 0.06
 """From this temperature on, terms on signs did nothing or damaged the bits, where it was tried."""
@@ -111,8 +111,9 @@ def blunt(terms: Terms) -> list[str]:
 
 def check_direction(terms: Terms, direction: str) -> None:
     """Raise UserError for a view that has no such direction."""
-    if direction == "document-to-query" and (found := [term for term in terms if term.view == "bits"]):
+    one_sided = [term for term in terms if term.view not in ("float", "sign")]
+    if direction == "document-to-query" and one_sided:
         raise UserError(
-            f"term {found[0]}: expected --direction query-to-document or both, as documents are bits and the query asks with its "
-            "numbers, got document-to-query; take :sign, or another direction"
+            f"term {one_sided[0]}: expected --direction query-to-document or both, as documents are stored in few bits and the query "
+            "asks with its numbers, got document-to-query; take :sign, or another direction"
         )

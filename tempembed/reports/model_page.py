@@ -43,6 +43,8 @@ MEANING = {
     "query_twonn": "intrinsic dimension of the queries by the two nearest neighbours",
     "bit_balance": "0: every sign bit is half ones, 1: constant",
     "bit_correlation": "mean absolute correlation of two sign bits",
+    "bit_participation": "how many independent bits the sign bits are worth",
+    "bit_margin": "how far a query's document stands above its neighbours, over what sign bits blur",
 }
 
 

@@ -4,14 +4,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import spearmanr
+from scipy.stats import rankdata
 
 from tempembed.evaluation.report import Report
 
 RESAMPLES = 2000
 LEAST_MODELS = 5
 TARGETS = {
-    "1/4 width": ("float32", 4), "binary": ("binary", 1), "1/4 width, binary": ("binary", 4),
+    "1/4 width": ("float32", 4), "binary": ("binary", 1), "binary, re-ranked": ("binary_rerank", 1),
+    "1/4 width, binary": ("binary", 4),
 }  # fmt: skip
 """What is predicted: codec, and the full width divided by."""
 
@@ -72,14 +73,15 @@ def _retention(reports: Sequence[Report], target: str) -> np.ndarray | None:
 
 
 def _correlation(x: np.ndarray, y: np.ndarray, picks: np.ndarray) -> Correlation:
-    rho = _spearman(x, y)
+    rho = float(spearman(x, y))
     if np.isnan(rho):  # all models keep the same: so do those of every resample
         return Correlation(rho=rho, ci=(rho, rho))
-    low, high = np.nanquantile([_spearman(x[pick], y[pick]) for pick in picks], (0.025, 0.975))
+    low, high = np.nanquantile(spearman(x[picks], y[picks]), (0.025, 0.975))
     return Correlation(rho=rho, ci=(float(low), float(high)))
 
 
-def _spearman(x: np.ndarray, y: np.ndarray) -> float:
-    if len(set(x)) < 2 or len(set(y)) < 2:
-        return float("nan")
-    return float(spearmanr(x, y).statistic)
+def spearman(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Rank correlation along the last axis; NaN where one of them is constant."""
+    a, b = (ranks - ranks.mean(-1, keepdims=True) for ranks in (rankdata(x, axis=-1), rankdata(y, axis=-1)))
+    with np.errstate(invalid="ignore"):
+        return (a * b).sum(-1) / np.sqrt((a * a).sum(-1) * (b * b).sum(-1))

@@ -1,27 +1,18 @@
 """The report of a reproduction: one HTML page that reads like a paper's results, and its parts for a README."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from tempembed.reports.pages import write_page
-from tempembed.reports.reproduction_figures import drawings
-from tempembed.reports.reproduction_tables import (
-    claims_table,
-    comparison_table,
-    cost_table,
-    objective_table,
-    prefix_table,
-    sets_table,
-    spread_table,
-)
+from tempembed.reports.reproduction_tables import claims_table
+from tempembed.reports.studies import STUDIES, StudyReport
 from tempembed.reports.table import Table
 from tempembed.reproduction.claims import claims
-from tempembed.reproduction.extras import clustering_claims
 from tempembed.reproduction.finding import Finding
 from tempembed.reproduction.maps import Maps
-from tempembed.reproduction.results import CLUSTERING, RETRIEVAL, Results
+from tempembed.reproduction.results import Results
 
 METHOD = (
     "A run and its baseline share the seed: the first weights, the data and their order. They are measured on the same queries, "
@@ -31,11 +22,8 @@ METHOD = (
     "effect stands beside them. The intrinsic dimension has no queries: its intervals are Student's t over the seeds. Clustering is "
     "measured on three samples of the documents, and its intervals rest on these. A claim holds if its interval lies beyond zero "
     "(or beyond the margin that is named) in the claimed direction, does not hold if it lies beyond in the other, and "
-    "is undecided otherwise; a claim about several differences holds if all of them do. The best single τ is chosen by the "
-    "means on this same test, which favours it. No correction is made for the number of "
-    "claims. Figures of the paper are quoted where they are known, with the tag of their source in docs/design/paper.md ([S] a "
-    "detailed review, [R] a machine-written review, [H] the reviewers); they are of another model, other data and other "
-    "tasks."
+    "is undecided otherwise; a claim about several differences holds if all of them do. No correction is made for the number of "
+    "claims."
 )
 
 
@@ -55,20 +43,30 @@ class Setup:
 
 def write_reproduction(results: Results, setup: Setup, path: Path) -> None:
     """Write the report."""
-    main = results.of(next(iter(results.preset.encoders)))
+    main, study = _main(results), _study(results)
     findings = claims(main)
     write_page(
-        path, "reproduction", abstract=abstract(findings), setup=_setup(results, setup), claims=claims_table(findings, ""),
-        method=METHOD, drawings=drawings(main, setup.maps), tables=_tables(results), failed=results.failed,
+        path, "reproduction", study=study, abstract=abstract(findings, study.subject), setup=_setup(results, setup),
+        first=study.first(main), claims=claims_table(findings, ""), method=f"{METHOD} {study.note}",
+        drawings=study.drawings(main, setup.maps), tables=study.tables(results), failed=results.failed,
     )  # fmt: skip
 
 
-def abstract(findings: Sequence[Finding]) -> str:
+def _main(results: Results) -> Results:
+    """Those of the first encoder."""
+    return results.of(next(iter(results.preset.encoders)))
+
+
+def _study(results: Results) -> StudyReport:
+    return STUDIES[results.preset.study]
+
+
+def abstract(findings: Sequence[Finding], subject: str) -> str:
     """One paragraph: how many claims hold, which do, which do not."""
     counts = {verdict: sum(f.verdict == verdict for f in findings) for verdict in ("holds", "does not hold", "undecided", "not measured")}  # fmt: skip
     judged = len(findings) - counts["not measured"]
     text = (
-        f"Of {judged} tests of what Dinu et al. (ICLR 2025) claim, {counts['holds']} end with: holds, {counts['does not hold']} "
+        f"Of {judged} tests of {subject}, {counts['holds']} end with: holds, {counts['does not hold']} "
         f"with: does not hold, and {counts['undecided']} with: undecided."
     )
     for verdict, start in (("holds", "What holds"), ("does not hold", "What does not hold"), ("undecided", "Undecided")):  # fmt: skip
@@ -98,13 +96,15 @@ def _sentences(findings: Sequence[Finding], verdict: str) -> list[str]:
 
 def claims_markdown(results: Results) -> str:
     """The claims table for a README, of the first encoder."""
-    findings = claims(results.of(next(iter(results.preset.encoders))))
+    findings = claims(_main(results))
     rows = tuple(
         (f.key, f.claim, f.verdict, f.effect_text, "\n".join(filter(None, (f.compared, f.detail))), f.paper)
         for f in findings
     )
     head = ("", "claim", "here", "effect (95 %)", "of; values", "the paper")
-    return f"{abstract(findings)}\n\n{Table(title='', head=head, rows=rows).markdown()}"
+    return (
+        f"{abstract(findings, _study(results).subject)}\n\n{Table(title='', head=head, rows=rows).markdown()}"
+    )
 
 
 def report_markdown(results: Results, setup: Setup, figures: Sequence[Path]) -> str:
@@ -115,39 +115,20 @@ def report_markdown(results: Results, setup: Setup, figures: Sequence[Path]) -> 
         setup: where and on what it ran.
         figures: pictures beside the document, as `figures_to` returns them.
     """
-    parts = ["# The paper, reproduced", _setup(results, setup).markdown(), claims_markdown(results), METHOD]
+    study = _study(results)
+    parts = [f"# {study.title}", _setup(results, setup).markdown()]
+    parts += [f"## {table.title}\n\n{table.markdown()}" for table in study.first(_main(results))]
+    parts += [claims_markdown(results), f"{METHOD} {study.note}"]
     parts += [f"![{p.stem}]({p.name})" for p in figures if p.suffix == ".svg"]
-    parts += [f"## {table.title}\n\n{table.markdown()}" for table in _tables(results)]
+    parts += [f"## {table.title}\n\n{table.markdown()}" for table in study.tables(results)]
     return "\n\n".join(parts) + "\n"
 
 
 def figures_to(folder: Path, results: Results, maps: Maps) -> list[Path]:
     """Write the figures of the first encoder as SVG and PNG files."""
     folder.mkdir(parents=True, exist_ok=True)
-    main = results.of(next(iter(results.preset.encoders)))
-    return [path for drawing in drawings(main, maps) for path in drawing.write(folder)]
-
-
-def _tables(results: Results) -> list[Table]:
-    """The tables below the figures: the first encoder's, the others', and the cost."""
-    first, *others = results.preset.encoders
-    main = results.of(first)
-    return [
-        prefix_table(main), sets_table(main, RETRIEVAL), sets_table(main, CLUSTERING), objective_table(main), comparison_table(main),
-        claims_table(clustering_claims(main), "Compression measured on clustering"), spread_table(main),
-        *(table for encoder in others for table in _other_encoder(results.of(encoder), encoder)), cost_table(results),
-    ]  # fmt: skip
-
-
-def _other_encoder(results: Results, encoder: str) -> list[Table]:
-    """A second architecture: its scores, and those of the claims that its runs can answer."""
-    if not results.groups:
-        return []
-    findings = [f for f in claims(results) if f.verdict != "not measured"]
-    return [
-        replace(objective_table(results), title=f"A second architecture: {encoder}"),
-        claims_table(findings, f"The claims on the {encoder}"),
-    ]
+    found = _study(results).drawings(_main(results), maps)
+    return [path for drawing in found for path in drawing.write(folder)]
 
 
 def _setup(results: Results, setup: Setup) -> Table:

@@ -102,10 +102,12 @@ def _texts(form: Form, value: tuple[float, float] | None) -> list[str]:
     return [f"{value[0]:.4f}"] if form is FORMS[0] else [f"{value[0]:.4f}", f"{100 * value[1]:.1f} %"]
 
 
-def comparison_table(results: Results) -> Table:
-    """The reviewers' questions."""
+def comparison_table(
+    results: Results, title: str = "What the reviewers missed", quantities: Sequence[Quantity] = COMPARED
+) -> Table:
+    """The questions of the entries that name a baseline."""
     rows = []
-    for found in comparisons(results):
+    for found in comparisons(results, quantities):
         cells = [
             "" if cell is None else
             f"{amount(cell.effect, cell.unit)}{'*' if cell.is_there else ''}"
@@ -114,16 +116,16 @@ def comparison_table(results: Results) -> Table:
         ]  # fmt: skip
         rows.append((f"{found.question}\n{found.label} minus {found.baseline}", *cells))
     return Table(
-        title="What the reviewers missed", head=("question", *(q.name for q in COMPARED)), rows=tuple(rows),
+        title=title, head=("question", *(q.name for q in quantities)), rows=tuple(rows),
         note="Paired differences over seeds and queries with 95 % intervals; * the interval leaves zero out.",
     )  # fmt: skip
 
 
-def spread_table(results: Results) -> Table:
+def spread_table(results: Results, quantities: Sequence[Quantity] = COMPARED) -> Table:
     """How far seeds lie apart."""
     rows = tuple(
         (s.quantity.name, amount(s.typical, s.quantity.unit).lstrip("+"), amount(s.widest, s.quantity.unit).lstrip("+"), s.where)
-        for s in spreads(results)
+        for s in spreads(results, quantities)
     )  # fmt: skip
     return Table(
         title="Spread over seeds",

@@ -11,7 +11,7 @@ from markupsafe import Markup
 from tempembed.tuning.trial import Trial
 
 Trials = Sequence[Trial]
-FEATURES = ("τ least", "τ mean", "τ most", "terms", "width mean", "β")
+FEATURES = ("τ least", "τ mean", "τ most", "terms", "width mean", "β", "share of bits")
 LEAST_TRIALS = 8
 TREES, SEED = 300, 0
 
@@ -27,12 +27,16 @@ class Importance:
 
 
 def features(trial: Trial) -> list[float]:
-    """A trial's objective as numbers, in the order of FEATURES: temperatures and widths weighted by their terms."""
+    """A trial's objective as numbers, in the order of FEATURES: temperatures and widths weighted by their terms, and the share of the
+
+    weight that is on what an index stores.
+    """
     total = sum(term.weight for term in trial.terms)
     taus = [term.temperature for term in trial.terms]
     mean_tau = sum(term.weight * term.temperature for term in trial.terms) / total
     mean_dim = sum(term.weight * term.dim for term in trial.terms) / total
-    return [min(taus), mean_tau, max(taus), len(taus), mean_dim, trial.beta]
+    stored = sum(term.weight for term in trial.terms if term.view != "float") / total
+    return [min(taus), mean_tau, max(taus), len(taus), mean_dim, trial.beta, stored]
 
 
 def importances(trials: Trials) -> dict[str, Importance]:

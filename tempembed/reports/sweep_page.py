@@ -65,8 +65,8 @@ def _pictures(objectives: Sequence[Trial], single: Sequence[Trial]) -> list[tupl
     ]
 
 
-def predictor_table(reports: Sequence[Report]) -> Table | None:
-    """Which geometry measure predicts retention, strongest first; None with few models."""
+def predictor_table(reports: Sequence[Report], most: int = MOST_PREDICTORS) -> Table | None:
+    """Which geometry measures predict retention, strongest first, at most so many; None with few models."""
     found = predictors(reports)
     if not found:
         return None
@@ -75,7 +75,7 @@ def predictor_table(reports: Sequence[Report]) -> Table | None:
             row.measure,
             *(f"{c.rho:+.2f} ({c.ci[0]:+.2f} to {c.ci[1]:+.2f})" for c in row.correlations.values()),
         )
-        for row in found[:MOST_PREDICTORS]
+        for row in found[:most]
     )
     return Table(
         head=("measure", *found[0].correlations), rows=rows,

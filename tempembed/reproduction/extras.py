@@ -34,11 +34,11 @@ class Comparison:
     label: str
     baseline: str
     cells: tuple[Cell | None, ...]
-    """In the order of COMPARED; None: not measured."""
+    """In the order of the quantities; None: not measured."""
 
 
-def comparisons(results: Results) -> list[Comparison]:
-    """Comparisons of the entries that name a baseline, if both were measured."""
+def comparisons(results: Results, quantities: Sequence[Quantity] = COMPARED) -> list[Comparison]:
+    """Comparisons of the entries that name a baseline, if both were measured, in some quantities."""
     found = []
     for group in results.groups:
         if not group.entry.against:
@@ -50,7 +50,7 @@ def comparisons(results: Results) -> list[Comparison]:
         found.append(
             Comparison(
                 question=group.entry.question, label=_label(group), baseline=baseline.entry.label,
-                cells=tuple(_cell(quantity, group, baseline) for quantity in COMPARED),
+                cells=tuple(_cell(quantity, group, baseline) for quantity in quantities),
             )
         )  # fmt: skip
     return found
@@ -103,10 +103,10 @@ class Spread:
     """Label of that objective."""
 
 
-def spreads(results: Results) -> list[Spread]:
+def spreads(results: Results, quantities: Sequence[Quantity] = COMPARED) -> list[Spread]:
     """The spread of each quantity that objectives are compared in; empty with one seed."""
     found = []
-    for quantity in COMPARED:
+    for quantity in quantities:
         samples = {k: v for k, v in samples_of(quantity, results.groups).items() if len(v.seeds) > 1}
         if not samples:
             continue

@@ -10,8 +10,11 @@ from tempembed.settings.flat import changed
 from tempembed.settings.train import TrainSettings
 from tempembed.system.errors import UserError
 
-Role = Literal["single", "mrl", "multi", "extra"]
-"""single and mrl: one temperature, without and with prefixes; multi: the paper's sets; extra: what its reviewers missed."""
+Role = Literal["single", "mrl", "multi", "extra", "views"]
+"""single and mrl: one temperature, without and with prefixes; multi: the paper's sets; extra: what its reviewers missed; views:
+terms on what an index stores."""
+Study = Literal["paper", "compression"]
+"""What is asked of the results: the paper's claims, or what terms on signs are worth to an index of bits."""
 STATIC, TRANSFORMER, PRETRAINED = "static", "transformer", "pretrained"
 PUBLISHED = "sentence-transformers/all-MiniLM-L6-v2"
 """What is pretrained, unless another model is named."""
@@ -30,7 +33,7 @@ class Entry:
     objective: str = ""
     """As in --objective."""
     terms: tuple[str, ...] = ()
-    """In its place: explicit terms, with W for the full width."""
+    """In its place: explicit terms, with W for the full width and W/4 for a quarter of it."""
     temperature: float | None = None
     """The temperature of an entry with one."""
     beta: float = 0.0
@@ -59,9 +62,17 @@ class Preset:
     name: str
     seeds: tuple[int, ...]
     entries: tuple[Entry, ...]
+    study: Study = "paper"
+    budgets: tuple[int, ...] = ()
+    """Bytes per vector whose codecs are measured besides the paper's."""
     encoders: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Settings of the runs of each encoder, as in TrainSettings, with `encoder` where that is no name of ours. Runs of unlike
     encoders need data that is tokenised apart."""
+
+    @property
+    def goals(self) -> tuple[str, ...]:
+        """Goals of its sweeps."""
+        return ("retrieval", *(f"bytes-{budget}" for budget in self.budgets))
 
     def overrides(self, encoder: str) -> dict[str, Any]:
         """All settings of the runs of an encoder that are not the defaults."""
@@ -104,7 +115,7 @@ def settings(preset: Preset, base: TrainSettings) -> dict[str, TrainSettings]:
     runs: dict[str, TrainSettings] = {}
     for entry in preset.entries:
         common = changed(base, **preset.overrides(entry.encoder))
-        terms = tuple(term.replace("W", str(common.model.width)) for term in entry.terms)
+        terms = tuple(_of_width(term, common.model.width) for term in entry.terms)
         chosen = {"terms": terms} if terms else {"objective": entry.objective, "terms": ()}
         for seed in preset.seeds:
             if entry.name(seed) in runs:
@@ -113,6 +124,11 @@ def settings(preset: Preset, base: TrainSettings) -> dict[str, TrainSettings]:
                 )
             runs[entry.name(seed)] = changed(common, **chosen, beta=entry.beta, seed=seed)
     return runs
+
+
+def _of_width(term: str, width: int | None) -> str:
+    """The term with numbers for W and W/4."""
+    return re.sub(r"^W(?:/(\d))?", lambda found: str((width or 0) // int(found[1] or 1)), term)
 
 
 def single(tau: float, encoder: str = STATIC) -> Entry:
@@ -238,4 +254,65 @@ def pictures() -> Preset:
     )  # fmt: skip
 
 
-PRESETS = {"quick": quick, "full": full, "pictures": pictures}
+AGGREGATED = tuple(f"{part}@{tau:g}" for part in ("W/4", "W/2", "W") for tau in (0.03, 0.06, 0.1))
+"""TempAggMRL, term by term."""
+SIGNS = ("W/4@0.04:sign*2", "W@0.02:sign*2")
+"""What tempaggmrl-sign adds to it."""
+BUDGETS = (512, 128, 64, 32)
+
+
+def _with(base: str, terms: tuple[str, ...], what: str, question: str) -> Entry:
+    """A base with terms added."""
+    bases = {"InfoNCE τ=0.06": ("W@0.06",), "TempAggMRL": AGGREGATED}
+    return Entry(label=f"{base} + {what}", role="views", terms=(*bases[base], *terms), against=base, question=question)  # fmt: skip
+
+
+def views() -> tuple[Entry, ...]:
+    """The best of them on their own data, which are confirmed on other data."""
+    ours = "What do terms on signs add to TempAggMRL?"
+    return (
+        Entry(label="TempAggMRL", role="multi", objective="tempaggmrl"),
+        Entry(label="TempAggMRL + signs", role="views", objective="tempaggmrl-sign", against="TempAggMRL", question=ours),
+        _with("TempAggMRL", ("W/4@0.04:bits*2", "W@0.02:bits*2"), "bits", "What does the view of re-ranking add?"),
+        _with(
+            "TempAggMRL", ("W/4@0.04:sign*4", "W/4@0.04:bits*4", "W@0.02:sign", "W@0.02:bits"), "a quarter's bits",
+            "And if the quarter's bits weigh most, for the smallest index?",
+        ),
+        Entry(
+            label="TempSpecBits", role="views", objective="tempspecbits", against="TempAggMRL",
+            question="Are signs alone enough?",
+        ),
+    )  # fmt: skip
+
+
+def compression() -> Preset:
+    """Terms on signs by temperature and width, with and without prefixes and several temperatures."""
+    return Preset(
+        name="compression", seeds=(0, 1, 2), study="compression", budgets=BUDGETS,
+        entries=(
+            *views(),
+            single(0.06),
+            _with("InfoNCE τ=0.06", ("W@0.02:sign*2",), "signs", "What do they add to one temperature?"),
+            Entry(
+                label="TempAggMRL + floats", role="extra", terms=(*AGGREGATED, *(term.replace(":sign", "") for term in SIGNS)),
+                against="TempAggMRL", question="Is it the signs, or their small temperatures?",
+            ),
+            _with("TempAggMRL", ("W/4@0.06:sign*2", "W@0.06:sign*2"), "signs at τ=0.06", "And at a higher temperature?"),
+        ),
+        encoders={STATIC: {"width": 1024, "epochs": 2.0, "batch_size": 1024}},
+    )  # fmt: skip
+
+
+def compression_quick() -> Preset:
+    """The part of it that is confirmed on data of one's own."""
+    whole = compression()
+    return dataclasses.replace(whole, name="compression-quick", entries=views())
+
+
+PRESETS = {
+    "quick": quick,
+    "full": full,
+    "pictures": pictures,
+    "compression": compression,
+    "compression-quick": compression_quick,
+}

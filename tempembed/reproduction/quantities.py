@@ -29,6 +29,10 @@ RERANKED = Form(
     times="32x",
     spec=lambda width: Spec(width=width, numbers="binary", rerank="bits"),
 )
+HALF_RERANKED = Form(
+    name="a half, binary, re-ranked", times="64x",
+    spec=lambda width: Spec(width=width // 2, numbers="binary", rerank="bits"),
+)  # fmt: skip
 BOTH = Form(
     name="a quarter, binary", times="128x", spec=lambda width: Spec(width=width // 4, numbers="binary")
 )

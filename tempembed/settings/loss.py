@@ -21,7 +21,8 @@ class LossSettings:
     tempaggmrl-sign (tempaggmrl, and the signs of a quarter and of all at small temperatures) or tempspecbits (signs alone)."""
     terms: tuple[str, ...] = ()
     """Explicit terms dim@temperature[:view][*weight], e.g. 256@0.03 512@0.06*0.5 1024@0.02:sign*2; used in place of --objective. Views:
-    float; sign, both sides as bits, as Hamming search sees them; bits, the query's numbers against the document's bits."""
+    float; sign, both sides as bits, as Hamming search sees them; bits, the query's numbers against the document's bits;
+    int8, int4, against what integers leave of the document's."""
     tau: Literal["auto"] | None = None
     """auto: short runs at a few temperatures choose the objective's, by --goal on the dev pairs (--dev-data, --dev-hold-out);
     several temperatures keep their ratios. The choice stands in settings.json as terms, and in tau.json."""

@@ -150,7 +150,7 @@ class PairStep(nn.Module):
     def _signs(self, embeddings_MD: Tensor) -> dict[str, Tensor]:
         """What becomes of the signs' gradient, where terms have them."""
         terms = self.objective.terms
-        if all(term.view == "float" for term in terms):
+        if not any(term.view in ("sign", "bits") for term in terms):
             return {}
         found = clip_measures(embeddings_MD, max(term.dim for term in terms))
         return {f"signs/{name}": value for name, value in found.items()}

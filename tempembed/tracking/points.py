@@ -13,6 +13,7 @@ from tempembed.tuning.verdict import VERDICT, Verdict
 
 GEOMETRY = (
     "participation_ratio", "rankme", "isoscore", "twonn", "alignment", "uniformity", "bit_balance", "bit_correlation",
+    "bit_participation", "bit_margin",
 )  # fmt: skip
 """Measures that are metrics; the report has about thirty."""
 

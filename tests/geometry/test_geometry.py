@@ -1,3 +1,4 @@
+import itertools
 import json
 import math
 
@@ -10,7 +11,7 @@ from scipy.stats import entropy
 from sklearn.decomposition import PCA
 
 from tempembed.geometry.alignment_uniformity import alignment, tolerance, uniformity
-from tempembed.geometry.bits import bit_balance, bit_correlation
+from tempembed.geometry.bits import bit_balance, bit_correlation, bit_margin, bit_participation
 from tempembed.geometry.intrinsic_dimension import pca95, pca95_random
 from tempembed.geometry.measure import geometry
 from tempembed.geometry.moments import Moments
@@ -217,6 +218,36 @@ def test_bits():
     want = np.abs(np.corrcoef(signs.T)[~np.eye(11, dtype=bool)]).mean()
     assert bit_correlation(x) == pytest.approx(want, abs=1e-5)
     assert bit_correlation(torch.ones(5, 3)) == 0
+
+
+def test_how_many_bits_the_bits_are_worth():
+    every = torch.tensor(list(itertools.product((-1.0, 1.0), repeat=4)))  # independent and balanced
+    assert bit_participation(every) == pytest.approx(4)
+    assert bit_participation(every[:, [0, 1, 1]]) == pytest.approx(9 / 5)  # eigenvalues 2 and 1
+    assert bit_participation(torch.ones(5, 3)) == 0
+    rows = torch.randn(4000, 64, generator=torch.Generator().manual_seed(0))
+    assert bit_participation(rows) == pytest.approx(1 / (1 / 64 + 1 / 4000), rel=0.01)
+
+
+def test_margin_over_what_bits_blur():
+    generator = torch.Generator().manual_seed(0)
+    d = torch.randn(40, 32, generator=generator)
+
+    def pairs(noise):
+        q = d + noise * torch.randn(40, 32, generator=torch.Generator().manual_seed(1))
+        return [torch.nn.functional.normalize(x, dim=1) for x in (q, d)]
+
+    q, right = (x.double().numpy() for x in pairs(1.0))
+    cosines, bits, margins = [], [], []
+    for i in range(40):
+        near = sorted((j for j in range(40) if j != i), key=lambda j: -(q[i] @ right[j]))[:10]
+        margins.append(q[i] @ right[i] - np.mean([q[i] @ right[j] for j in near]))
+        cosines += [q[i] @ right[j] for j in (i, *near)]
+        bits += [np.where(q[i] > 0, 1, -1) @ np.where(right[j] > 0, 1, -1) / 32 for j in (i, *near)]
+    slope, offset = np.polyfit(cosines, bits, 1)
+    noise = np.sqrt(np.mean((np.array(bits) - slope * np.array(cosines) - offset) ** 2)) / slope
+    assert bit_margin(*pairs(1.0)) == pytest.approx(np.mean(margins) / noise, rel=1e-4)
+    assert bit_margin(*pairs(0.3)) > bit_margin(*pairs(1.0)) > bit_margin(*pairs(3.0))
 
 
 def test_geometry_of_odd_spaces():

@@ -27,7 +27,9 @@ TERMS = (
     Term(dim=8, temperature=0.2, weight=0.5),
     Term(dim=4, temperature=0.3),
 )
-VIEWS = parse_terms(["8@0.1", "4@0.05:sign", "16@0.05:sign*2", "4@0.2:bits", "16@0.05:bits"], 16)
+VIEWS = parse_terms(
+    ["8@0.1", "4@0.05:sign", "16@0.05:sign*2", "4@0.2:bits", "16@0.05:bits", "4@0.2:int4", "16@0.05:int8"], 16
+)
 BATCH = 37 if DEVICE == "cuda" else 19
 SAME, OTHER = torch.zeros(BATCH, dtype=torch.long), torch.arange(BATCH)
 

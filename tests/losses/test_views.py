@@ -7,6 +7,7 @@ import torch
 from torch.nn.functional import normalize
 
 from tempembed.codecs.bits import SignBits
+from tempembed.codecs.integers import Int4, Int8
 from tempembed.diagnostics import selfcheck
 from tempembed.losses import nested, views
 from tempembed.losses.contrastive import contrastive_loss
@@ -16,6 +17,7 @@ from tempembed.system.errors import UserError
 
 TERMS = parse_terms(["4@0.05:sign*2", "16@0.1:bits", "8@0.05"], 16)
 CASE = selfcheck.Case(direction="both", masks=True, views=True)
+NUMBERS = selfcheck.Case(direction="both", masks=True, integers=True)
 
 
 def embeddings(seed=0, zeros=False, width=16):
@@ -37,6 +39,47 @@ def gradients(dense, zeros=False, terms=TERMS, direction="both"):
 def test_signs_are_those_that_the_codec_stores():
     x = torch.cat([torch.randn(5, 16), torch.zeros(1, 16), -torch.zeros(1, 16)])
     assert views.signs(x).equal(SignBits(16).query(x))
+
+
+def outliers(rows=400, width=16):
+    """Unit vectors, a few with a coordinate that int4 clips."""
+    x = torch.randn(rows, width, generator=torch.Generator().manual_seed(0))
+    x[::100, 2] *= 30
+    return normalize(x, dim=1)
+
+
+@pytest.mark.parametrize("codec", [Int8, Int4])
+def test_integers_are_those_that_the_codec_stores(codec):
+    x = outliers()
+    fitted = codec(16)
+    fitted.fit(x)
+    values, passes = views.as_integers(x, x, codec.bits)
+    stored = fitted.decode(fitted.encode(x))
+    torch.testing.assert_close(values, stored, rtol=0, atol=0)
+    clipped = (stored - x).abs() > fitted.state["step"] * 0.502
+    assert passes.equal(~clipped)
+    assert clipped.any() == (codec is Int4)
+    double, _ = views.as_integers(x.double(), x.double(), codec.bits)
+    assert double.dtype == torch.float64
+
+
+@pytest.mark.parametrize("view", ["int8", "int4"])
+def test_the_gradient_of_integers_passes_straight_through(view):
+    """The gradient at the stored numbers is that of the floats, but for what was clipped; then through the norm of the whole."""
+    d = normalize(outliers(200).double(), dim=1).requires_grad_()
+    q = torch.randn(200, 16, generator=torch.Generator().manual_seed(1)).double()
+    dim, tau = 4, 0.1
+    stored, passes = views.as_integers(d.detach(), d.detach(), views.BITS[view])
+    leaf = stored.clone().requires_grad_()
+    cosines = normalize(q[:, :dim], dim=1) @ normalize(leaf[:, :dim], dim=1).T
+    loss = torch.nn.functional.cross_entropy(cosines / tau, torch.arange(200))
+    (want,) = torch.autograd.grad(loss, leaf)
+    want = want * passes
+    want -= (want * d).sum(1, keepdim=True) * d
+    got = contrastive_loss(q, d, parse_terms([f"{dim}@{tau}:{view}", "16@0.1*0"], 16))
+    got.objective.backward()
+    assert got.objective.item() == pytest.approx(loss.item(), rel=1e-12)
+    torch.testing.assert_close(d.grad, want.detach(), rtol=1e-8, atol=1e-12)
 
 
 def test_values_are_cosines_of_codes():
@@ -83,6 +126,38 @@ def test_several_blocks_and_strips_are_one(monkeypatch):
         torch.testing.assert_close(a, b, rtol=1e-11, atol=1e-13)
 
 
+INTEGERS = parse_terms(["4@0.05:int4*2", "16@0.1:int8", "16@0.05:int4", "8@0.05"], 16)
+
+
+def spread(dense):
+    d = normalize(outliers(200).double(), dim=1).requires_grad_()
+    q = torch.randn(200, 16, generator=torch.Generator().manual_seed(1)).double().requires_grad_()
+    loss = contrastive_loss(q, d, INTEGERS, direction="both", dense=dense)
+    loss.objective.backward()
+    return [loss.terms_T, q.grad, d.grad]
+
+
+INTEGER_MUTATIONS = {
+    "what is clipped passes": lambda values, floats: values,
+    "nothing is rounded": lambda values, floats: floats,
+}
+
+
+@pytest.mark.parametrize("mutation", [None, *INTEGER_MUTATIONS])
+def test_the_check_of_integers_sees(mutation, monkeypatch):
+    want = spread(True)
+    if mutation:
+        whole, change = views.as_integers, INTEGER_MUTATIONS[mutation]
+
+        def broken(x, documents, bits):
+            values, passes = whole(x, documents, bits)
+            return change(values, x), torch.ones_like(passes)
+
+        monkeypatch.setattr(views, "as_integers", broken)
+    error = selfcheck.error(spread(False), want)
+    assert error > 1e-3 if mutation else error < 1e-10
+
+
 MUTATIONS = {
     "no clip": ("inside_clip", lambda x, widest: torch.ones_like(x, dtype=torch.bool)),
     "a clip of the prefix": ("inside_clip", lambda x, widest: x.abs() <= 4**-0.5),
@@ -98,15 +173,16 @@ def test_the_check_sees(mutation, monkeypatch):
 
 
 @pytest.mark.parametrize("method", ["_inverse_rows", "_correct", "_other_direction", "_accumulated"])
-def test_selfcheck_with_views_sees_a_broken(method, monkeypatch):
-    want, _ = selfcheck.gradients(CASE, dense=True)
-    assert selfcheck.error(selfcheck.gradients(CASE)[0], want) < 1e-10
+@pytest.mark.parametrize("case", [CASE, NUMBERS])
+def test_selfcheck_with_views_sees_a_broken(case, method, monkeypatch):
+    want, _ = selfcheck.gradients(case, dense=True)
+    assert selfcheck.error(selfcheck.gradients(case)[0], want) < 1e-10
     broken = {
         "_inverse_rows": lambda run: torch.ones(len(run.levels), run.num_rows, dtype=run.dtype),
         "_accumulated": lambda _, parts: list(parts),
     }
     monkeypatch.setattr(nested.Run, method, broken.get(method, lambda *_: None))
-    assert selfcheck.error(selfcheck.gradients(CASE)[0], want) > 1e-3
+    assert selfcheck.error(selfcheck.gradients(case)[0], want) > 1e-3
 
 
 def test_masks_by_similarity_go_by_floats_where_no_term_has_them():
@@ -141,3 +217,5 @@ def test_bits_need_a_query_that_asks():
     q, d = embeddings()
     with pytest.raises(UserError, match=r"term 16@0.1:bits: expected --direction query-to-document or both"):
         contrastive_loss(q, d, TERMS, direction="document-to-query")
+    with pytest.raises(UserError, match=r"term 16@0.1:int8: expected --direction query-to-document or both"):
+        contrastive_loss(q, d, INTEGERS[1:], direction="document-to-query")

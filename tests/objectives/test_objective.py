@@ -99,7 +99,7 @@ def test_bad_objectives(text, message):
         (["256@0.1*0"], "only zeros"),
         (["256@0.1", "256@0.1"], "more than once"),
         (["256@0.1:sign", "256@0.1:sign*2"], "more than once"),
-        (["256@0.1:sing"], "one of the views float, sign, bits after ':', got 'sing'"),
+        (["256@0.1:sing"], "one of the views float, sign, bits, int8, int4 after ':', got 'sing'"),
         (["256@0.1:"], "got ''"),
         (["256@1e-42:sign"], "> 0 in bfloat16"),
         (["256@cosine(1e-42,0.1):sign"], "> 0 in bfloat16"),

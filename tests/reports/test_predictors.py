@@ -1,9 +1,10 @@
 import math
 
+import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
-from tempembed.reports.predictors import predictors
+from tempembed.reports.predictors import predictors, spearman
 from tempembed.reports.report_text import predictor_text
 from tests.rows import report, score_row
 
@@ -35,6 +36,17 @@ def test_the_measure_that_orders_retention_comes_first():
     wide = found[1].correlations["1/4 width"].ci
     assert wide[0] < 0 < wide[1]
     assert "pca95" in predictor_text(found, 8)
+
+
+def test_rank_correlations_of_many_resamples_at_once():
+    rng = np.random.default_rng(0)
+    x, y = rng.integers(5, size=(2, 30, 9))  # with ties, as resamples have them
+    x[3] = 2
+    for row, found in enumerate(spearman(x, y)):
+        if row == 3:
+            assert math.isnan(found)
+        else:
+            assert found == pytest.approx(spearmanr(x[row], y[row]).statistic)
 
 
 def test_few_models_give_no_answer():

@@ -133,7 +133,12 @@ def plant(
                 own = noise * torch.randn(resamples + 1, generator=drawn, dtype=torch.float64)
                 for spec in [*specs(width), *(Spec(width=w, numbers="binary") for w in halvings(width))]:
                     score = value(entry, task, spec) + own[-1].item() / 4
-                    rows.append(score_row(task=task, spec=str(spec), dim=spec.width, score=score))
+                    rows.append(
+                        score_row(
+                            task=task, spec=str(spec), codec=spec.name, dim=spec.width, score=score, retention=score,
+                            bytes_per_vector=spec.bytes_per_vector,
+                        )
+                    )  # fmt: skip
                     replicates[f"{task}|{spec}"] = score + queries_R + own[:-1] / 4
             geometry = {
                 "pca95": dimension(entry) + seed,

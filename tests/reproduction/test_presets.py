@@ -2,11 +2,13 @@ import dataclasses
 
 import pytest
 
-from tempembed.reproduction.presets import PRESETS, PRETRAINED, STATIC, TRANSFORMER, settings, single
+from tempembed.reproduction.presets import PRESETS, PRETRAINED, STATIC, settings, single
 from tempembed.settings.flat import changed as with_settings
 from tempembed.settings.train import TrainSettings
 from tempembed.system.errors import UserError
 from tempembed.system.names import check_name
+
+PAPER = [name for name in PRESETS if PRESETS[name]().study == "paper"]
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -16,7 +18,7 @@ def test_every_run_is_valid_and_has_a_name_of_its_own(name, width):
     encoders = {**preset.encoders, STATIC: {**preset.encoders[STATIC], "width": width}}
     preset = dataclasses.replace(preset, encoders=encoders)
     runs = settings(preset, TrainSettings.of(data="x.parquet", hold_out=0.1))
-    assert len(runs) == len(preset.entries) * len(preset.seeds) >= 3 * 15
+    assert len(runs) == len(preset.entries) * len(preset.seeds) >= 3 * 5
     assert all(check_name(run, "trial") for run in runs)
     objectives = set()
     for run in runs.values():
@@ -27,7 +29,7 @@ def test_every_run_is_valid_and_has_a_name_of_its_own(name, width):
         objectives.add((run.model.encoder, terms, run.loss.beta, run.loop.seed))
     assert len(objectives) == len(runs)
     # of one seed, nothing but the objective differs: the same data in the same order
-    for encoder in (STATIC, TRANSFORMER, preset.overrides(PRETRAINED)["encoder"]):
+    for encoder in (preset.overrides(encoder)["encoder"] for encoder in preset.encoders):
         same = {
             with_settings(run, objective="infonce:1", terms=(), beta=0.0)
             for run in runs.values()
@@ -36,7 +38,7 @@ def test_every_run_is_valid_and_has_a_name_of_its_own(name, width):
         assert len(same) == 1
 
 
-@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("name", PAPER)
 def test_what_the_claims_need_is_run(name):
     preset = PRESETS[name]()
     taus = {e.temperature for e in preset.entries if e.role == "single" and e.encoder == STATIC}
@@ -47,6 +49,23 @@ def test_what_the_claims_need_is_run(name):
     assert len(preset.seeds) >= 3
     labels = {e.label for e in preset.entries if e.encoder == STATIC}
     assert {e.against for e in preset.entries} - {""} <= labels | {"best single τ", "best MRL τ"}
+
+
+def test_views_are_added_to_their_baselines():
+    preset = PRESETS["compression"]()
+    runs = settings(preset, TrainSettings())
+    by_label = {entry.label: runs[entry.name(0)].loss.resolved_terms(1024) for entry in preset.entries}
+    quick = PRESETS["compression-quick"]()
+    assert {*quick.entries} < {*preset.entries}
+    assert quick.encoders == preset.encoders
+    for entry in preset.entries:
+        if entry.role == "views" and "+" in entry.label:
+            own, base = by_label[entry.label], by_label[entry.against]
+            assert own[: len(base)] == base
+            assert all(term.view != "float" for term in own[len(base) :])
+    signs, floats = by_label["TempAggMRL + signs"][9:], by_label["TempAggMRL + floats"][9:]
+    assert [dataclasses.replace(term, view="float") for term in signs] == list(floats)
+    assert preset.goals == ("retrieval", "bytes-512", "bytes-128", "bytes-64", "bytes-32")
 
 
 def test_terms_scaled_by_tau_have_equal_prefactors():

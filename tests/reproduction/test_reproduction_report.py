@@ -68,7 +68,7 @@ def test_the_first_paragraph_counts_the_verdicts(planted):
         return 0.6
 
     findings = claims(planted(equal, lambda entry: 80).of("static"))
-    text = abstract(findings)
+    text = abstract(findings, "what Dinu et al. (ICLR 2025) claim")
     holds = sum(f.verdict == "holds" for f in findings)
     assert text.startswith(
         f"Of {len(findings)} tests of what Dinu et al. (ICLR 2025) claim, {holds} end with: holds, "
