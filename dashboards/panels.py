@@ -90,6 +90,11 @@ TRAINING = Board(
             about="Over all workers, mean since the start or the last restart.",
         ),
         Panel(
+            title="Documents encoded per second",
+            queries=((of_run("documents_per_second"), "{{run}}"),),
+            about="By an encode, over all its processes, mean since the start or the last restart.",
+        ),
+        Panel(
             title="Step time",
             queries=((f"avg by (phase) (ray_tempembed_phase_seconds{RUN})", "{{phase}}"),),
             about="Seconds a step by phase, mean over the chosen runs, on rank 0's host clock. gather is the wait for rows of "

@@ -31,6 +31,7 @@ GAUGES = {
     "retention": "What the best codec within so many bytes keeps of the full score",
     "score": "nDCG@10 of the best codec within so many bytes",
     "pairs_per_second": "Pairs trained a second since the start or the last restart",
+    "documents_per_second": "Documents encoded a second since the start or the last restart",
     "phase_seconds": "Seconds a step, by phase, on the host's clock",
     "gradient_norm": "Before clipping",
     "report_time": "When the newest report came, in seconds since 1970",

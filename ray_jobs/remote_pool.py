@@ -1,4 +1,9 @@
-"""Ray's workers as a pool: a function runs wherever the cluster has a free CPU."""
+"""Ray's workers as a pool: a function runs wherever the cluster has a free CPU, or a free GPU.
+
+Tasks and not Ray Data, whose blocks are cut by bytes and by how many workers there are, whose writes leave a file for each block and
+a second one when they are retried, and which keeps nothing of a job whose driver dies. Here an input has a number, its result a place
+of its own, and doing it twice does no harm. What a task has loaded stays in its process for the next.
+"""
 
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -6,22 +11,51 @@ from typing import Any
 
 import ray
 
+from tempembed.system.errors import InfrastructureError, UserError
+
 
 class RemotePool:
-    """Tasks of one CPU; one whose worker dies is run again by Ray."""
+    """Tasks of one CPU, or of one GPU; one whose worker dies is run again by Ray, up to `max_failures` times."""
 
-    def __init__(self) -> None:
-        self.num_workers = max(1, int(ray.cluster_resources().get("CPU", 1)))
+    def __init__(self, *, use_gpu: bool = False, max_failures: int = 3) -> None:
+        self.num_workers = max(1, int(ray.cluster_resources().get("GPU" if use_gpu else "CPU", 1)))
+        self._call = (_call_on_gpu if use_gpu else _call).options(max_retries=max_failures)
         self._sent: tuple[Any, Any] = (None, None)
 
     def submit(self, function: Callable[[Any], Any], argument: Any, /) -> "Future[Any]":
-        """Run it; a function that comes again is not sent again."""
+        """Run it; a function that comes again is not sent again.
+
+        The future raises InfrastructureError where workers were lost too often, and an error of ours as it was raised.
+        """
         if self._sent[0] is not function:
             self._sent = (function, ray.put(function))
-        future: Future[Any] = _call.remote(self._sent[1], argument).future()
+        future: Future[Any] = Future()
+        future.set_running_or_notify_cancel()
+        self._call.remote(self._sent[1], argument).future().add_done_callback(
+            lambda done: _pass_on(done, future)
+        )
         return future
 
 
 @ray.remote(num_cpus=1)
 def _call(function: Callable[..., Any], argument: Any) -> Any:
     return function(argument)
+
+
+# without max_calls a process with a GPU ends after each task, and forgets its model
+_call_on_gpu = ray.remote(num_cpus=1, num_gpus=1, max_calls=0)(_call._function)
+
+
+def _pass_on(done: "Future[Any]", future: "Future[Any]") -> None:
+    error = done.exception()
+    if error is None:
+        future.set_result(done.result())
+        return
+    if isinstance(cause := getattr(error, "cause", None), UserError):
+        error = cause
+    elif isinstance(error, ray.exceptions.RayError) and not isinstance(error, ray.exceptions.RayTaskError):
+        error = InfrastructureError(
+            f"a process of the cluster, or its machine, was lost too often ({type(error).__name__}); the dashboard has its log; give the "
+            "same command again to go on"
+        )
+    future.set_exception(error)

@@ -22,6 +22,7 @@ COMMANDS = {
     "recommend": ("Recommend", "Which registered model and codec for N bytes a vector, what is lost, and what comes next."),
     "mine": ("Mine", "Find hard negatives for pairs: documents that a model ranks high for a query and that are no answers of it."),
     "export": ("Export", "Hand a model over as a folder that plain sentence-transformers loads, with its codec, a model card and an example."),
+    "encode": ("Encode", "Encode a corpus: a model and a codec over any number of documents, into shards of (id, code, scale ...)."),
     "search": ("Search", "Search in a file of texts with an exported model; the index is compressed by the model's codec."),
 }  # fmt: skip
 """Name of each command to its settings in `tempembed/commands/<name>.py`, and their first line.

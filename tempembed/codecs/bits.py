@@ -76,10 +76,8 @@ class RotatedBits(SignBits):
         return {"rotation": (self.width, self.width)}
 
     def fit(self, documents_MK: Float[Tensor, "M K"]) -> None:
-        """Draw the rotation: the orthogonal factor of a Gaussian matrix, seed 0."""
-        gaussian = torch.randn(self.width, self.width, generator=torch.Generator().manual_seed(0))
-        q, r = torch.linalg.qr(gaussian)
-        self.state = {"rotation": q * r.diagonal().sign()}
+        """Draw the rotation."""
+        self.state = {"rotation": random_rotation(self.width)}
 
     def project(self, rows_MK: Float[Tensor, "M K"]) -> Float[Tensor, "M K"]:
         """Rotated."""
@@ -120,6 +118,12 @@ class ItqBits(RotatedBits):
     def project(self, rows_MK: Float[Tensor, "M K"]) -> Float[Tensor, "M K"]:
         """Centred and rotated."""
         return (rows_MK - self.state["mean"]) @ self.state["rotation"]
+
+
+def random_rotation(width: int) -> Float[Tensor, "K K"]:
+    """The orthogonal factor of a Gaussian matrix, seed 0."""
+    q, r = torch.linalg.qr(torch.randn(width, width, generator=torch.Generator().manual_seed(0)))
+    return q * r.diagonal().sign()
 
 
 def _nearest_rotation(matrix_KK: Tensor, otherwise: Tensor) -> Tensor:

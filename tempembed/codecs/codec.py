@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import cast
 
 import torch
 from jaxtyping import Float
@@ -9,6 +10,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from tempembed.codecs.basis import Bases, Basis, normalized
+from tempembed.codecs.bits import SignBits
 from tempembed.codecs.numbers import NumberCodec
 from tempembed.codecs.spec import Spec, parse_spec
 from tempembed.system.errors import UserError
@@ -68,9 +70,23 @@ class Codec:
         """Codes as stored: `codes.nbytes == M * spec.search_bytes`."""
         return self.numbers.encode(self.cut(documents_MD))
 
+    def beside(self, cut_MK: Float[Tensor, "M K"]) -> Tensor | None:
+        """What re-ranking needs beside the codes of documents that were cut; None: nothing.
+
+        A float16 norm each (`unbiased`), or their float32 vectors (`float`; `int8` until the range of all is known).
+        """
+        if self.spec.rerank == "unbiased":
+            return cast(SignBits, self.numbers).project(cut_MK).abs().sum(1).half()
+        return cut_MK if self.spec.rerank in ("int8", "float") else None
+
     def score(self, queries_QD: Float[Tensor, "Q D"], codes: Tensor) -> Float[Tensor, "Q M"]:
         """Inner products with the decoded documents. Bits: ±1 with ±1, that is K - 2 (Hamming distance)."""
-        return self.numbers.query(self.cut(queries_QD)) @ self.numbers.decode(codes).T
+        return self.numbers.query(self.cut(queries_QD)) @ self.numbers.scored(codes).T
+
+    def searched(self, queries_QD: Float[Tensor, "Q D"]) -> Float[Tensor, "Q K"]:
+        """Queries as an engine takes them that holds the codes: floats, whose signs are the bits of a codec of bits."""
+        cut = self.cut(queries_QD)
+        return self.numbers.project(cut) if isinstance(self.numbers, SignBits) else cut
 
     def reconstruct(self, embeddings_MD: Float[Tensor, "M D"]) -> Float[Tensor, "M K"]:
         """Embeddings encoded and decoded again."""

@@ -1,6 +1,6 @@
 """What a number codec is: it turns the kept coordinates of a document into a stored code, and back into a vector.
 
-Every score is an inner product with that vector. Bits compare ±1 with ±1, which is the Hamming distance; of all others
+Every score is an inner product with that vector, or with what `scored` makes of the code. Bits compare ±1 with ±1, which is the Hamming distance; of all others
 the query stays float32.
 
 All that the rest of the package knows of a codec stands in its class: to add one, write a subclass and `register` it.
@@ -76,11 +76,19 @@ class NumberCodec(ABC):
 
     @abstractmethod
     def decode(self, codes: Tensor) -> Float[Tensor, "M K"]:
-        """The vectors that scores are made of, float32."""
+        """The documents as they can be had back, float32."""
 
-    def query(self, queries_QK: Float[Tensor, "Q K"]) -> Float[Tensor, "Q K"]:
-        """The vector that a query is compared as."""
+    def columns(self, codes: Tensor) -> dict[str, Tensor]:
+        """The parts of codes by name, where a code has several: bits and a scale, for one."""
+        return {"code": codes}
+
+    def query(self, queries_QK: Float[Tensor, "Q K"]) -> Float[Tensor, "Q V"]:
+        """The vector that a query is compared as; V as in `scored`."""
         return queries_QK
+
+    def scored(self, codes: Tensor) -> Float[Tensor, "M V"]:
+        """The vectors whose inner products with queries are scores. V is K, or more where a score has terms of its own."""
+        return self.decode(codes)
 
 
 NUMBERS: dict[str, type[NumberCodec]] = {}

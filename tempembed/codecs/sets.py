@@ -72,6 +72,13 @@ def sweep_specs(full: int, budgets: Sequence[int]) -> list[Spec]:
     return list(dict.fromkeys(specs))
 
 
+def ways(full: int, budgets: Sequence[int], names: Sequence[str], methods: Sequence[str]) -> list[Spec]:
+    """Every budget spent with each of these number codecs and each choice of coordinates, and all coordinates."""
+    found = [spec for budget in budgets for name in names for spec in _spent(full, budget, name, methods)]
+    whole = [Spec(width=full, numbers=name) for name in names if not number_codecs()[name].takes_argument]
+    return list(dict.fromkeys([*found, *whole]))
+
+
 def _spent(full: int, budget: int, name: str, methods: Sequence[str]) -> list[Spec]:
     """A number codec at a budget, with each choice of coordinates; none where no width takes so many bytes."""
     found = number_codecs()[name].within(budget, full)
@@ -101,7 +108,9 @@ def lab_specs(full: int) -> list[Spec]:
     """The paper's and those of the budgets, full-width numbers, and every way to re-rank full-width bits."""
     specs = paper_specs(full) + budget_specs(full)
     specs += [
-        Spec(width=full, numbers=name) for name, codec in number_codecs().items() if not codec.takes_argument
+        Spec(width=full, numbers=name)
+        for name, codec in number_codecs().items()
+        if codec.lab_methods and not codec.takes_argument
     ]
     specs += [Spec(width=full, numbers="binary", rerank=how) for how in RERANKS]  # type: ignore[arg-type]
     specs += [Spec(width=full, numbers="binary", rerank="bits", depth=depth) for depth in (10, 30, 300, 1000)]

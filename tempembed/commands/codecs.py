@@ -23,6 +23,8 @@ class Codecs(Measure):
 
     Example: tempembed codecs runs/one --data test.parquet --bytes 128 --output codecs
 
+    For an engine: tempembed codecs runs/one --data test.parquet --bytes 128 --engine pgvector
+
     Writes report.json (as evaluate does), pareto.html, and codec/: the recommended codec, fitted on the documents, as
     safetensors and JSON for tempembed.codecs.codec.Codec.load.
     """
@@ -31,6 +33,9 @@ class Codecs(Measure):
     """A document's, all that is stored counted."""
     task: str | None = None
     """The task that decides; default: the first, retrieval of --data."""
+    engine: str | None = None
+    """Only what this engine can hold, searched by its codes alone: faiss, usearch, sqlite-vec, lancedb, qdrant, milvus, pgvector,
+    elasticsearch or opensearch; its own ways to quantise among them."""
     output: str = "codecs"
     """Folder for the report, the plot and the codec."""
 
@@ -71,6 +76,7 @@ def choose_codecs(command: Codecs) -> Chosen:
     from tempembed.codecs.codec import Codec
     from tempembed.codecs.sets import BUDGETS, budget_specs, lab_specs
     from tempembed.codecs.spec import Spec, parse_spec
+    from tempembed.engines.builtin import find_engine
     from tempembed.evaluation.choice import choices, choose, pareto
     from tempembed.evaluation.evaluate import evaluate, merged
     from tempembed.evaluation.report_files import report_files, write_report
@@ -78,6 +84,7 @@ def choose_codecs(command: Codecs) -> Chosen:
 
     if command.bytes < 1:
         raise UserError(f"--bytes: expected >= 1, got {command.bytes}")
+    engine = find_engine(command.engine) if command.engine else None
     output = Path(command.output)
     check_place(output, "--output")
     check_new("--output", output / "report.json", report_files(output / "report.json"), command.data)
@@ -85,7 +92,11 @@ def choose_codecs(command: Codecs) -> Chosen:
 
     def specs(full: int) -> list[Spec]:
         """Codecs of the usual budgets, and of the one that is asked for."""
-        return list(dict.fromkeys([*lab_specs(full), *budget_specs(full, (command.bytes,))]))
+        every = list(dict.fromkeys([*lab_specs(full), *budget_specs(full, (command.bytes,))]))
+        if engine is None:
+            return every
+        own = engine.specs(full, sorted({*BUDGETS, command.bytes}))
+        return list(dict.fromkeys([*filter(engine.holds, every), *own]))
 
     least = min(spec.bytes_per_vector for spec in specs(it.store.width))
     if command.bytes < least:

@@ -30,6 +30,9 @@ class Export:
 
     Without a registry: tempembed codecs runs/one --bytes 128 --output codecs, then tempembed export --model runs/one
     --codec codecs --output model-128
+
+    Vectors into an engine: tempembed encode model-128 --data corpus/ --output encoded, then tempembed export --engine pgvector
+    --vectors encoded --output engine
     """
 
     output: str
@@ -48,14 +51,26 @@ class Export:
     """With --model: a codec such as pca:128+int8, or the folder that tempembed codecs wrote."""
     data: str | None = None
     """Documents for a codec that is fitted here: a source as in tempembed evaluate; default: the model's own test data."""
+    engine: str | None = None
+    """Instead of a model: what loads the vectors of --vectors into this engine, scripts, settings and schema: faiss, usearch, sqlite-vec,
+    lancedb, qdrant, milvus, pgvector, elasticsearch or opensearch."""
+    vectors: str | None = None
+    """With --engine: the folder that tempembed encode wrote."""
+    storage: str | None = None
+    """With --engine: how it is to hold the vectors, as a number codec; default: as they are."""
+    table: str = "documents"
+    """With --engine: name of the table, collection or index."""
 
 
 def export_command(command: Export) -> None:
     """`tempembed export`."""
     from tempembed.export.export import check_target, export
 
+    if command.engine or command.vectors:
+        _engine(command)
+        return
     if sum(value is not None for value in (command.alias, command.version, command.model)) != 1:
-        raise UserError("export: expected exactly one of --alias, --version and --model")
+        raise UserError("export: expected exactly one of --alias, --version, --model and --engine")
     if command.alias is not None:
         check_name(command.alias, "--alias")
     output = Path(command.output)
@@ -66,6 +81,30 @@ def export_command(command: Export) -> None:
             raise UserError("export: the codec is fitted already; leave --data out")
         export(source, output, _documents(command.data, source), say)
     say(f"model, codec, card and example: {output}")
+
+
+def _engine(command: Export) -> None:
+    """What loads vectors into an engine."""
+    from tempembed.engines.builtin import find_engine
+    from tempembed.engines.export import export_engine
+    from tempembed.export.export import check_target
+    from tempembed.index.shards import Encoded
+
+    if not command.engine or not command.vectors or command.model or command.alias or command.version:
+        raise UserError(
+            "export: expected --engine with --vectors, the folder of tempembed encode, and without a model; give both"
+        )
+    engine, output = find_engine(command.engine), Path(command.output)
+    check_target(output)
+    storage, _, argument = (command.storage or "").partition(":")
+    if argument and not argument.isdigit():
+        raise UserError(f"--storage {command.storage}: expected a name, or name:number, such as rabitq:4")
+    encoded = Encoded.open(Path(command.vectors))
+    predicted = export_engine(
+        engine, encoded, output, storage=storage or None, argument=int(argument or 0), name=command.table
+    )
+    say(f"{encoded.num_rows:,} vectors for {engine.title}, whose scores are those of {predicted}")
+    say(f"then: cd {output} && pip install -r requirements.txt && python load.py")
 
 
 def _registered(command: Export, folder: Path) -> "Source":

@@ -78,7 +78,7 @@ class Reranking(Task):
                 continue
             numbers = fitted.codec.numbers
             queries = numbers.query(fitted.codec.cut(queries_QD))
-            vectors = numbers.decode(numbers.encode(fitted.documents_MK))
+            vectors = numbers.scored(numbers.encode(fitted.documents_MK))
             scores = torch.cat(
                 [
                     (queries[row_ids[i : i + PAIRS]] * vectors[document_ids[i : i + PAIRS]]).sum(1)

@@ -188,6 +188,6 @@ def _rankings(
                 rerankers[spec.rerank] = Reranker(spec.rerank, codec.numbers, fitted.documents_MK)  # type: ignore[arg-type]
             yield spec, rerankers[spec.rerank](queries, candidates[:, : spec.depth])[:, :kept]
         return
-    _, best = decoded_top_k(queries, codes, codec.numbers.decode, kept)
+    _, best = decoded_top_k(codec.numbers.query(queries), codes, codec.numbers.scored, kept)
     for spec in specs:
         yield spec, best

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 from uuid import uuid4
 
 import numpy as np
@@ -15,7 +15,6 @@ from jaxtyping import Float, Int
 from safetensors.torch import save_file
 from torch import Tensor
 
-from tempembed.codecs.bits import SignBits
 from tempembed.codecs.integers import Int8
 from tempembed.data.texts import CHUNK_TEXTS, Texts
 from tempembed.index.exported import Exported
@@ -108,7 +107,7 @@ def build_index(exported: Exported, texts: Texts, output: Path, say: Say = lambd
 
 
 def _write(exported: Exported, texts: Texts, folder: Path, say: Say) -> int:
-    spec, bits = exported.codec.spec, cast(SignBits, exported.codec.numbers)
+    spec, numbers = exported.codec.spec, exported.codec.numbers
     began, num, end = time.monotonic(), 0, 0
     with ExitStack() as stack:
         codes, rerank, text, offsets = (
@@ -117,11 +116,9 @@ def _write(exported: Exported, texts: Texts, folder: Path, say: Say) -> int:
         offsets.write(np.int64(0).tobytes())
         for i, chunk in enumerate(texts.chunks()):
             cut = exported.codec.cut(exported.embed(chunk, "document"))
-            codes.write(_raw(bits.encode(cut)))
-            if spec.rerank == "unbiased":
-                rerank.write(_raw(bits.project(cut).abs().sum(1).half()))
-            elif spec.rerank in ("int8", "float"):  # int8 once the range of all is known
-                rerank.write(_raw(cut))
+            codes.write(_raw(numbers.encode(cut)))
+            if (beside := exported.codec.beside(cut)) is not None:
+                rerank.write(_raw(beside))
             encoded = [one.encode() for one in chunk]
             text.writelines(encoded)
             ends = end + np.cumsum([len(one) for one in encoded], dtype=np.int64)

@@ -63,7 +63,7 @@ def _by_bits(index: Index, queries_QK: Tensor, num: int) -> Found:
 def _by_products(index: Index, queries_QK: Tensor, num: int) -> Found:
     codec = index.exported.codec
     queries = codec.numbers.query(queries_QK)
-    return decoded_top_k(queries, index.codes_MB, codec.numbers.decode, num)
+    return decoded_top_k(queries, index.codes_MB, codec.numbers.scored, num)
 
 
 def _best(scores_QC: Tensor, rows_QC: Tensor, num: int) -> Found:

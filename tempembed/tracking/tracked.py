@@ -27,6 +27,7 @@ def tracked(
     tracking: TrackingSettings,
     say: Callable[[str], None],
     tags: Mapping[str, str],
+    done: Path | None = None,
 ) -> Iterator[list[Tracker]]:
     """What takes the run's reports; the trackers are told what it is, and how it ends.
 
@@ -37,6 +38,7 @@ def tracked(
         tracking: resolved.
         say: takes what goes wrong on the way.
         tags: of the run.
+        done: the file that says it is finished; default: that of training.
     """
     file = JsonlTracker(output / METRICS)
     if not tracking.trackers:
@@ -55,7 +57,7 @@ def tracked(
             spool.tag("", key, value)
         try:
             yield [file, spool]
-            status = "FINISHED" if (output / "trained.json").exists() else "KILLED"
+            status = "FINISHED" if (done or output / "trained.json").exists() else "KILLED"
         except (SystemExit, KeyboardInterrupt):
             status = "KILLED"
             raise

@@ -107,6 +107,8 @@ def jobs(stack, prometheus, data_dir, tmp_path_factory):
     finished(job)
     sweep = ("--objectives", "infonce:0.05", "infonce:1e-39", "--steps", 400, "--num-workers", 1)
     finished(submit(stack, "ray_jobs.tune", *data, *sweep, "--output", folder / "many"))
+    encode = (output, "--data", data_dir / "train.parquet", "--codec", "binary", "--shard-rows", 64)
+    finished(submit(stack, "ray_jobs.encode", *encode, "--output", folder / "encoded"))
     time.sleep(12)  # what the last process left, passed on and scraped
     return folder, began
 
