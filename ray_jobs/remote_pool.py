@@ -19,7 +19,7 @@ class RemotePool:
 
     def __init__(self, *, use_gpu: bool = False, max_failures: int = 3) -> None:
         self.num_workers = max(1, int(ray.cluster_resources().get("GPU" if use_gpu else "CPU", 1)))
-        self._call = (_call_on_gpu if use_gpu else _call).options(max_retries=max_failures)
+        self._call: Any = (_on_gpu if use_gpu else _on_cpu).options(max_retries=max_failures)
         self._sent: tuple[Any, Any] = (None, None)
 
     def submit(self, function: Callable[[Any], Any], argument: Any, /) -> "Future[Any]":
@@ -37,13 +37,13 @@ class RemotePool:
         return future
 
 
-@ray.remote(num_cpus=1)
 def _call(function: Callable[..., Any], argument: Any) -> Any:
     return function(argument)
 
 
+_on_cpu: Any = ray.remote(num_cpus=1)(_call)
 # without max_calls a process with a GPU ends after each task, and forgets its model
-_call_on_gpu = ray.remote(num_cpus=1, num_gpus=1, max_calls=0)(_call._function)
+_on_gpu: Any = ray.remote(num_cpus=1, num_gpus=1, max_calls=0)(_call)
 
 
 def _pass_on(done: "Future[Any]", future: "Future[Any]") -> None:

