@@ -9,12 +9,16 @@ from tempembed.system.errors import UserError
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """Predict what a training step would cost, on this machine, in four ways, and recommend one.
+    """Predict what a training step would cost, on this machine, in four ways, and recommend one; or what a corpus costs.
 
     dense keeps every logit; local compares with the worker's own batch only (another objective: fewer negatives);
     tiled is what `tempembed train` does; cached adds --gradient-cache. Small pieces of each are measured and scaled up.
 
     Example: tempembed plan --encoder transformer --width 384 --layers 6 --batch-size 4096 --num-workers 2 --check
+
+    A corpus: tempembed plan --documents 1e9 --encoder all-MiniLM-L6-v2 --codec binary --engine pgvector --price 0.04
+
+    measures the model and a search here at two sizes, checks a third, and says memory, disk, hours, money, and what breaks first.
     """
 
     encoder: str = "static"
@@ -45,12 +49,27 @@ class Plan:
     """A worker's memory; default: what is free here, shared by the workers."""
     network_gb_per_second: float = 1.0
     """Between workers."""
+    documents: float | None = None
+    """Documents of a corpus, such as 1e9: plan its encode and its search, in place of a training step."""
+    codec: str = "binary"
+    """With --documents: the codec, as in tempembed encode."""
+    engine: str | None = None
+    """With --documents: refuse a codec that this engine cannot hold, and say what is to be known of it."""
+    data: str = "installed-code"
+    """With --documents: a file of documents like those of the corpus, or installed-code."""
+    cores: int = 0
+    """With --documents: cores that will work; default: those of this machine."""
+    price: float | None = None
+    """With --documents: of a core hour."""
     check: bool = False
     """Run each that fits, once, with its workers as processes on this machine, and print how far the prediction is off."""
 
 
 def plan_command(command: Plan) -> None:
     """`tempembed plan`."""
+    if command.documents is not None:
+        _corpus(command)
+        return
     from tempembed.diagnostics.plan import available_bytes, check_step, predict, recommend, state_bytes
     from tempembed.diagnostics.request import Request
 
@@ -89,3 +108,43 @@ def plan_command(command: Plan) -> None:
     print(
         f"* the fastest that fits and trains this objective: {best.strategy} ({flag.get(best.strategy, 'tiny batch')})"
     )
+
+
+def _corpus(command: Plan) -> None:
+    """What so many documents cost."""
+    from itertools import islice
+    from pathlib import Path
+
+    from tempembed.codecs.spec import parse_spec
+    from tempembed.data.texts import open_texts
+    from tempembed.diagnostics.corpus_plan import plan_corpus
+    from tempembed.encoders.load import load_encoder
+    from tempembed.engines.builtin import find_engine
+    from tempembed.system.console import say
+    from tempembed.system.in_order import num_cpus
+
+    if not 1 <= (num := float(command.documents or 0)) < 1e15:
+        raise UserError(f"--documents: expected 1 to 1e15, got {command.documents}")
+    if command.cores < 0 or (command.price is not None and not 0 <= command.price < 1e9):
+        raise UserError("--cores, --price: expected numbers that are not negative")
+    if command.encoder in ("static", "transformer"):
+        raise UserError(
+            "--documents: expected a model that is there with --encoder, a folder or a hub name; name it"
+        )
+    encoder = load_encoder(command.encoder)
+    spec = parse_spec(command.codec, encoder.width)
+    engine = find_engine(command.engine) if command.engine else None
+    if engine and not engine.holds(spec):
+        raise UserError(
+            f"--engine {engine.name}: expected a codec that it holds ({', '.join(engine.storages)}, without re-ranking), got {spec}"
+        )
+    texts = [text for chunk in islice(open_texts(command.data, say).chunks(), 1) for text in chunk]
+    say(f"measuring {command.encoder} on one core")
+    found = plan_corpus(
+        num, spec, encoder, texts, shard_rows=16_384, cores=command.cores or num_cpus(), place=Path.cwd()
+    )
+    print(found.text(command.price))
+    if engine:
+        print(
+            f"{'engine':<14}{engine.title}: bytes of the vectors alone, an index's graph and row headers come on top. {engine.note}"
+        )

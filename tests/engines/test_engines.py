@@ -243,3 +243,23 @@ def test_a_server_that_is_away_or_too_old_is_one_line(encoded, elastic, tmp_path
             module.main(module.load, module.TARGET, module.__doc__)
         assert said in str(ended.value)
         assert len(str(ended.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "where", "said"),
+    [
+        ("sqlite-vec", "/proc/none/documents.db", "unable to open"),
+        ("pgvector", "postgresql://127.0.0.1:9/none", "refused"),
+        ("qdrant", "http://127.0.0.1:9", "refused"),
+    ],
+)
+def test_a_target_that_is_away_is_one_line_whatever_the_client_raises(
+    name, where, said, encoded, tmp_path, monkeypatch
+):
+    pytest.importorskip(MODULES[name])
+    module, _, _ = exported(name, encoded("float32"), tmp_path / "engine")
+    monkeypatch.setattr(sys, "argv", ["load.py", "--target", where])
+    with pytest.raises(SystemExit) as ended:
+        module.main(module.load, module.TARGET, module.__doc__)
+    assert said in str(ended.value)
+    assert len(str(ended.value).splitlines()) == 1
