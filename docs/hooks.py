@@ -15,7 +15,7 @@ def rooms() -> dict[str, list[str]]:
     for package in ("tempembed", "ray_jobs"):
         for path in sorted((ROOT / package).rglob("*.py")):
             parts = path.relative_to(ROOT).with_suffix("").parts
-            if parts[-1] != "__init__":
+            if parts[-1] != "__init__" and "scripts" not in parts:  # they are exported, not imported
                 page = parts[1] if len(parts) > 2 else package
                 pages.setdefault(page, []).append(".".join(parts))
     return dict(sorted(pages.items()))
