@@ -45,7 +45,8 @@ class EncodeRun(Configured):
     model: Annotated[str, tyro.conf.Positional]
     """A folder that tempembed export wrote, which brings its codec, or any sentence-transformers or transformers model."""
     data: tuple[str, ...]
-    """Documents: files, folders or globs of Parquet, JSON Lines, CSV or .txt (one a line), each file packed or not."""
+    """Documents: files, folders or globs of Parquet, JSON Lines, CSV or .txt (one a line), each file packed or not; also s3://, gs://
+    and hf://, which are copied to the cache first."""
     output: str
     """Folder for the shards. The same command again goes on where it ended."""
     codec: str | None = None

@@ -15,6 +15,7 @@ from tempembed.data.bad_rows import BadRow
 from tempembed.data.columns import is_text, one_spelling
 from tempembed.data.parquet import open_parquet, parquet_batches
 from tempembed.data.records import SUFFIXES, kind_of, open_table
+from tempembed.data.remote import local_copy
 from tempembed.data.values import as_text, checked_text, python_rows
 from tempembed.system.console import Progress
 from tempembed.system.errors import UserError
@@ -51,12 +52,12 @@ class Documents:
 
     @staticmethod
     def of(sources: Sequence[str], column: str | None = None, id_column: str | None = None) -> "Documents":
-        """Of files, folders and globs.
+        """Of files, folders and globs; those of object stores and of the hub (s3://, gs://, hf://) are copied to the cache first.
 
         Raises:
             UserError: nothing of such a name, or a file of another kind.
         """
-        files = [path for source in sources for path in _files(source)]
+        files = [path for source in sources for path in _files(local_copy(source))]
         for path in files:
             if kind_of(path) not in KINDS:
                 raise UserError(

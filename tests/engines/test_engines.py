@@ -152,6 +152,9 @@ def test_a_shard_that_is_cut_off_is_said(encoded, tmp_path, capsys):
     pq.write_table(pq.read_table(path).slice(0, 30), path)
     with pytest.raises(SystemExit, match="expected 30 codes, got 40"):
         module.load(settings, str(tmp_path / "index"))
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(SystemExit, match=r"000001.parquet: expected a whole shard"):
+        module.load(settings, str(tmp_path / "index"))
     assert not (tmp_path / "index").exists()
 
 

@@ -42,7 +42,9 @@ def search(settings: Settings, target: str, queries: np.ndarray, k: int) -> list
 
 
 def _client(target: str) -> QdrantClient:
-    return QdrantClient(url=target, check_compatibility=False) if "://" in target else QdrantClient(path=target)
+    return (
+        QdrantClient(url=target, check_compatibility=False) if "://" in target else QdrantClient(path=target)
+    )
 
 
 def _quantisation(settings: Settings) -> models.QuantizationConfig | None:

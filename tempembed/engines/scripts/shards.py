@@ -23,8 +23,13 @@ def batches(settings: Settings) -> Iterator[tuple[list[str], np.ndarray]]:
     """Ids and codes of each shard, in order: packed bits [M, B] in uint8, or numbers [M, K]."""
     num = 0
     for path in sorted(Path(settings["shards"]).glob("*.parquet")):
-        table = pq.ParquetFile(path, page_checksum_verification=True).read(["id", "code"])
-        ids, codes = table["id"].to_pylist(), np.load(path.with_suffix(".code.npy"), mmap_mode="r")
+        try:
+            table = pq.ParquetFile(path, page_checksum_verification=True).read(["id"])
+            ids, codes = table["id"].to_pylist(), np.load(path.with_suffix(".code.npy"), mmap_mode="r")
+        except (OSError, ValueError) as error:  # Arrow's errors are ValueErrors
+            sys.exit(
+                f"error: {path}: expected a whole shard, got {str(error)[:200]}; run the same tempembed encode again"
+            )
         if len(ids) != len(codes):
             sys.exit(
                 f"error: {path}: expected {len(ids):,} codes, got {len(codes):,}; run the same tempembed encode again"
