@@ -27,7 +27,7 @@ from tempembed.inputs.pictures import pixel_digest
 from tempembed.system.cache import cache_dir as default_cache_dir
 from tempembed.system.checksums import MANIFEST, checksums, is_intact, publish
 
-FORMAT = 1  # raise when the same fonts give other pairs
+FORMAT = 2  # raise when the same fonts give other pairs
 SIDE, SIZE, BASELINE = 32, 22, 23
 """Of a picture, of the font, and how far the line that letters stand on is from the top, in pixels."""
 FACES = tuple(
@@ -257,7 +257,7 @@ def _table(pairs: Sequence[tuple[str | Glyph, Glyph]], labels: dict[str, str]) -
     def cell(each: str | Glyph) -> Any:
         if isinstance(each, str):
             return each
-        return {"bytes": each.png, "path": f"{ord(each.character):04X}-{each.face}.png"}
+        return {"bytes": each.png, "path": f"{_name(each)}, {each.face}.png"}
 
     characters = [document.character for _, document in pairs]
     picture = pa.struct({"bytes": pa.binary(), "path": pa.string()})

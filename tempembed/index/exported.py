@@ -14,6 +14,7 @@ from tempembed.codecs.spec import Spec
 from tempembed.encoders.encoder import Encoder
 from tempembed.encoders.load import load_encoder
 from tempembed.encoders.role import RoleName
+from tempembed.inputs.picture_store import is_picture
 from tempembed.system.errors import UserError
 from tempembed.system.untrusted import is_file, require_file, require_inside
 
@@ -31,8 +32,14 @@ class Exported:
     codec_fingerprint: str
 
     def embed(self, texts: Sequence[str], role: RoleName) -> Float[Tensor, "M D"]:
-        """float32 embeddings at full width; the codec cuts them."""
-        return self.encoder.embed(self.encoder.prepare(texts, self.encoder.role(role)))
+        """float32 embeddings at full width; the codec cuts them. Texts and pictures may be among one another."""
+        found = torch.empty(len(texts), self.encoder.width)
+        kinds = [is_picture(text) for text in texts]
+        for kind in set(kinds):
+            rows = [row for row, own in enumerate(kinds) if own == kind]
+            inputs = self.encoder.prepare([texts[row] for row in rows], self.encoder.role(role))
+            found[rows] = self.encoder.embed(inputs)
+        return found
 
 
 def load_exported(folder: Path) -> Exported:

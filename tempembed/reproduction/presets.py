@@ -245,12 +245,12 @@ def full() -> Preset:
 
 
 def pictures() -> Preset:
-    """Half an hour on 2 cores: a convolution tower, and word vectors where there are words."""
+    """A quarter of an hour on 2 cores: a convolution tower, and word vectors where there are words."""
     learned, *_ = extras()
     return Preset(
         name="pictures", seeds=(0, 1, 2),
         entries=(*map(single, (0.04, 0.06, 0.1, 0.2, 0.4)), *map(mrl, (0.04, 0.1, 0.4)), *multi(), learned),
-        encoders={STATIC: {"width": 256, "steps": 500, "batch_size": 256, "direction": "both"}},
+        encoders={STATIC: {"width": 256, "steps": 200, "batch_size": 256, "direction": "both"}},
     )  # fmt: skip
 
 

@@ -15,6 +15,7 @@ from tempembed.encoders.image import IMAGE, TEXT
 from tempembed.encoders.load import load_encoder
 from tempembed.inputs.picture_store import PictureStore, title_of
 from tempembed.inputs.pictures import decoded
+from tempembed.parallel.pool import run_on_ranks
 from tempembed.settings.train import TrainSettings
 from tempembed.stages.contrastive import ContrastiveStage, train_pairs
 from tempembed.stages.prepare import prepare, prepare_with_encoder
@@ -32,7 +33,7 @@ def settings(glyphs, *, pictures=False, **more):
     train, test = (glyphs.pictures_train, glyphs.pictures_test) if pictures else (glyphs.train, glyphs.test)
     return TrainSettings.of(
         **{"data": str(train), "eval_data": str(test), "width": 32, "vocabulary": 300, "batch_size": 32, "steps": 6,
-           "objective": "mrl:0.06", "allow_overlap": True, **more},
+           "objective": "mrl:0.06", "allow_overlap": True, "precision": "float32", **more},
     )  # fmt: skip
 
 
@@ -68,6 +69,10 @@ def test_words_and_pictures_train_end_to_end(glyphs, tmp_path):
     assert encoder.modalities == {TEXT, IMAGE}
     hits = find(tmp_path / "run", ["LATIN SMALL LETTER A"], str(glyphs.test), tmp_path / "index", 3)
     assert [title_of(hit.text)[-4:] for hit in hits[0]] == [".png"] * 3
+    both = find(
+        tmp_path / "run", ["LATIN SMALL LETTER A", hits[0][0].text], str(glyphs.test), tmp_path / "index", 1
+    )
+    assert [answers[0].text for answers in both] == [hits[0][0].text] * 2  # a picture finds itself
     # the words of a model are sentence-transformers' own; its pictures, where a user lets it import our class
     names = ["GREEK SMALL LETTER ALPHA", "DIGIT ONE"]
     ours = encoder.embed(encoder.prepare(names, encoder.role("query"))).numpy()
@@ -123,6 +128,32 @@ def test_ranks_see_the_views_of_one_process(glyphs):
         seen = np.concatenate([part.views[side * size // 2 : (side + 1) * size // 2] for part in parts])
         assert (seen == whole.views[side * size : (side + 1) * size]).all()
     assert (whole.views[:size] != whole.views[size:]).any(axis=(1, 2)).all()  # one pair has two views
+
+
+def reports_of(run, prepared, output):
+    """The loss and the gradient's norm of each report."""
+    found = []
+    train_pairs(run, prepared, output, found.append, device="cpu")
+    return [(each["train/loss"], each["train/grad_norm"]) for each in found]
+
+
+@pytest.mark.gloo
+def test_two_ranks_with_a_gradient_cache_learn_what_one_process_does(glyphs, tmp_path):
+    run = settings(
+        glyphs,
+        steps=3,
+        log_every=1,
+        augment=0.2,
+        direction="both",
+        gradient_cache=True,
+        micro_batch_tokens=40,
+    )
+    prepared = prepare(run)
+    alone = reports_of(run, prepared, tmp_path / "one")
+    first, second = run_on_ranks(2, reports_of, run, prepared, tmp_path / "two")
+    assert first == second
+    assert len(alone) == 3
+    assert first == [pytest.approx(each, rel=1e-3) for each in alone]
 
 
 def test_a_run_that_is_resumed_has_the_bits_of_one_that_was_not(glyphs, tmp_path):
