@@ -12,7 +12,7 @@ from tempembed.settings.train import TrainSettings
 from tempembed.system.errors import UserError
 from tempembed.tracking.settings import TrackingSettings
 from tempembed.tuning.goals import budget_of, check_goals
-from tempembed.tuning.space import SEARCHED, Point, check_families
+from tempembed.tuning.space import FAMILIES, Point, check_families
 
 OBJECTIVES = (
     "infonce:0.03", "infonce:0.06", "infonce:0.1", "infonce:0.2", "infonce:0.4",
@@ -34,10 +34,10 @@ class Sweep(Configured):
     """grid: one trial for each, with the spellings of --objective."""
     seeds: tuple[int, ...] = (0,)
     """grid: one trial for each objective and seed."""
-    families: tuple[str, ...] = SEARCHED
+    families: tuple[str, ...] = tuple(FAMILIES)
     """tpe, nsga2: what is searched. Temperatures from 0.02 to 0.5, one per width (tempspecmrl), sets of two to four
-    (tempagg, tempaggmrl), weights of the widths, cosine schedules (schedule), learned, and beta (hard). For an index of bits
-    also tempaggmrl-sign and tempspecbits, with temperatures of signs from 0.02 to 0.06."""
+    (tempagg, tempaggmrl), weights of the widths, cosine schedules (schedule), learned, and beta (hard); what an index of bits
+    shows (tempaggmrl-sign, tempspecbits), with temperatures of signs from 0.02 to 0.06."""
     num_trials: int = 20
     """tpe, nsga2: how many objectives are tried."""
     goals: tuple[str, ...] = ("retrieval", "clustering", "bytes-128")

@@ -82,4 +82,5 @@ def _scatter(axes: Axes, groups: Sequence[Group], measure: str) -> None:
         y = (100 * kept(RETRIEVAL, BINARY).of(group).values_S).tolist()
         colour, marker = _style(i)
         axes.scatter(x, y, s=22, c=colour, marker=marker, label=group.entry.label, alpha=0.85)
+    axes.locator_params(axis="x", nbins=4)
     axes.grid(alpha=0.25)

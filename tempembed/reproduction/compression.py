@@ -139,14 +139,15 @@ class Best:
 
 
 def best_within(results: Results, group: Group, budget: int) -> Best:
-    """The codec within a budget of bytes with the best mean over the seeds.
+    """Of the codecs within a budget of bytes that all models were measured under, the one with the best mean over the seeds.
 
     Raises:
         NotMeasured: there is none, or no reference.
     """
     rows = [
         {row.spec for row in run.report.of_task(RETRIEVAL) if row.bytes_per_vector <= budget}
-        for run in group.runs
+        for each in results.groups
+        for run in each.runs
     ]
     there = sorted(set.intersection(*rows))
     if not there:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 
+from tempembed.geometry.bits import training_margin
 from tempembed.geometry.negatives import training_influence
 from tempembed.geometry.streaming import SpectrumWatch
 from tempembed.parallel.reduce import gathered_objects, sum_over_ranks
@@ -92,7 +93,10 @@ class Spectrum:
 
 
 class NegativeInfluence:
-    """How unevenly negatives share the gradient (paper, Figure 1), of `observed["queries"]` and `["documents"]`."""
+    """How unevenly negatives share the gradient (paper, Figure 1), and how far documents stand above them for what bits blur, of
+
+    `observed["queries"]` and `["documents"]`.
+    """
 
     def observe(self, step: int, output: StepOutput) -> None:
         """Nothing: only reported steps are looked at."""
@@ -101,8 +105,9 @@ class NegativeInfluence:
         """Nothing can be wrong."""
 
     def report(self, output: StepOutput) -> dict[str, float]:
-        """Effective negatives of the newest step of this rank."""
-        return training_influence(output.observed["queries"], output.observed["documents"])
+        """Effective negatives and the margin of the newest step of this rank."""
+        pairs = output.observed["queries"], output.observed["documents"]
+        return {**training_influence(*pairs), **training_margin(*pairs)}
 
 
 class SourceLoss:

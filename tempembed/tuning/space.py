@@ -106,14 +106,12 @@ def _sharp(trial: Any, dim: int) -> float:
     return _temperature(trial, f"sign_temperature_{dim}", BLUNT)
 
 
-_ON_FLOATS: dict[str, Callable[[Any, int], list[str]]] = {
+FAMILIES: dict[str, Callable[[Any, int], list[str]]] = {
     "infonce": _infonce, "mrl": _mrl, "tempagg": _tempagg, "tempaggmrl": _tempaggmrl,
     "tempspecmrl": _tempspecmrl, "schedule": _schedule, "learned": _learned, "hard": _infonce,
+    "tempaggmrl-sign": _sign, "tempspecbits": _bits,
 }  # fmt: skip
-FAMILIES = {**_ON_FLOATS, "tempaggmrl-sign": _sign, "tempspecbits": _bits}
 """schedule: MRL with a cosine; learned: MRL with a learned temperature; hard: InfoNCE with beta (Robinson et al. 2021)."""
-SEARCHED = tuple(_ON_FLOATS)
-"""What is searched by default."""
 
 
 def check_families(families: Sequence[str]) -> None:

@@ -11,7 +11,13 @@ from scipy.stats import entropy
 from sklearn.decomposition import PCA
 
 from tempembed.geometry.alignment_uniformity import alignment, tolerance, uniformity
-from tempembed.geometry.bits import bit_balance, bit_correlation, bit_margin, bit_participation
+from tempembed.geometry.bits import (
+    bit_balance,
+    bit_correlation,
+    bit_margin,
+    bit_participation,
+    training_margin,
+)
 from tempembed.geometry.intrinsic_dimension import pca95, pca95_random
 from tempembed.geometry.measure import geometry
 from tempembed.geometry.moments import Moments
@@ -248,6 +254,11 @@ def test_margin_over_what_bits_blur():
     noise = np.sqrt(np.mean((np.array(bits) - slope * np.array(cosines) - offset) ** 2)) / slope
     assert bit_margin(*pairs(1.0)) == pytest.approx(np.mean(margins) / noise, rel=1e-4)
     assert bit_margin(*pairs(0.3)) > bit_margin(*pairs(1.0)) > bit_margin(*pairs(3.0))
+    raw = [3 * x.bfloat16() for x in pairs(1.0)]
+    want = bit_margin(*(torch.nn.functional.normalize(x.float(), dim=1) for x in raw))
+    assert training_margin(*raw)["train/bit_margin"] == pytest.approx(want, rel=1e-4)
+    assert bit_margin(raw[0][:7].float(), raw[1].float()) > 0  # fewer queries than documents
+    assert training_margin(raw[0][:2], raw[1][:2]) == {}
 
 
 def test_geometry_of_odd_spaces():

@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from tempembed.geometry.bits import bit_participation
 from tempembed.geometry.intrinsic_dimension import pca95
 from tempembed.geometry.streaming import STRIDE, SpectrumWatch
 from tempembed.parallel.pool import run_on_ranks
@@ -21,6 +22,7 @@ def test_a_window_measures_the_rows_that_passed():
             found = watch.report()
     assert found["train/intrinsic_dimension"] == pca95(torch.cat(seen))
     assert found["train/intrinsic_dimension_rows"] == 80
+    assert found["train/bit_participation"] == pytest.approx(bit_participation(torch.cat(seen)), rel=1e-5)
     assert (
         0 < found["train/spectrum/top_1"] < found["train/spectrum/top_10"] <= found["train/spectrum/top_100"]
     )

@@ -92,6 +92,17 @@ def test_advice(hoped):
         best_within(hoped, hoped.groups[0], 1)
 
 
+def test_a_codec_that_one_model_lacks_is_no_advice(hoped):
+    group = hoped.groups[-1]
+    run, lacks = group.runs[0], "prefix:128+binary+rerank:bits:100"
+    rows = tuple(row for row in run.report.scores if row.spec != lacks)
+    evaluation = dataclasses.replace(run.evaluation, report=dataclasses.replace(run.report, scores=rows))
+    runs = (dataclasses.replace(run, evaluation=evaluation), *group.runs[1:])
+    results = dataclasses.replace(hoped, groups=(*hoped.groups[:-1], dataclasses.replace(group, runs=runs)))
+    assert best_within(hoped, hoped.groups[0], 16).spec == lacks
+    assert best_within(results, hoped.groups[0], 16).spec == "prefix:128+binary"
+
+
 def test_the_report(hoped, tmp_path):
     setup = Setup(
         data={"source": "/x/pairs.parquet", "num_pairs": 9, "fingerprint": "abc"}, hardware="2 cores", versions={}, date="2026-12-01",
