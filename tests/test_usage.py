@@ -254,7 +254,7 @@ def test_queries():
         checked_query("caf\udce9")
 
 
-@pytest.mark.parametrize(("encoder", "tokens"), [("transformer", 1500), ("static", 100_000)])
+@pytest.mark.parametrize(("encoder", "tokens"), [("transformer", 700), ("static", 100_000)])
 def test_a_plan_for_long_texts(encoder, tokens, capsys):
     plan_command(
         Plan(encoder=encoder, width=16, layers=1, vocabulary=400, batch_size=2, num_workers=1, tokens=tokens)

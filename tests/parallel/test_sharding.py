@@ -40,7 +40,7 @@ def error(got, want):
     return max(((got[n] - want[n]).norm() / max(want[n].norm(), 1e-6 * largest)).item() for n in want)
 
 
-@pytest.mark.parametrize("world_size", [2, 3, 4])
+@pytest.mark.parametrize("world_size", [2, 4])
 def test_ranks_give_the_one_process_gradient(base, wanted, world_size):
     """Every kind, plain and cached, though ranks have unlike numbers of chunks."""
     found = run_on_ranks(world_size, steps, base)
