@@ -5,7 +5,7 @@ PORT ?= 9090
 WORKERS ?= 2
 INSTALLED := .venv/.installed
 
-.PHONY: install demo stop test test-fuzz test-fuzz-guided test-faults test-security test-cluster test-dashboards soak outage watch bench check docs
+.PHONY: install demo stop test test-fuzz test-fuzz-guided test-faults test-security test-cluster test-dashboards test-engines soak outage watch bench check docs
 install: $(INSTALLED)
 
 # torch first and pinned: a wider requirement would take a build with gigabytes of CUDA
@@ -62,6 +62,11 @@ outage: install
 # every port of the stack, without its token; SECURITY.md has the table
 test-security: install
 	$(BIN)/python -m pytest tests/security -m "doors or not doors" -v
+
+# the engines that can be had here, each loaded and searched: the extra `engines` and two minutes
+test-engines: install
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[engines]'
+	$(BIN)/python -m pytest tests/engines -v
 
 # two Ray nodes in network namespaces; needs root
 test-cluster: install
