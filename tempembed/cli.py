@@ -18,7 +18,7 @@ COMMANDS = {
     "compare": ("Compare", "Compare measured models: paired differences to the first, and what geometry predicts of retention."),
     "selfcheck": ("SelfCheck", "Check the objective engine on this machine, in under a minute; exit with 1 if a promise does not hold."),
     "pretrain": ("Pretrain", "Pre-train an encoder on raw text by masked language modelling: stage 1; `tempembed train` is stage 2."),
-    "plan": ("Plan", "Predict what a training step would cost, on this machine, in four ways, and recommend one."),
+    "plan": ("Plan", "Predict what a training step would cost, on this machine, in four ways, and recommend one; or what a corpus costs."),
     "recommend": ("Recommend", "Which registered model and codec for N bytes a vector, what is lost, and what comes next."),
     "mine": ("Mine", "Find hard negatives for pairs: documents that a model ranks high for a query and that are no answers of it."),
     "export": ("Export", "Hand a model over as a folder that plain sentence-transformers loads, with its codec, a model card and an example."),

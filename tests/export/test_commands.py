@@ -91,7 +91,7 @@ def test_the_folder_of_tempembed_codecs(trained, embeddings, tmp_path):
 def test_what_does_not_fit_together(trained, exported, tmp_path):
     output = str(tmp_path / "model")
     for match, given in (
-        ("expected exactly one of --alias, --version and --model", {}),
+        ("expected exactly one of --alias, --version, --model and --engine", {}),
         ("expected exactly one of", {"alias": "full", "model": "runs/one"}),
         ("--model needs --codec, such as pca:128", {"model": str(trained)}),
         (

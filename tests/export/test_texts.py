@@ -72,7 +72,7 @@ def test_the_fingerprint_is_of_the_content(tmp_path):
         ("a.txt", b"\n \n", "expected texts, got none"),
         ("a.txt", b"one\n\xfftwo\n", r"a.txt, row 2 \(line 2\), column 'text': expected UTF-8, got byte 0xff"),
         ("a.txt", "one".encode("utf-16"), "expected UTF-8 text, got UTF-16; save it again as UTF-8"),
-        ("a.pdf", b"one", r"expected installed-code or a file that ends in \.txt, .*, got '\.pdf'; convert it"),
+        ("a.pdf", b"one", r"expected installed-code, .* or a file that ends in \.txt, .*, got '\.pdf'; convert it"),
         ("a.jsonl", b'{"text": "a"}\n\n{"text": " "}', r"row 2 \(line 3\), column 'text': expected text, got ' ' \(empty\)"),
         ("a.jsonl", b'{"body": "a"}', r"row 1 \(line 1\): expected a column 'text' or 'document', got 'body': rename"),
         ("a.jsonl", b'{"text": "a", "document": "b"}', "expected one of 'text', 'document', got both"),
