@@ -26,7 +26,15 @@ def flags(tmp_path_factory):
     )
     lines = (json.dumps({"id": f"d{number}", "text": text}) for number, text in enumerate(texts))
     (folder / "docs.jsonl").write_text("\n".join(lines))
-    return (folder / "model", "--data", folder / "docs.jsonl", "--codec", "prefix:64+int8", "--shard-rows", ROWS)
+    return (
+        folder / "model",
+        "--data",
+        folder / "docs.jsonl",
+        "--codec",
+        "prefix:64+int8",
+        "--shard-rows",
+        ROWS,
+    )
 
 
 @pytest.fixture
