@@ -49,7 +49,7 @@ def drive(command: "RayEncode") -> None:
         pool = RemotePool(use_gpu=command.use_gpu, max_failures=command.max_failures)
         with blamed_on_disk(output, temporary_folder()):
             encoded = encode(
-                command, output, "cuda" if command.use_gpu else "cpu", partial(in_order, processes=0, pool=pool), tracking,
+                command, output, "cuda" if command.use_gpu else "cpu", partial(in_order, over=pool), tracking,
                 partial(print, flush=True), partial(_export, output.name),
             )  # fmt: skip
     print(summary(encoded), flush=True)

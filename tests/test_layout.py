@@ -71,3 +71,11 @@ def test_one_file_starts_a_ray():
         if re.search(r"mark\.ray\b", path.read_text()) and path.parent.name not in aside
     ]
     assert [path.name for path in marked] == ["test_jobs.py"]
+
+
+def test_one_file_sends_work_to_processes():
+    """Others would run a user's script again, which may have no `if __name__ == "__main__"`."""
+    senders = [
+        path for path in (ROOT / "tempembed").rglob("*.py") if "ProcessPoolExecutor" in path.read_text()
+    ]
+    assert [path.name for path in senders] == ["in_order.py"]

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Protocol, TypeVar
 
@@ -141,11 +142,8 @@ def encode_here(command: Encode) -> "Encoded":
     device = "cuda" if has_gpu and command.device != "cpu" else "cpu"
     processes = command.processes or (torch.cuda.device_count() if device == "cuda" else num_cpus())
 
-    def over(function: Callable[[T], R], inputs: Iterable[T]) -> Iterator[tuple[T, R]]:
-        return in_order(function, inputs, processes)
-
     with hold(output, "encode"), blamed_on_disk(output):
-        return encode(command, output, device, over, tracking, say)
+        return encode(command, output, device, partial(in_order, over=processes), tracking, say)
 
 
 def encode(
@@ -177,7 +175,8 @@ def encode(
     encoded, embedding = _begun(command, output, documents, embedding, over, say)
     done = {number for number in range(encoded.num_shards) if encoded.is_done(number)}
     left = sum(encoded.rows_of(number) for number in range(encoded.num_shards) if number not in done)
-    if done or (output / SHARDS / MANIFEST).exists():
+    finished = output / SHARDS / MANIFEST
+    if done or finished.exists():
         say(
             f"going on: {len(done):,} of {encoded.num_shards:,} shards are there, {left:,} documents are left"
         )
@@ -189,7 +188,6 @@ def encode(
 
     settings = {**encoded.facts, "output": str(output)}
     progress, began, rows = Progress("encoded", "documents", left, say), time.monotonic(), 0
-    finished = output / SHARDS / MANIFEST
     with tracked(output, settings, [_dataset(command, encoded)], tracking, say, {}, finished) as trackers:
         for _, written in over(encode_part, parts()):
             rows += written.num_rows

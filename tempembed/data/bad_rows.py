@@ -18,6 +18,12 @@ class BadRow(Exception):
         self.column = column
         self.message = f"expected {expected}, got {found}: {todo}"
 
+    def at(self, place: object, row: int, line: int) -> str:
+        """The message with where it is: a file, a row, a line (0: the file has no lines), and the column."""
+        where = f" (line {line})" if line else ""
+        column = f", column {self.column!r}" if self.column else ""
+        return f"{place}, row {row}{where}{column}: {self.message}"
+
 
 class Faults:
     """Bad rows of all files, raised at once or counted by reason, and notes that are no faults."""
@@ -33,12 +39,7 @@ class Faults:
 
     def add(self, bad: BadRow, name: str, row: int, line: int) -> None:
         """Count a bad row of the file `name`, or raise; line 0 means that the file has no lines."""
-        place = (
-            f"row {row}"
-            + (f" (line {line})" if line else "")
-            + (f", column {bad.column!r}" if bad.column else "")
-        )
-        self.report(f"{name}, {place}: {bad.message}", bad.reason, bad)
+        self.report(bad.at(name, row, line), bad.reason, bad)
 
     def report(self, message: str, reason: str, cause: Exception | None = None) -> None:
         """Count one row as left out, or raise."""

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 
 from tempembed.data.bad_rows import BadRow
 from tempembed.data.columns import is_text, one_spelling
+from tempembed.data.kept_rows import several_times
 from tempembed.data.parquet import open_parquet, parquet_batches
 from tempembed.data.records import SUFFIXES, kind_of, open_table
 from tempembed.data.remote import local_copy
@@ -112,8 +113,7 @@ class Documents:
             progress.add(len(batch), f"checked {num:,} documents")
         if not num:
             raise UserError(f"{self.files[0]}: expected documents, got none; give files with at least one")
-        ordered = np.sort(np.concatenate(hashes))
-        if len(twice := np.unique(ordered[1:][ordered[1:] == ordered[:-1]])):
+        if len(twice := several_times(np.concatenate(hashes))):
             self._require_unique(twice)
         digest = hashlib.sha256(repr((self.column, self.id_column)).encode())
         for path in self.files:
@@ -180,7 +180,7 @@ class Documents:
             try:
                 rows.append(_row(values, {name: name for name in batch.column_names}))
             except BadRow as bad:
-                raise _at(path, number, bad) from bad
+                raise UserError(bad.at(path, number, 0)) from bad
         return pa.Table.from_pylist(rows)
 
     def _rows(self, path: Path) -> Iterator[pa.Table]:
@@ -194,7 +194,7 @@ class Documents:
                     names = names or self._names(list(values), path)
                     rows.append(_row(values, names))
                 except BadRow as bad:
-                    raise _at(path, row, bad, line) from bad
+                    raise UserError(bad.at(path, row, line)) from bad
                 if len(rows) == BATCH_ROWS:
                     yield pa.Table.from_pylist(rows)
                     rows = []
@@ -247,9 +247,3 @@ def _hashes(ids: pa.ChunkedArray) -> np.ndarray:
     """64 bits of each id."""
     digests = (hashlib.blake2b(name.encode(), digest_size=8).digest() for name in ids.to_pylist())
     return np.frombuffer(b"".join(digests), np.uint64)
-
-
-def _at(path: Path, row: int, bad: BadRow, line: int = 0) -> UserError:
-    where = f" (line {line})" if line else ""
-    column = f", column {bad.column!r}" if bad.column else ""
-    return UserError(f"{path}, row {row}{where}{column}: {bad.message}")

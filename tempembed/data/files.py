@@ -106,12 +106,15 @@ def _read_file(path: Path, reading: Reading) -> pa.Table:
             schema = parquet.file.schema_arrow
             columns = arrow_columns(schema, str(path), scored=reading.scored)
             reading.faults.not_read(name for name in schema.names if name not in columns.names)
-            is_seen = any(has_bytes(schema.field(name).type) for name in columns.embedded)
-            rows = PICTURE_ROWS if is_seen else PART_ROWS
+            rows = _rows_at_a_time(schema, columns)
             collector.add_batches(parquet_batches(parquet, columns.names, rows, kept=False), columns)
     else:
         _read_rows(path, collector, reading)
     return collector.table()
+
+
+def _rows_at_a_time(schema: pa.Schema, columns: Columns) -> int:
+    return PICTURE_ROWS if any(has_bytes(schema.field(name).type) for name in columns.embedded) else PART_ROWS
 
 
 def _read_rows(path: Path, collector: Collector, reading: Reading) -> None:
@@ -170,9 +173,8 @@ def _read_dataset(dataset: "Dataset", source: str, reading: Reading) -> pa.Table
     reading.faults.not_read(name for name in schema.names if name not in columns.names)
     folder = Path(source) if Path(source).is_dir() else None
     collector = Collector(name=source, faults=reading.faults, folder=folder)
-    is_seen = any(has_bytes(schema.field(name).type) for name in columns.embedded)
     selected = dataset.select_columns(columns.names).with_format("arrow")
-    batches = validated(selected.iter(batch_size=PICTURE_ROWS if is_seen else PART_ROWS), source)
+    batches = validated(selected.iter(batch_size=_rows_at_a_time(schema, columns)), source)
     collector.add_batches(resolved(batches, source, kept=False), columns)
     return collector.table()
 

@@ -6,18 +6,15 @@ import hashlib
 import importlib.metadata
 import inspect
 import json
-import multiprocessing
 import os
 import platform
 import re
-import shutil
 import sysconfig
-import tempfile
 import textwrap
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,8 +23,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tempembed.data.split import holdout, text_key
-from tempembed.system.checksums import MANIFEST, checksums, is_intact, publish
+from tempembed.system.checksums import MANIFEST, appearing_folder, checksums, is_intact
 from tempembed.system.errors import UserError
+from tempembed.system.in_order import in_order, num_cpus
 
 FORMAT = 1  # raise when the same packages give other pairs
 MIN_WORDS = 6
@@ -145,6 +143,19 @@ def _modules(root: Path) -> Iterator[tuple[Path, str]]:
                 yield Path(folder) / name, ".".join(relative) or name[:-3]
 
 
+@contextmanager
+def _without_collector() -> Iterator[None]:
+    """A syntax tree has no cycles: looking for them takes a fifth of the time."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
+@_without_collector()
 def _extract_files(files: Sequence[tuple[Path, str]]) -> tuple[list[tuple[str, str, str]], Counter[str]]:
     pairs: list[tuple[str, str, str]] = []
     counts: Counter[str] = Counter()
@@ -224,14 +235,8 @@ def installed_code(
     code = InstalledCode(train=train, test=test, manifest=folder / MANIFEST)
     if is_intact(folder):
         return code
-    cache_dir.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(dir=cache_dir, prefix=".partial-"))
-    try:
+    with appearing_folder(folder) as partial:
         _build(roots, identity, partial, num_test, progress or (lambda _: None))
-        shutil.rmtree(folder, ignore_errors=True)
-        publish(partial, folder)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
     return code
 
 
@@ -243,16 +248,12 @@ def _build(
     chunks = [files[i : i + 200] for i in range(0, len(files), 200)]
     pairs: list[tuple[str, str, str]] = []
     counts: Counter[str] = Counter()
-    # spawn: safe in a process that has threads, such as a Ray driver
-    context = multiprocessing.get_context("spawn")
-    num = min(len(chunks) or 1, os.cpu_count() or 2)
-    # a syntax tree has no cycles: looking for them takes a fifth of the time
-    with ProcessPoolExecutor(num, mp_context=context, initializer=gc.disable) as pool:
-        for done, (found, count) in enumerate(pool.map(_extract_files, chunks), 1):
-            pairs += found
-            counts += count
-            if done % max(1, len(chunks) // 5) == 0:
-                say(f"reading installed code: {100 * done // len(chunks)} %, {len(pairs)} pairs")
+    read = in_order(_extract_files, chunks, min(len(chunks) or 1, num_cpus()))
+    for done, (_, (found, count)) in enumerate(read, 1):
+        pairs += found
+        counts += count
+        if done % max(1, len(chunks) // 5) == 0:
+            say(f"reading installed code: {100 * done // len(chunks)} %, {len(pairs)} pairs")
     table = _unique(pairs)
     train, test = holdout(table, num_test)
     sizes = Counter(test["label"].to_pylist())

@@ -8,8 +8,6 @@ import hashlib
 import importlib.metadata
 import io
 import json
-import shutil
-import tempfile
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -25,7 +23,7 @@ from tempembed.data.split import holdout
 from tempembed.inputs.picture_store import MARK
 from tempembed.inputs.pictures import pixel_digest
 from tempembed.system.cache import cache_dir as default_cache_dir
-from tempembed.system.checksums import MANIFEST, checksums, is_intact, publish
+from tempembed.system.checksums import MANIFEST, appearing_folder, checksums, is_intact
 
 FORMAT = 2  # raise when the same fonts give other pairs
 SIDE, SIZE, BASELINE = 32, 22, 23
@@ -114,14 +112,8 @@ def installed_glyphs(
     }
     folder = cache_dir / hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:16]
     if not is_intact(folder):
-        cache_dir.mkdir(parents=True, exist_ok=True)
-        partial = Path(tempfile.mkdtemp(dir=cache_dir, prefix=".partial-"))
-        try:
+        with appearing_folder(folder) as partial:
             _build(faces, below, identity, partial, progress)
-            shutil.rmtree(folder, ignore_errors=True)
-            publish(partial, folder)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
     return InstalledGlyphs(folder=folder)
 
 

@@ -123,11 +123,15 @@ def filtered(table: pa.Table, kept: np.ndarray) -> pa.Table:
     return rows.table()
 
 
+def several_times(values: np.ndarray) -> np.ndarray:
+    """The numbers that come more than once, ascending; takes the memory of one more copy."""
+    ordered = np.sort(values)
+    return np.unique(ordered[1:][ordered[1:] == ordered[:-1]])
+
+
 def repeated(values: np.ndarray) -> np.ndarray:
     """Bool, for each number, whether another is equal; takes the memory of one more copy."""
-    ordered = np.sort(values)
-    several = np.unique(ordered[1:][ordered[1:] == ordered[:-1]])
-    del ordered
+    several = several_times(values)
     found = np.zeros(len(values), bool)
     if len(several):
         for start in range(0, len(values), PART_ROWS):

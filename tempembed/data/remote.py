@@ -69,8 +69,7 @@ def local_copy(place: str, say: Callable[[str], None] = lambda _: None) -> str:
         for each in files
         if stamps.get(names[each.path]) != _stamp(each) or not (target / names[each.path]).exists()
     ]
-    if len(stale) < len(stamps) or stale:
-        _forget(target, keep=set(names.values()))
+    _forget(target, keep=set(names.values()))
     progress = Progress("copied", "bytes", sum(each.size for each in stale), say)
     with room_for(f"a copy of {place}", target, sum(each.size for each in stale)):
         for each in stale:

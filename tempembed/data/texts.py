@@ -104,7 +104,7 @@ def _pictures(folder: Path) -> Iterator[str]:
             try:
                 yield titled(cells.name(path.name, "file"), path.name)
             except BadRow as bad:
-                raise _at(folder, row, bad) from bad
+                raise UserError(bad.at(folder, row, 0)) from bad
     finally:
         cells.flush()
 
@@ -129,7 +129,7 @@ def _texts(path: Path) -> Iterator[str]:
                 else:
                     yield checked_text(cell, name)
             except BadRow as bad:
-                raise _at(path, row, bad, line) from bad
+                raise UserError(bad.at(path, row, line)) from bad
 
 
 def _column(names: Sequence[str]) -> str:
@@ -150,9 +150,3 @@ def _file_column(names: Sequence[str], path: Path, hint: str) -> str:
     if list(names).count(column) > 1:
         raise UserError(f"{path}: expected a column {column!r}, got it more than once: rename one")
     return column
-
-
-def _at(path: Path, row: int, bad: BadRow, line: int = 0) -> UserError:
-    where = f" (line {line})" if line else ""
-    column = f", column {bad.column!r}" if bad.column else ""
-    return UserError(f"{path}, row {row}{where}{column}: {bad.message}")

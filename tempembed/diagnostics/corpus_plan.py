@@ -16,7 +16,7 @@ import torch
 from tempembed.codecs.codec import Codec
 from tempembed.codecs.spec import Spec
 from tempembed.encoders.encoder import Encoder
-from tempembed.index.encode import stored
+from tempembed.index.encode import one_thread, stored
 from tempembed.index.hamming import hamming_top_k
 from tempembed.index.shards import write_shard
 from tempembed.index.top_k import decoded_top_k
@@ -151,14 +151,10 @@ def plan_corpus(
         raise UserError(
             f"--data: expected at least 64 documents to measure with, got {len(texts)}; give more"
         )
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    with one_thread():
         codec, encode = _encode_rate(spec, encoder, texts)
         search = _search_rate(spec, codec)
         disk_bytes = _disk_bytes(codec, encoder.width)
-    finally:
-        torch.set_num_threads(threads)
     there = next(each for each in (place, *place.absolute().parents) if each.is_dir())
     return CorpusPlan(
         num=num, spec=spec, encode=encode, search=search, disk_bytes=disk_bytes, shard_rows=shard_rows, cores=cores,

@@ -5,19 +5,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from transformers import AutoModel, AutoTokenizer
 
-from tempembed.encoders.encoder import moved
 from tempembed.encoders.image import ImageEncoder
 from tempembed.encoders.image_model import PROCESSOR, fit_of
 from tempembed.encoders.multimodal import MultimodalEncoder
 from tempembed.encoders.role import Prompts, RoleName
 from tempembed.encoders.static import MODULES
-from tempembed.encoders.text import TextEncoder
+from tempembed.encoders.text import TextEncoder, padded_inputs, tokenizer_as_text
 from tempembed.encoders.transformers_log import no_bars, silence
 from tempembed.inputs.tokens import Tokens
 from tempembed.system.errors import UserError
@@ -77,22 +75,12 @@ class ClipText(TextEncoder):
 
     def embed_chunk(self, tokens: Tokens) -> Float[Tensor, "B D"]:
         """The pooled text, projected."""
-        lengths = torch.from_numpy(np.diff(tokens.offsets))
-        mask = torch.arange(max(1, int(lengths.max()))) < lengths[:, None]
-        padded = torch.full(mask.shape, self.tokenizer.pad_token_id or 0)
-        padded[mask] = torch.from_numpy(np.ascontiguousarray(tokens.ids)).long()
-        output = self.text_model(
-            input_ids=moved(padded, self.device), attention_mask=moved(mask.long(), self.device)
-        )
+        output = self.text_model(**padded_inputs(tokens, self.tokenizer.pad_token_id, self.device))
         return self.projection(output.pooler_output)
 
     def preparation(self) -> str:
         """The tokenizer as JSON."""
-        backend = getattr(self.tokenizer, "backend_tokenizer", None)
-        if backend is None:
-            return repr(self.tokenizer)
-        described = json.loads(backend.to_str())
-        return json.dumps({k: v for k, v in described.items() if k not in ("truncation", "padding")})
+        return tokenizer_as_text(self.tokenizer)
 
     def sentence_transformer(self) -> Any:
         """Is none by itself.

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from tempembed.encoders.encoder import Encoder, moved
 from tempembed.encoders.role import Prompts, Role
 from tempembed.encoders.static import CONFIG, MODULES, NO_PROMPTS
-from tempembed.inputs.picture_store import PictureStore, is_picture
+from tempembed.inputs.picture_store import is_picture, kept_pictures
 from tempembed.inputs.pictures import Fit
 from tempembed.inputs.pixels import PATCH, Pixels
 from tempembed.system.errors import UserError
@@ -74,7 +74,7 @@ class ImageEncoder(Encoder):
             raise UserError(
                 f"expected pictures, got the text {shown(other)}: this encoder takes pictures only; take one of texts and pictures"
             )
-        return PictureStore().pixels(rows, self.fit)
+        return kept_pictures().pixels(rows, self.fit)
 
     def embed_chunk(self, chunk: Pixels) -> Float[Tensor, "B D"]:
         """Embeddings of pictures, each by its view."""

@@ -1,7 +1,6 @@
 """Any SentenceTransformer as an encoder."""
 
 import copy
-import json
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from tempembed.encoders.dropout import cheapen
-from tempembed.encoders.encoder import Encoder, moved
+from tempembed.encoders.encoder import Encoder
 from tempembed.encoders.lora import merged
 from tempembed.encoders.role import Prompts
 from tempembed.encoders.static import (
@@ -25,7 +24,7 @@ from tempembed.encoders.static import (
     require_rows_for,
     static_token_lists,
 )
-from tempembed.encoders.text import TextEncoder
+from tempembed.encoders.text import TextEncoder, padded_inputs, tokenizer_as_text
 from tempembed.encoders.transformers_log import no_bars
 from tempembed.encoders.unpadded import first_place, padded, row, takes_rows
 from tempembed.inputs.chunks import length_sorted_chunks
@@ -204,21 +203,11 @@ class PretrainedEncoder(LibraryEncoder, TextEncoder):
         return torch.cat(found)[torch.cat(order).argsort()]
 
     def _padded(self, tokens: Tokens) -> dict[str, Tensor]:
-        """The tensors that a transformer takes."""
-        ids = torch.from_numpy(np.ascontiguousarray(tokens.ids)).long()
-        offsets = torch.from_numpy(tokens.offsets)
-        lengths = offsets[1:] - offsets[:-1]
-        mask = torch.arange(max(1, int(lengths.max()))) < lengths[:, None]
-        padded = torch.full(mask.shape, self._tokenizer.pad_token_id or 0)
-        padded[mask] = ids
-        return {"input_ids": moved(padded, self.device), "attention_mask": moved(mask.long(), self.device)}
+        return padded_inputs(tokens, self._tokenizer.pad_token_id, self.device)
 
     def preparation(self) -> str:
         """The tokenizer as JSON, or as it describes itself."""
         backend = getattr(self._tokenizer, "backend_tokenizer", self._tokenizer)
-        if not hasattr(backend, "to_str"):
-            return repr(self._tokenizer)
-        if self.takes_bags:
+        if self.takes_bags and hasattr(backend, "to_str"):
             return backend.to_str()
-        described = json.loads(backend.to_str())  # where it cuts and pads is what it was last asked for
-        return json.dumps({k: v for k, v in described.items() if k not in ("truncation", "padding")})
+        return tokenizer_as_text(self._tokenizer)

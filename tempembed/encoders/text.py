@@ -1,18 +1,46 @@
 """Encoders of texts: token ids in."""
 
+import json
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
-from tempembed.encoders.encoder import Encoder
+from tempembed.encoders.encoder import Encoder, moved
 from tempembed.encoders.role import ROLES, Role
 from tempembed.inputs.picture_store import is_picture
 from tempembed.inputs.tokens import Tokens
 from tempembed.system.errors import UserError
 
 TOKENIZE_ROWS = 4096
+
+
+def padded_inputs(tokens: Tokens, padding: int | None, device: torch.device) -> dict[str, Tensor]:
+    """The tensors that a transformer takes: input_ids and attention_mask, int64 [B, L].
+
+    Args:
+        tokens: texts.
+        padding: id behind the end of a text; None: 0.
+        device: takes the tensors.
+    """
+    lengths = torch.from_numpy(np.diff(tokens.offsets))
+    mask = torch.arange(max(1, int(lengths.max()))) < lengths[:, None]
+    padded = torch.full(mask.shape, padding or 0)
+    padded[mask] = torch.from_numpy(np.ascontiguousarray(tokens.ids)).long()
+    return {"input_ids": moved(padded, device), "attention_mask": moved(mask.long(), device)}
+
+
+def tokenizer_as_text(tokenizer: Any) -> str:
+    """A tokenizer as JSON, or as it describes itself; where it cuts and pads is what it was last asked for, and left out."""
+    backend = getattr(tokenizer, "backend_tokenizer", tokenizer)
+    if not hasattr(backend, "to_str"):
+        return repr(tokenizer)
+    described = json.loads(backend.to_str())
+    return json.dumps({k: v for k, v in described.items() if k not in ("truncation", "padding")})
 
 
 class TextEncoder(Encoder):

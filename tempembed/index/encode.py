@@ -78,7 +78,7 @@ def encode_part(part: Part) -> Written:
     encoded = part.encoded
     codec = _codec(encoded.folder, encoded.facts["codec_fingerprint"])
     embeddings_MD = _embedded(part.embedding, part.documents["text"].to_pylist(), part.number)
-    with _one_thread():
+    with one_thread():
         columns = stored(codec, codec.cut(embeddings_MD))
     return write_shard(encoded.folder / SHARDS, part.number, part.documents["id"], columns)
 
@@ -105,7 +105,7 @@ def _embedded(embedding: Embedding, texts: list[str], number: int) -> Tensor:
     device = embedding.device
     if device == "cuda":
         device = f"cuda:{number % torch.cuda.device_count()}"
-    with _one_thread():
+    with one_thread():
         encoder, role = _model(embedding, device)
         return encoder.embed(encoder.prepare(texts, role))
 
@@ -122,7 +122,7 @@ def _codec(folder: Path, fingerprint: str) -> Codec:
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
+def one_thread() -> Iterator[None]:
     """Sums in one order: each process has a core, and how many there are changes no bit."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)

@@ -8,6 +8,7 @@ import hashlib
 import re
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
 from uuid import uuid4
 
@@ -46,6 +47,11 @@ def title_of(name: str) -> str:
     ('a cat', 'a text')
     """
     return name[_BARE:].strip() or name if is_picture(name) else name
+
+
+def kept_pictures() -> "PictureStore":
+    """The store of the cache, to read from: its index is read once in a process, and finds what is added later."""
+    return _opened(cache_dir() / "pictures")
 
 
 class PictureStore:
@@ -166,3 +172,8 @@ class PictureStore:
         with ThreadPoolExecutor() as pool:  # Pillow decodes outside the interpreter's lock
             list(pool.map(fill, range(0, len(distinct), DECODE_ROWS)))
         return Pixels(pictures=pictures, index=index)
+
+
+@cache
+def _opened(folder: Path) -> PictureStore:
+    return PictureStore(folder)

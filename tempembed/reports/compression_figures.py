@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from tempembed.reports.compression_tables import strongest
 from tempembed.reports.figures import COLOURS
-from tempembed.reports.reproduction_figures import Drawing
+from tempembed.reports.reproduction_figures import Drawing, error_bars
 from tempembed.reproduction.compression import REFERENCE, best_within, of_reference
 from tempembed.reproduction.quantities import BINARY, kept
 from tempembed.reproduction.results import RETRIEVAL, Group, NotMeasured, Results
@@ -47,12 +47,9 @@ def _bytes(figure: Figure, results: Results) -> None:
         found = [best_within(results, group, budget).of_reference for budget in budgets]
         found.append(of_reference(results).of(group))
         places = [k + 0.6 * (i - (num - 1) / 2) / num for k in range(len(found))]
-        ends = [sample.interval or (sample.mean, sample.mean) for sample in found]
-        bars = [[100 * max(0.0, sample.mean - low) for sample, (low, _) in zip(found, ends, strict=True)],
-                [100 * max(0.0, high - sample.mean) for sample, (_, high) in zip(found, ends, strict=True)]]  # fmt: skip
         colour, marker = _style(i)
         axes.errorbar(
-            places, [100 * sample.mean for sample in found], yerr=bars, linestyle="none", markersize=5, elinewidth=0.8,
+            places, [100 * sample.mean for sample in found], yerr=error_bars(found, 100), linestyle="none", markersize=5, elinewidth=0.8,
             label=group.entry.label, color=colour, marker=marker,
         )  # fmt: skip
     width = results.groups[0].width

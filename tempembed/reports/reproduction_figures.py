@@ -23,6 +23,7 @@ from tempembed.reproduction.quantities import (
     score,
 )
 from tempembed.reproduction.results import CLUSTERING, RETRIEVAL, Group, NotMeasured, Results
+from tempembed.reproduction.sample import Sample
 
 UNIFORMITY = Quantity(name="uniformity", unit="score", of=lambda group: group.measure("uniformity"))
 NOT_MEASURED = "not measured"
@@ -110,6 +111,15 @@ def drawings(results: Results, maps: Maps) -> list[Drawing]:
     ]  # fmt: skip
 
 
+def error_bars(samples: Sequence[Sample], scale: float = 1.0) -> list[list[float]]:
+    """How far the intervals reach below and above the means, times `scale`; 0 where there is none."""
+    ends = [sample.interval or (sample.mean, sample.mean) for sample in samples]
+    return [
+        [scale * max(0.0, sample.mean - low) for sample, (low, _) in zip(samples, ends, strict=True)],
+        [scale * max(0.0, high - sample.mean) for sample, (_, high) in zip(samples, ends, strict=True)],
+    ]
+
+
 def _over_temperature(axes: Axes, groups: Sequence[Group], quantity: Quantity, **style: object) -> None:
     """A line over τ with intervals, and a point for each seed."""
     found = []
@@ -121,10 +131,8 @@ def _over_temperature(axes: Axes, groups: Sequence[Group], quantity: Quantity, *
     if not found:
         raise NotMeasured(quantity.name)
     temperatures, means = [tau for tau, _ in found], [sample.mean for _, sample in found]
-    ends = [sample.interval or (sample.mean, sample.mean) for _, sample in found]
-    below = [max(0.0, mean - low) for mean, (low, _) in zip(means, ends, strict=True)]
-    above = [max(0.0, high - mean) for mean, (_, high) in zip(means, ends, strict=True)]
-    axes.errorbar(temperatures, means, yerr=[below, above], marker="o", markersize=4, capsize=2.5, **style)  # type: ignore[arg-type]
+    bars = error_bars([sample for _, sample in found])
+    axes.errorbar(temperatures, means, yerr=bars, marker="o", markersize=4, capsize=2.5, **style)  # type: ignore[arg-type]
     for tau, sample in found:
         axes.scatter([tau] * len(sample.seeds), sample.values_S.tolist(), s=6, color="#1b2630", alpha=0.5, zorder=3, linewidths=0)  # fmt: skip
     every = sorted({*temperatures, *getattr(axes, "tempembed_ticks", ())})

@@ -2,24 +2,15 @@
 
 import base64
 import io
-from functools import cache
-from pathlib import Path
 
 from markupsafe import Markup
 
-from tempembed.inputs.picture_store import PictureStore, is_picture, title_of
+from tempembed.inputs.picture_store import is_picture, kept_pictures, title_of
 from tempembed.inputs.pictures import decoded
-from tempembed.system.cache import cache_dir
 from tempembed.system.errors import UserError
 
 SIDE = 64
 """Pixels of the longer side; smaller pictures stay as they are."""
-
-
-@cache
-def _store(cache: Path) -> PictureStore:
-    """The store of a cache, whose index is read once for all pictures of a process's pages; it finds what is added later."""
-    return PictureStore(cache / "pictures")
 
 
 def thumbnail(name: str) -> Markup:
@@ -27,7 +18,7 @@ def thumbnail(name: str) -> Markup:
     if not is_picture(name):
         return Markup.escape(name)
     try:
-        (content,) = _store(cache_dir()).contents([name])
+        (content,) = kept_pictures().contents([name])
     except UserError:
         return Markup.escape(title_of(name))
     picture = decoded(content)

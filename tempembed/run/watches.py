@@ -93,9 +93,9 @@ class Spectrum:
 
 
 class NegativeInfluence:
-    """How unevenly negatives share the gradient (paper, Figure 1), and how far documents stand above them for what bits blur, of
+    """How unevenly negatives share the gradient (paper, Figure 1), and how far documents stand above them for what bits blur.
 
-    `observed["queries"]` and `["documents"]`.
+    Of `observed["queries"]` and `["documents"]`.
     """
 
     def observe(self, step: int, output: StepOutput) -> None:

@@ -4,8 +4,8 @@ A part that is done stays on disk until all are, so that an interrupted preparat
 """
 
 import shutil
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +17,7 @@ from tempembed.data.kept_rows import MANY, packed, parts, unpacked
 from tempembed.data.partners import Partners
 from tempembed.data.text_ids import text_ids
 from tempembed.encoders.encoder import Encoder
-from tempembed.encoders.role import Role
+from tempembed.encoders.role import ROLES, Role
 from tempembed.encoders.weightless import weightless
 from tempembed.inputs.files import join_arrays
 from tempembed.inputs.inputs import Inputs
@@ -112,26 +112,25 @@ def write_parts(
         pool: what runs it elsewhere; without one, many pairs take a process for each CPU.
     """
     work.mkdir(exist_ok=True)
-    sizes = {f"{number:06d}": len(part) for number, part in enumerate(parts(pairs))}
-    done = {name for name, size in sizes.items() if _is_done(work / name, size)}
-    left = sum(size for name, size in sizes.items() if name not in done)
+    named = {f"{number:06d}": part for number, part in enumerate(parts(pairs))}
+    done = {name for name, part in named.items() if _is_done(work / name, len(part))}
+    left = sum(len(part) for name, part in named.items() if name not in done)
     if done:
         say(f"goes on: {len(pairs) - left:,} of {len(pairs):,} pairs are tokenised already")
     progress = Progress("tokenised", "pairs", left, say)
-    for name, part in _made(make, pairs, done, pool):
+    left_out = [(name, part) for name, part in named.items() if name not in done]
+    for name, part in _made(make, left_out, pool or (num_cpus() if len(pairs) >= MANY else 1)):
         part.save(work / name)
-        progress.add(sizes[name])
+        progress.add(len(named[name]))
     progress.close()
-    folders = [work / name for name in sizes]
-    join_inputs(folders, target, "query")
-    join_inputs(folders, target, "document")
-    for k in range(make.num_negatives):
-        join_inputs(folders, target, f"negative_{k}")
-    for path in sorted(folders[0].glob("*.npy")):
-        if path.name in (NEGATIVE_IDS, HAS_NEGATIVE) or path.name.endswith(IDS.format("")):
-            is_table = path.name in (NEGATIVE_IDS, HAS_NEGATIVE)
-            join_arrays([folder / path.name for folder in folders], target / path.name, axis=int(is_table))
-    queries, documents = (np.load(target / IDS.format(role)) for role in ("query", "document"))
+    folders = [work / name for name in named]
+    for column in ("query", "document", *(f"negative_{k}" for k in range(make.num_negatives))):
+        join_inputs(folders, target, column)
+    for file in map(IDS.format, ROLES):
+        join_arrays([folder / file for folder in folders], target / file)
+    for file in (NEGATIVE_IDS, HAS_NEGATIVE) if make.num_negatives else ():
+        join_arrays([folder / file for folder in folders], target / file, axis=1)
+    queries, documents = (np.load(target / IDS.format(role)) for role in ROLES)
     Partners.of(queries, documents).save(target, "answers")
     Partners.of(documents, queries).save(target, "askers")
 
@@ -144,15 +143,13 @@ def _is_done(folder: Path, size: int) -> bool:
         return False
 
 
-def _made(make: PartOf, pairs: pa.Table, done: set[str], pool: Pool | None) -> Iterator[tuple[str, Part]]:
-    """The parts that are not done, in order."""
-    several = pool is not None or (len(pairs) >= MANY and num_cpus() > 1)
-    wanted = [(f"{n:06d}", part) for n, part in enumerate(parts(pairs)) if f"{n:06d}" not in done]
-    if not several:
-        yield from ((name, make.of(part)) for name, part in wanted)
+def _made(
+    make: PartOf, named: Sequence[tuple[str, pa.Table]], over: int | Pool
+) -> Iterator[tuple[str, Part]]:
+    """What is made of parts, in their order."""
+    if over == 1:
+        yield from ((name, make.of(part)) for name, part in named)
         return
-    light = PartOf(
-        encoder=weightless(make.encoder), query=make.query, document=make.document, num_negatives=make.num_negatives
-    )  # fmt: skip
-    found = in_order(light, (packed(part) for _, part in wanted), num_cpus(), pool=pool)
-    yield from zip((name for name, _ in wanted), (part for _, part in found), strict=True)
+    light = replace(make, encoder=weightless(make.encoder))
+    found = in_order(light, (packed(part) for _, part in named), over)
+    yield from zip((name for name, _ in named), (part for _, part in found), strict=True)

@@ -160,7 +160,9 @@ def prepare_with_encoder(
                 if folder.exists():
                     say(f"{folder} is damaged: prepared anew")
                     shutil.rmtree(folder)
-                _write(settings, encoder, guide, pairs, {"test": task, "dev": dev}, folder, work, say, pool)
+                _write(
+                    settings, encoder, guide, pairs, kinds, {"test": task, "dev": dev}, folder, work, say, pool
+                )  # fmt: skip
     encoder = encoder or initial_encoder(settings, prepared)
     objective = settings.loss.resolved(encoder.width)  # one that does not fit: now
     for line in (*blunt(objective.terms), *describe_roles(settings, encoder)):
@@ -194,6 +196,7 @@ def _write(
     encoder: Encoder | None,
     guide: Encoder | None,
     pairs: Pairs,
+    kinds: Sequence[str],
     tasks: Mapping[str, Corpus | None],
     folder: Path,
     work: Path,
@@ -201,7 +204,6 @@ def _write(
     pool: Pool | None,
 ) -> None:
     """Fill the folder from where an interrupted call left it."""
-    kinds = modalities(pairs.table[QUERY], pairs.table[DOCUMENT])
     partial = work / "whole"
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)

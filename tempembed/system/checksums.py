@@ -2,7 +2,10 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +34,22 @@ def publish(partial: Path, folder: Path) -> None:
     except OSError:
         if not is_intact(folder):
             raise
+
+
+@contextmanager
+def appearing_folder(folder: Path) -> Iterator[Path]:
+    """A new folder beside this one, that takes its name at the end of the block, in place of a damaged one; none is left where the block fails.
+
+    The block writes the manifest.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".partial-"))
+    try:
+        yield partial
+        shutil.rmtree(folder, ignore_errors=True)
+        publish(partial, folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
 
 
 def checksums(folder: Path, names: Iterable[str]) -> dict[str, str]:

@@ -34,26 +34,23 @@ def num_cpus() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def in_order(
-    function: Callable[[T], R], inputs: Iterable[T], processes: int, *, pool: Pool | None = None
-) -> Iterator[tuple[T, R]]:
-    """(input, result) of each; at most two inputs a process are held.
+def in_order(function: Callable[[T], R], inputs: Iterable[T], over: int | Pool) -> Iterator[tuple[T, R]]:
+    """(input, result) of each; at most two inputs a worker are held.
 
     Args:
         function: can be imported, so no lambda.
         inputs: read in this process, as results are taken.
-        processes: 1 for this one.
-        pool: runs them in place of processes of this machine.
+        over: processes of this machine, 1 for this one; or a pool elsewhere.
 
     Raises:
         InfrastructureError: a process died, as one does where memory runs out.
     """
-    if processes == 1 and pool is None:
+    if over == 1:
         for each in inputs:
             yield each, function(each)
         return
     waiting: deque[tuple[T, Future[R]]] = deque()
-    own: AbstractContextManager[Pool] = nullcontext(pool) if pool else _Processes(processes)
+    own: AbstractContextManager[Pool] = _Processes(over) if isinstance(over, int) else nullcontext(over)
     with own as running:
         try:
             for each in inputs:
