@@ -9,6 +9,7 @@ from contextlib import contextmanager
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported: tests run side by side, and on small tensors
+os.environ["OMP_WAIT_POLICY"] = "passive"  # where there are two threads all the same, they wait without a CPU
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 
 import random
@@ -95,6 +96,18 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory):
     os.environ.pop("TEMPEMBED_CACHE")
     if before:
         os.environ["TEMPEMBED_CACHE"] = before
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _ranks_are_forked():
+    """What processes of `run_on_ranks` import here, they find imported."""
+    from tempembed.parallel import pool
+
+    pool.PRELOADED += [
+        "sentence_transformers",
+        "torch.distributed.fsdp",
+        "transformers.models.bert.modeling_bert",
+    ]
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from sentence_transformers import SentenceTransformer
 
 from tempembed.cli import COMMANDS, settings_of
 from tempembed.codecs.codec import Codec
+from tests.commands import tempembed
 
 SMALL = ("--width", "64", "--vocabulary", "400", "--batch-size", "32", "--steps", "10")
 
@@ -46,15 +47,6 @@ def test_the_list_of_commands_says_what_their_settings_say(name):
     settings = settings_of(name)
     assert settings.__name__ == title
     assert settings.__doc__.splitlines()[0] == line
-
-
-def tempembed(*arguments):
-    return subprocess.run(
-        [sys.executable, "-m", "tempembed.cli", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
 
 
 @pytest.fixture(scope="module")

@@ -75,8 +75,8 @@ def test_every_codec_equals_trec_eval(embedded, monkeypatch):
             if fine is None:
                 continue
             fine = fine()
-            for row in range(len(queries)):
-                order = sorted(range(M), key=lambda j, row=row: (-scores[row, j].item(), -j))
+            for row, of_query in enumerate(scores.tolist()):
+                order = sorted(range(M), key=lambda j, of_query=of_query: (-of_query[j], -j))
                 fine[row, order[spec.depth :]] = -1e9
             scores = fine
         want = trec(scores.double(), relevant, "ndcg_cut.10", "ndcg_cut_10")

@@ -78,13 +78,18 @@ def step(base, *, sharded, cached, dtype=torch.float64, half=False, **kind):
     )
 
 
-def steps(base):
-    """Of every kind, plain and cached."""
+def plain_and_cached(base, names=("all",)):
+    """Of these kinds."""
     return {
-        (name, cached): step(base, sharded=True, cached=cached, **kind)
-        for name, kind in KINDS.items()
+        (name, cached): step(base, sharded=True, cached=cached, **KINDS[name])
+        for name in names
         for cached in (False, True)
-    } | {
+    }
+
+
+def steps(base):
+    """Of every kind, and in less precision."""
+    return plain_and_cached(base, KINDS) | {
         ("float32", True): step(base, sharded=True, cached=True, dtype=torch.float32),
         ("bfloat16", True): step(base, sharded=True, cached=True, dtype=torch.float32, half=True),
     }

@@ -15,9 +15,9 @@ from tempembed.system.errors import UserError
 pytestmark = pytest.mark.gloo
 
 
-@pytest.mark.parametrize("world_size", selfcheck.WORLD_SIZES)
-def test_ranks_give_the_one_process_gradient(world_size):
-    checks = list(selfcheck.ranks(world_size))
+def test_ranks_give_the_one_process_gradient():
+    """Three: each has others before and after it, or two of them on one side. Two train in tests/stages."""
+    checks = list(selfcheck.ranks(3))
     assert len(checks) == len(selfcheck.rank_cases()) + 2 * len(selfcheck.cached_cases())
     assert not [str(check) for check in checks if not check.holds]
 
@@ -51,7 +51,8 @@ def waited_for_a_slow_rank() -> float:
 
 def test_waiting_for_a_slow_rank_is_time_of_the_gather():
     fast, slow = run_on_ranks(2, waited_for_a_slow_rank)
-    assert fast > 0.15 > slow > 0
+    assert slow > 0
+    assert fast - slow > 0.15  # 0.3 s, but for what the scheduler keeps both from
 
 
 def unequal_batches() -> str:

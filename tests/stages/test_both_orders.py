@@ -3,18 +3,16 @@
 import json
 import math
 import random
-import subprocess
-import sys
 
 import pyarrow.parquet as pq
 import pytest
 
 from tempembed.data.split import normalise
+from tests import commands
 
 
 def tempembed(*arguments):
-    command = [sys.executable, "-m", "tempembed.cli", *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
+    done = commands.tempembed(*arguments)
     assert done.returncode == 0, done.stderr
     return done
 
