@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from benchmarks import engine, finetune, geometry, lab, machine, pretrain, search, trainer
+from benchmarks import engine, finetune, geometry, lab, machine, pictures, pretrain, search, trainer
 
 Row = tuple[str, str, float, str, bool]
 """What, measured in words, the figure, its target, whether it is met."""
@@ -183,6 +183,32 @@ def pre_training(raw: dict) -> Iterator[Row]:
         yield _row("the same, masks and gathers / a step", "time", ours["data_share"], at_most=0.02)
 
 
+def with_words(raw: dict) -> Iterator[Row]:
+    """Training steps of pictures with words, a run of them, and drawing them."""
+    what = "glyphs and names, batch 256, convolutions and word vectors, width 256"
+    for precision, name in zip(pictures.PRECISIONS, ("float32", "the precision of auto"), strict=True):
+        found = _keep(raw, pictures.apart, precision, 5)
+        of = {each: 1e3 * seconds["cpu"] for each, seconds in found["seconds"].items()}
+        ratios = {each: ratio["cpu"] for each, ratio in found["ratios"].items()}
+        floor = min(of[f"floor_{layout}"] for layout in pictures.LAYOUTS)
+        for terms, count in (("1", "1 term"), ("9", "9 terms")):
+            yield _row(
+                f"{what}, {name}, {count}: a step / its bare convolutions and products, CPU time",
+                f"{of[f'ours_{terms}']:.1f} / {floor:.1f} ms", ratios[f"ours_{terms}/floor"], at_most=1.4,
+            )  # fmt: skip
+        yield _row(
+            f"the same, {name}: a loop as open_clip's with 1 term / ours with 9",
+            f"{of['loop']:.1f} / {of['ours_9']:.1f} ms; {of['loop_in_memory']:.1f} ms where pictures and ids are tensors before, without views",
+            ratios["loop/ours_9"], at_least=1.3,
+        )  # fmt: skip
+    run = _keep(raw, pictures.apart, "run", 1)
+    spent = {name: f"{run[f'{name}_cpu']:.1f} s of CPU, imports included" for name in ("draw", "run")}
+    yield _row(
+        "drawing and preparing installed-glyphs, seconds", spent["draw"], run["draw_seconds"], at_most=20
+    )
+    yield _row("500 steps of 256 with measurement, seconds", spent["run"], run["run_seconds"], at_most=60)
+
+
 def gpu_objective(raw: dict) -> Iterator[Row]:
     """The loss alone on a GPU."""
     for name in machine.PRECISIONS:
@@ -285,7 +311,7 @@ def dimension(raw: dict) -> Iterator[Row]:
 PARTS: dict[str, dict[str, Callable[[dict], Iterator[Row]]]] = {
     "cpu": {
         "objective": objective, "large": large, "static": static, "transformer": transformer,
-        "finetune": fine_tuning, "pretrain": pre_training, "hamming": hamming, "codecs": codecs, "dimension": dimension,
+        "finetune": fine_tuning, "pretrain": pre_training, "pictures": with_words, "hamming": hamming, "codecs": codecs, "dimension": dimension,
     },
     "cuda": {"objective": gpu_objective, "training": gpu_training},
 }  # fmt: skip

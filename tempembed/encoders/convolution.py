@@ -30,9 +30,9 @@ class ConvolutionEncoder(ImageEncoder):
         layers: list[nn.Module] = []
         before, channels, kernel = 3, CHANNELS, STEM
         while side > LAST_SIDE:
-            layers += [nn.Conv2d(before, channels, kernel, 2, kernel // 2), nn.ReLU()]
+            layers += [nn.Conv2d(before, channels, kernel, 2, kernel // 2), nn.ReLU(inplace=True)]
             before, side, channels, kernel = channels, side // 2, min(2 * channels, MOST_CHANNELS), 3
-        self.convolutions = nn.Sequential(*layers)
+        self.convolutions = nn.Sequential(*layers[:-1])
         self.projection = nn.Linear(before * side**2, width)
 
     @property
@@ -42,7 +42,8 @@ class ConvolutionEncoder(ImageEncoder):
 
     def embed_pictures(self, pixels_BCHW: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B D"]:
         """All of what the convolutions leave, projected."""
-        return self.projection(self.convolutions(pixels_BCHW).flatten(1))
+        # the last activation where rows are flat: its gradient, which comes flat, would meet values in another order of memory
+        return self.projection(torch.relu_(self.convolutions(pixels_BCHW).flatten(1)))
 
 
 def convolution_encoder(*, side: int, width: int, seed: int) -> ConvolutionEncoder:

@@ -19,6 +19,8 @@ from tempembed.system.untrusted import is_file, is_folder, read_json
 from tempembed.system.wording import first_line
 
 PROCESSOR, TRUNK = "preprocessor_config.json", "trunk"
+TIMM = "timm_wrapper"
+"""What transformers calls a model of timm, for which it needs that library."""
 BICUBIC = 3
 """Pillow's number, as processors have it."""
 
@@ -80,15 +82,26 @@ def load_image_model(name: str, *, width: int | None, seed: int) -> Transformers
             model = AutoModel.from_pretrained(
                 name, trust_remote_code=False, local_files_only=from_disk, dtype=torch.float32
             )
+            if model.config.model_type == TIMM:
+                raise _of_timm(name)
             processor = read_json(Path(name) / PROCESSOR) if is_file(Path(name) / PROCESSOR) else {}
             return TransformersImageEncoder(model, processor, width)
     except UserError:
         raise
     except Exception as error:  # what its format layers raise has no common class
+        if isinstance(error, ImportError) and "timm" in str(error):
+            raise _of_timm(name) from error
         raise UserError(
             f"--image-encoder {name}: expected convolution, or the folder or hub name of an image model of transformers, and could not "
             f"load it ({type(error).__name__}: {first_line(error)}); check the path or the name"
         ) from error
+
+
+def _of_timm(name: str) -> UserError:
+    return UserError(
+        f"--image-encoder {name}: expected an image model of transformers, got one of timm, which is not read; take the architecture from "
+        "transformers (ResNet, ConvNeXT, ViT, DINOv2 and others are there too), or convolution"
+    )
 
 
 def fit_of(processor: Mapping[str, Any]) -> tuple[Fit, tuple[float, ...], tuple[float, ...]]:

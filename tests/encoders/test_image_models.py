@@ -11,13 +11,15 @@ from sentence_transformers import SentenceTransformer
 from transformers import CLIPConfig, CLIPModel, CLIPTextConfig, CLIPVisionConfig, ViTConfig, ViTModel
 
 from tempembed.encoders.convolution import convolution_encoder
-from tempembed.encoders.image import IMAGE, TEXT
+from tempembed.encoders.image import IMAGE, TEXT, viewed
 from tempembed.encoders.image_model import fit_of, load_image_model
 from tempembed.encoders.load import load_encoder
 from tempembed.encoders.multimodal import MultimodalEncoder
 from tempembed.encoders.static import static_encoder
 from tempembed.inputs.picture_store import PictureStore
 from tempembed.inputs.pictures import decoded
+from tempembed.inputs.pixels import Pixels
+from tempembed.inputs.views import random_views
 from tempembed.system.errors import UserError
 from tests.data.test_picture_rows import packed
 from tests.models import TEXTS, bert_tokenizer, tokenizer
@@ -157,3 +159,41 @@ def test_a_damaged_tower_is_named(tmp_path):
         load_encoder(str(tmp_path))
     with pytest.raises(UserError, match=r"--image-encoder nowhere: expected convolution"):
         load_image_model("nowhere", width=4, seed=0)
+
+
+def test_a_model_of_timm_is_refused_in_one_line(tmp_path):
+    described = {
+        "architecture": "resnet10t",
+        "num_classes": 10,
+        "pretrained_cfg": {"input_size": [3, 32, 32]},
+    }
+    (tmp_path / "config.json").write_text(json.dumps(described))
+    with pytest.raises(
+        UserError,
+        match=r"expected an image model of transformers, got one of timm.*take the architecture from",
+    ):
+        load_image_model(str(tmp_path), width=4, seed=0)
+
+
+def test_views_are_those_of_torch_s_affine_grid_on_any_proportions():
+    views = torch.from_numpy(random_views(np.arange(5), 0.4, seed=0, step=0, column=0))
+    pictures = torch.rand(5, 3, 12, 20, generator=torch.Generator().manual_seed(0))
+    grid = torch.nn.functional.affine_grid(views, [5, 3, 12, 20], align_corners=False)
+    theirs = torch.nn.functional.grid_sample(pictures, grid, padding_mode="border", align_corners=False)
+    assert (viewed(pictures, views) - theirs).abs().max() < 1e-5
+    assert (viewed(pictures, views) - pictures).abs().max() > 0.1
+
+
+def test_what_a_picture_tower_takes_is_normalised_and_lies_channel_by_channel_whether_viewed_or_not():
+    seen = []
+    encoder = convolution_encoder(side=32, width=8, seed=0)
+    encoder.embed_pictures = lambda pixels: seen.append(pixels) or pixels[:, 0, 0]
+    shown = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3)).astype(np.uint8)
+    pixels = Pixels(pictures=shown, index=np.array([2, 0]))
+    still = np.tile(np.eye(2, 3, dtype=np.float32), (2, 1, 1))  # a view that changes nothing
+    encoder.embed_chunk(pixels)
+    encoder.embed_chunk(pixels.seen(still))
+    expected = torch.from_numpy(shown[[2, 0]]).permute(0, 3, 1, 2) / 127.5 - 1
+    for found in seen:
+        assert torch.allclose(found, expected, atol=1e-5)
+        assert found.is_contiguous(memory_format=torch.channels_last)
