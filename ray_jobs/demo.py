@@ -36,7 +36,7 @@ NUM_CPUS = max(4, os.cpu_count() or 4)
 STOP_SECONDS = 130
 """More than a job of ours may take to stop."""
 GLYPHS = ("--batch-size", "256", "--epochs", "3", "--direction", "both")
-"""How the demo trains on pictures: 450 steps."""
+"""How the demo trains on pictures: 309 steps."""
 GLYPH_QUERIES = (
     "greek small letter alpha with tonos",
     "rightwards arrow with tail",

@@ -15,6 +15,7 @@ from tempembed.evaluation.report import read_report
 from tempembed.evaluation.report_files import REPORT
 from tempembed.reports.model_page import write_model_page
 from tempembed.reports.report_text import score_text
+from tempembed.reports.retrievals import PAGE
 from tempembed.run.folder import RunFolder
 from tempembed.run.identity import differences
 from tempembed.settings.train import TrainSettings
@@ -102,7 +103,8 @@ def _tell_evaluation(folder: RunFolder, root: SpooledRun) -> list[Point]:
     verdict = read_verdict(path.with_name(VERDICT))
     for line in verdict.lines() if verdict else [handed_over(folder.folder)[1]]:
         print(line, flush=True)
-    write_model_page(report, path.with_suffix(".html"), verdict=verdict)
+    shown = path.with_name(PAGE)
+    write_model_page(report, path.with_suffix(".html"), verdict=verdict, retrievals=shown)
     export(evaluation_samples(report), run=folder.folder.name)
     root.points(evaluation_points(report))
     root.file(path)

@@ -125,11 +125,11 @@ def _report(
         if start:
             verdict = judge(settings, prepared, start, output, metrics=output / METRICS)
             tell_verdict(verdict, trackers, "", output)
-        write_model_page(measured, output / PAGE, verdict=verdict)
         if "image" in prepared.modalities:
             write_retrievals_page(load_encoder(str(output)), part[0], output / RETRIEVALS)
             for tracker in trackers:
                 tracker.file("", (output / RETRIEVALS).absolute())
+        write_model_page(measured, output / PAGE, verdict=verdict, retrievals=output / RETRIEVALS)
     for tracker in trackers:
         tracker.model("", model_facts(settings), summary_points(measured) if measured else [])
     for line in verdict.lines() if verdict else [handed_over(output)[1]]:

@@ -63,6 +63,7 @@ def write_model_page(
     documents: tuple[Float[Tensor, "M 2"], Sequence[str]] | None = None,
     *,
     verdict: Verdict | None = None,
+    retrievals: Path | None = None,
 ) -> None:
     """Write the page.
 
@@ -71,6 +72,7 @@ def write_model_page(
         path: the file.
         documents: points of a map and their labels, if there are labels.
         verdict: whether training made the model better.
+        retrievals: the page with pictures of what is found, beside it; named where it is there.
     """
     geometry, name = report.geometry, Path(report.model).name
     influence = geometry.get("influence")
@@ -81,6 +83,7 @@ def write_model_page(
         spectrum=spectrum_picture({name: geometry}) if "spectrum" in geometry else None,
         influence=influence_picture(influence) if influence else None,
         influence_table=_influence_table(geometry) if influence else None,
+        retrievals=retrievals.name if retrievals and retrievals.exists() else None,
         map=None if points is None else tsne_picture(points, labels), labels=labels,
     )  # fmt: skip
 

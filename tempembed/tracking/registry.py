@@ -7,11 +7,13 @@ import tempfile
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import mlflow
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
+from tempembed.encoders.image_folder import is_ours
 from tempembed.evaluation.report import Evaluation
 from tempembed.evaluation.report_files import REPORT, load_evaluation, replicates_file
 from tempembed.export.provenance import Provenance
@@ -138,12 +140,11 @@ class Registry:
             Its number.
         """
         import sentence_transformers
-        from sentence_transformers import SentenceTransformer
 
         with tempfile.TemporaryDirectory() as folder, self._reached():
             path = Path(folder) / "model"
             mlflow.sentence_transformers.save_model(
-                SentenceTransformer(str(model), device="cpu", trust_remote_code=False),
+                _as_the_library_has_it(model),
                 str(path),
                 pip_requirements=[f"sentence-transformers=={sentence_transformers.__version__}"],
             )
@@ -202,6 +203,17 @@ class Registry:
                 codec = self._client.download_artifacts(version.run_id, f"codecs/{alias}", folder)
                 shutil.copytree(codec, into / "codec", dirs_exist_ok=True)
         return into
+
+
+def _as_the_library_has_it(model: Path) -> Any:
+    """The model in a folder as a SentenceTransformer; no code of the folder is run, and pictures have our own class, which is here."""
+    from sentence_transformers import SentenceTransformer
+
+    if is_ours(model):
+        from tempembed.encoders.image_module import PictureModule
+
+        return SentenceTransformer(modules=[PictureModule.load(str(model))], device="cpu")
+    return SentenceTransformer(str(model), device="cpu", trust_remote_code=False)
 
 
 def fetch_version(

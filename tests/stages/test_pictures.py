@@ -65,6 +65,7 @@ def test_words_and_pictures_train_end_to_end(glyphs, tmp_path):
     assert {"modality_gap", "query_pca95", "pca95"} <= report["geometry"].keys()
     page = (tmp_path / "run" / "retrievals.html").read_text()
     assert page.count("data:image/png") > 20
+    assert 'href="retrievals.html"' in (tmp_path / "run" / "evaluation.html").read_text()
     encoder = load_encoder(str(tmp_path / "run"))
     assert encoder.modalities == {TEXT, IMAGE}
     hits = find(tmp_path / "run", ["LATIN SMALL LETTER A"], str(glyphs.test), tmp_path / "index", 3)
