@@ -135,7 +135,7 @@ def evaluate(model: Model, data: Any = None, *, quiet: bool = False, **options: 
 
     Args:
         model: the model.
-        data: test pairs, of one source; a folder of files has a score for each.
+        data: test pairs; of several sources each has a score too.
         quiet: say nothing of the progress.
         options: flags of `tempembed evaluate`, such as tasks, codecs; without output, no files are left.
 
@@ -144,7 +144,7 @@ def evaluate(model: Model, data: Any = None, *, quiet: bool = False, **options: 
     """
     options |= {} if data is None else {"data": data}
     with _located(options, ("data",)), quietly(quiet), tempfile.TemporaryDirectory() as folder:
-        command = Evaluate(**{"output": f"{folder}/report.json", **_single(options), "model": os.fspath(model)})  # fmt: skip
+        command = Evaluate(**{"output": f"{folder}/report.json", **options, "model": os.fspath(model)})  # fmt: skip
         measure(command)
         return Results.of(load_evaluation(Path(command.output)))
 
@@ -156,7 +156,7 @@ def codecs(
 
     Args:
         model: the model.
-        data: test pairs, of one source.
+        data: test pairs.
         bytes: a document's, all that is stored counted.
         quiet: say nothing of the progress.
         options: flags of `tempembed codecs`; without output, no files are left.
@@ -167,7 +167,7 @@ def codecs(
     output = options.get("output")
     options |= {"bytes": bytes, **({} if data is None else {"data": data})}
     with _located(options, ("data",)), quietly(quiet), tempfile.TemporaryDirectory() as folder:
-        found = choose_codecs(Codecs(**{"output": f"{folder}/codecs", **_single(options), "model": os.fspath(model)}))  # fmt: skip
+        found = choose_codecs(Codecs(**{"output": f"{folder}/codecs", **options, "model": os.fspath(model)}))  # fmt: skip
     return CodecChoice(
         report=Results.of(found.evaluation), best=found.best, budgets=found.budgets, folder=Path(output) if output else None,
     )  # fmt: skip
@@ -251,7 +251,7 @@ def export(model: Model, *, output: str | Path, **options: Any) -> Path:
         UserError: a model or codec that cannot be, or an output that is not empty.
     """
     with _located(options, ("data",)):
-        export_command(Export(model=os.fspath(model), output=str(output), **_single(options)))
+        export_command(Export(model=os.fspath(model), output=str(output), **options))
     return Path(output)
 
 
@@ -302,16 +302,6 @@ def _located(values: dict[str, Any], settings: Sequence[str]) -> Iterator[None]:
             bare = place if Path(place).exists() else place.rpartition(":")[0]
             text = text.replace(bare, own)
         raise (error if text == str(error) else UserError(text)) from error.__cause__
-
-
-def _single(options: dict[str, Any]) -> dict[str, Any]:
-    """The options of a command that takes data of one source."""
-    data = options.get("data")
-    if isinstance(data, tuple):
-        if len(data) > 1:
-            raise UserError(f"data: expected one source, got {len(data)}; put the files into a folder")
-        return {**options, "data": data[0]}
-    return options
 
 
 def _evaluation(value: Any) -> Evaluation:

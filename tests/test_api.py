@@ -52,6 +52,23 @@ def test_export_gives_a_folder(model, data_dir, tmp_path):
     assert SentenceTransformer(str(folder)).encode_document(["open"]).shape == (1, 16)
 
 
+def test_several_sources_have_a_score_each(model, data_dir, tmp_path):
+    rows = pq.read_table(data_dir / "test.parquet")
+    halves = [rows.slice(0, len(rows) // 2), rows.slice(len(rows) // 2).to_pylist()]
+    whole = te.evaluate(model, rows, codecs=("float32",), quiet=True)
+    parts = te.evaluate(model, halves, codecs=("float32",), quiet=True)
+    (score,) = (row.score for row in parts.scores if row.kind == "retrieval")
+    assert score == pytest.approx(next(row.score for row in whole.scores if row.kind == "retrieval"))
+    own = [row for row in parts.by_source if row.task == "retrieval"]
+    assert sum(row.score * row.num_items for row in own) / len(rows) == pytest.approx(score)
+    assert len(own) == 2
+    assert te.codecs(model, halves, bytes=16, quiet=True).best.best.bytes_per_vector <= 16
+    folder = te.export(model, codec="pca:16+int8", data=halves, output=tmp_path / "out")
+    assert "data-1" in (folder / "README.md").read_text()
+    with pytest.raises(UserError, match="all 120 are copies"):
+        te.evaluate(model, [rows, rows], quiet=True)
+
+
 def test_what_is_wrong_is_an_error_of_ours(model, data_dir, tmp_path):
     with pytest.raises(UserError, match="--batch-size: expected at least 2"):
         te.train(data=str(data_dir / "train.parquet"), batch_size=1, output=tmp_path / "run")

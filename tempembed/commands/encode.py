@@ -11,6 +11,7 @@ import tyro
 
 from tempembed.encoders.role import RoleName
 from tempembed.settings.config import Configured
+from tempembed.settings.data import several
 from tempembed.settings.flat import Positive, check_ranges
 from tempembed.settings.places import located, output_place
 from tempembed.system.console import Progress, say
@@ -66,8 +67,7 @@ class EncodeRun(Configured):
     """Documents, evenly spread, that a codec which learns is fitted on."""
 
     def __post_init__(self) -> None:
-        if isinstance(self.data, str):
-            object.__setattr__(self, "data", (self.data,))
+        object.__setattr__(self, "data", several(self.data))
         check_ranges(self)
 
     def documents(self) -> "Documents":

@@ -1,11 +1,12 @@
 """`tempembed export`."""
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tempembed.settings.data import several
 from tempembed.settings.train import TrainSettings
 from tempembed.system.console import say
 from tempembed.system.errors import UserError
@@ -49,8 +50,8 @@ class Export:
     """Instead of the registry: the folder of a trained model."""
     codec: str | None = None
     """With --model: a codec such as pca:128+int8, or the folder that tempembed codecs wrote."""
-    data: str | None = None
-    """Documents for a codec that is fitted here: a source as in tempembed evaluate; default: the model's own test data."""
+    data: tuple[str, ...] = ()
+    """Documents for a codec that is fitted here: sources as in tempembed evaluate; default: the model's own test data."""
     engine: str | None = None
     """Instead of a model: what loads the vectors of --vectors into this engine, scripts, settings and schema: faiss, usearch, sqlite-vec,
     lancedb, qdrant, milvus, pgvector, elasticsearch or opensearch."""
@@ -60,6 +61,9 @@ class Export:
     """With --engine: how it is to hold the vectors, as a number codec; default: as they are."""
     table: str = "documents"
     """With --engine: name of the table, collection or index."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "data", several(self.data))
 
 
 def export_command(command: Export) -> None:
@@ -180,14 +184,17 @@ def _settings(folder: Path) -> TrainSettings | None:
         raise UserError(f"{path}: expected the settings of a run ({error}); mend it or remove it") from error
 
 
-def _documents(data: str | None, source: "Source") -> "Callable[[], FitOn] | None":
+def _documents(data: Sequence[str], source: "Source") -> "Callable[[], FitOn] | None":
     """The documents to fit on: those that the codec was measured on, unless others are named."""
     from tempembed.evaluation.retrieval import Retrieval
     from tempembed.export.export import FitOn
     from tempembed.stages.prepare import evaluation_task, prepare
 
     if data:
-        return lambda: FitOn(texts=evaluation_task(data, say=say).documents, what=f"documents of {data}")
+        return lambda: FitOn(
+            texts=evaluation_task(data, flag="--data", say=say).documents,
+            what=f"documents of {', '.join(data)}",
+        )
     settings = _settings(source.model)
     if settings is None:
         return None

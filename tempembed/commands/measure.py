@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -10,7 +10,9 @@ import tyro
 
 from tempembed.encoders.role import Prompts, RoleName, asked
 from tempembed.settings.config import Configured
-from tempembed.settings.flat import flag
+from tempembed.settings.data import several
+from tempembed.settings.flat import ONE_AS_ITSELF, flag
+from tempembed.system.cache import INSTALLED_CODE
 from tempembed.system.console import say
 from tempembed.system.errors import UserError
 from tempembed.system.names import file_name
@@ -27,9 +29,10 @@ class Measure(Configured):
 
     model: Annotated[str, tyro.conf.Positional]
     """A sentence-transformers or transformers model: a local folder or a hub name."""
-    data: str = "installed-code"
+    data: tuple[str, ...] = field(default=(INSTALLED_CODE,), metadata=ONE_AS_ITSELF)
     """Test pairs: a Parquet, JSON Lines or CSV file, a folder, a datasets hub name, or installed-code. Measured are retrieval
-    and, with labels, clustering, reranking and pair classification with hard negatives of the same label."""
+    and, with labels, clustering, reranking and pair classification with hard negatives of the same label; of several sources each
+    has a score too."""
     tasks: tuple[str, ...] = ()
     """Instead of --data: mteb tasks or benchmarks by name, such as NFCorpus "MTEB(eng, v1)"; needs their data."""
     task_folder: str | None = None
@@ -58,6 +61,7 @@ class Measure(Configured):
     """Say nothing of the progress."""
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "data", several(self.data))
         for name in ("max_queries", "max_tokens", "max_query_tokens", "max_document_tokens"):
             if (value := getattr(self, name)) is not None and value < 1:
                 raise UserError(f"{flag(name)}: expected >= 1, got {value}")
@@ -86,14 +90,14 @@ class Subject:
     """mteb's own scores, with its result files in a folder."""
 
 
-def check_new(flag: str, output: Path, files: Sequence[Path], data: str) -> None:
+def check_new(flag: str, output: Path, files: Sequence[Path], data: Sequence[str]) -> None:
     """Refuse to write over the data, or over what is no report of ours.
 
     Raises:
         UserError: names the file.
     """
     for file in files:
-        if os.path.realpath(file) == os.path.realpath(data):
+        if os.path.realpath(file) in map(os.path.realpath, data):
             raise UserError(
                 f"{flag} {output}: expected another place than the data's, {file} would be written over"
             )
@@ -164,6 +168,7 @@ def _of_data(command: Measure, prompts: Prompts) -> Chosen:
         max_queries=command.max_queries,
         skip_bad_rows=command.skip_bad_rows,
         min_score=command.min_score,
+        flag="--data",
         say=say,
     )
     by_role = prompts.by_role

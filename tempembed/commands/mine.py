@@ -11,6 +11,7 @@ import tyro
 from annotated_types import Ge
 
 from tempembed.encoders.role import RoleName, asked
+from tempembed.settings.data import several
 from tempembed.settings.flat import NotNegative, Positive, check_ranges
 from tempembed.system.atomic import appearing
 from tempembed.system.console import say
@@ -82,8 +83,7 @@ class Mine:
     """Folder for embeddings, so that a text is encoded once per model; default: embeddings/ in tempembed's cache."""
 
     def __post_init__(self) -> None:
-        if isinstance(self.data, str):
-            object.__setattr__(self, "data", (self.data,))
+        object.__setattr__(self, "data", several(self.data))
         check_ranges(self)
         low, high = self.ranks
         if not 0 <= low < high:

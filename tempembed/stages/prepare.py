@@ -74,12 +74,11 @@ def evaluation_task(
     skip_bad_rows: bool = False,
     min_score: float | None = None,
     check: Callable[[Pairs], None] = lambda _: None,
+    flag: str = "--eval-data",
     say: Callable[[str], None] = lambda _: None,
 ) -> Corpus:
     """The retrieval and clustering task of data sources, whose pairs `check` sees; of what is installed its test split."""
-    places = (
-        [source] if isinstance(source, str) else [each.place for each in parse_sources(source, "--eval-data")]
-    )
+    places = [source] if isinstance(source, str) else [each.place for each in parse_sources(source, flag)]
     tests = [found.test if (found := installed(place, say)) else None for place in places]
     if places == [INSTALLED_CODE]:  # some of its labels are null
         import pyarrow.parquet as pq
