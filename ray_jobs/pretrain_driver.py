@@ -81,7 +81,8 @@ def drive(asked: Asked[PretrainSettings]) -> None:
 
 
 def _prepare(settings: PretrainSettings) -> tuple[Path, dict[str, Any]]:
+    from ray_jobs.remote_pool import cluster_pool
     from tempembed.stages.pretraining_text import prepared_text
 
-    shards = prepared_text(settings, lambda line: print(line, flush=True))
+    shards = prepared_text(settings, lambda line: print(line, flush=True), cluster_pool())
     return shards.folder, shards.meta

@@ -11,6 +11,7 @@ from typing import Any
 
 import ray
 
+from ray_jobs.connect import connect
 from tempembed.system.errors import InfrastructureError, UserError
 
 
@@ -35,6 +36,12 @@ class RemotePool:
             lambda done: _pass_on(done, future)
         )
         return future
+
+
+def cluster_pool() -> RemotePool | None:
+    """A pool of all machines of the cluster; None on one machine, whose own processes start faster."""
+    connect()
+    return RemotePool() if len(ray.nodes()) > 1 else None
 
 
 def _call(function: Callable[..., Any], argument: Any) -> Any:

@@ -37,7 +37,7 @@ from tempembed.system.checksums import checksums, is_intact, publish, sha256
 from tempembed.system.console import Progress
 from tempembed.system.disk import room_for
 from tempembed.system.errors import UserError
-from tempembed.system.in_order import in_order, num_cpus
+from tempembed.system.in_order import Pool, in_order, num_cpus
 from tempembed.system.wording import first_line
 
 FORMAT = 1  # raise when the same text gives other shards
@@ -53,18 +53,18 @@ def prepare_text(
     tokenizer: Path | None = None,
     say: Callable[[str], None] = lambda _: None,
     *,
-    processes: int | None = None,
+    over: int | Pool | None = None,
 ) -> TokenShards:
     """Tokens of raw text, in shards of the cache: found again by the text's files, test sets and tokenizer.
 
     A call that was interrupted, by kill -9 or a full disk, goes on after the last whole shard. The shards are the same on any
-    number of processes.
+    number of processes, or machines.
 
     Args:
         settings: which text, and what is cut out of it.
         tokenizer: a model's folder; None: one is trained on the text.
         say: takes lines of progress.
-        processes: that tokenise; default one for each CPU.
+        over: processes of this machine, default one for each CPU; or a pool, which reads the cache too.
 
     Raises:
         UserError: no text, bad text, a test set that cannot be read, a tokenizer without mask token.
@@ -90,7 +90,7 @@ def prepare_text(
                 shutil.rmtree(folder, ignore_errors=True)
                 (work / "shards").mkdir(parents=True, exist_ok=True)
                 corpus = TextCorpus(
-                    parts=parts, settings=settings, work=work, processes=processes or num_cpus(), say=say
+                    parts=parts, settings=settings, work=work, over=over or num_cpus(), say=say
                 )
                 _prepare(corpus, tests, tokenizer)
                 if _parts(settings) != parts:
@@ -230,7 +230,7 @@ def _write_shards(corpus: TextCorpus, vocabulary: int) -> tuple[Counter[str], np
         before = sum(note["counts"].get(CHARACTERS, 0) for note in notes)
         remaining = corpus.batches(corpus.chosen(share), first)
         with _progress(corpus, min(1.0, share), before) as say:
-            for documents, batch in in_order(partial(token_batch, folder=work), remaining, corpus.processes):
+            for documents, batch in in_order(partial(token_batch, folder=work), remaining, corpus.over):
                 batch = _at_most(batch, wanted - tokens)
                 batches.append(batch)
                 tokens, held, last = tokens + len(batch.ids), held + len(batch.ids), documents[-1][0] + 1

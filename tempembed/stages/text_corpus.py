@@ -23,7 +23,7 @@ from tempembed.encoders.tokenizer import train_tokenizer
 from tempembed.settings.text import TextSettings
 from tempembed.system.atomic import write_json
 from tempembed.system.errors import UserError
-from tempembed.system.in_order import in_order
+from tempembed.system.in_order import Pool, in_order
 
 BATCH_CHARACTERS, BATCH_DOCUMENTS = 2**20, 512
 """A batch has one document, or as many as are within both."""
@@ -42,7 +42,8 @@ class TextCorpus:
     parts: list[Part]
     settings: TextSettings
     work: Path
-    processes: int
+    over: int | Pool
+    """What reads and cleans: processes of this machine, or a pool."""
     say: Callable[[str], None]
 
     def documents(self, counts: Counter[str], faults: Faults, sizes: list[int]) -> Iterator[Document]:
@@ -73,7 +74,7 @@ class TextCorpus:
         with ExitStack() as stack:
             place = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=self.work, prefix="hashes-")))
             files = [stack.enter_context(HashFiles(place / name)) for name in ("documents", "lines")]
-            found = in_order(_numbered_hashes, batches(self.documents(counts, faults, sizes)), self.processes)
+            found = in_order(_numbered_hashes, batches(self.documents(counts, faults, sizes)), self.over)
             for batch, (own, lines, owners) in found:
                 files[0].add(own, np.arange(num, num + len(own)))
                 files[1].add(lines, num + owners)
@@ -135,7 +136,7 @@ class TextCorpus:
         if not chosen.any():
             chosen[0] = True
         clean = partial(clean_batch, folder=self.work)
-        found = in_order(clean, self.batches(chosen), self.processes)
+        found = in_order(clean, self.batches(chosen), self.over)
         return [text for _, (texts, _, _) in found for text in texts if text.strip()]
 
 

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -71,7 +72,7 @@ def contents(folder):
 
 def test_documents_become_shards_that_are_found_again(source, tmp_path):
     said = []
-    shards = prepare_text(settings(source), None, said.append, processes=1)
+    shards = prepare_text(settings(source), None, said.append, over=1)
     assert len(shards) == NUM
     assert len(shards.meta["shards"]) > 1
     assert shards.lengths.sum() == shards.meta["num_tokens"]
@@ -91,7 +92,7 @@ def test_documents_become_shards_that_are_found_again(source, tmp_path):
     assert prepare_text(settings(source), None).meta == shards.meta
     assert (shards.folder / "00000.ids.npy").stat().st_mtime_ns == stamp
     (source / "new.py").write_text("another_document = 1")
-    assert prepare_text(settings(source), None, processes=1).folder != shards.folder
+    assert prepare_text(settings(source), None, over=1).folder != shards.folder
     assert not [path for path in (tmp_path / "cache" / "text").glob(".*") if path.is_dir()]
 
 
@@ -99,14 +100,30 @@ def test_any_number_of_processes_makes_the_same_bytes(source, tmp_path):
     test = tmp_path / "test.jsonl"
     test.write_text(json.dumps({"query": query(7), "document": document(8)}) + "\n")
     asked = settings(source, exclude=(str(test),))
-    one = prepare_text(asked, None, processes=1)
+    one = prepare_text(asked, None, over=1)
     before = contents(one.folder)
     assert is_intact(one.folder)
     (one.folder / "00000.ids.npy").write_bytes(b"damaged")
-    two = prepare_text(asked, None, processes=2)
+    two = prepare_text(asked, None, over=2)
     assert contents(two.folder) == before
     assert {**two.meta, "seconds": 0} == {**one.meta, "seconds": 0}
     assert two.meta["tests"][str(test)]["found and cut out"] == 2
+    (one.folder / "00000.ids.npy").write_bytes(b"damaged")
+    with Threads(2) as pool:
+        assert contents(prepare_text(asked, None, over=pool).folder) == before
+        assert pool.calls > 2
+
+
+class Threads(ThreadPoolExecutor):
+    """A pool that is no number of processes."""
+
+    def __init__(self, num_workers: int) -> None:
+        super().__init__(num_workers)
+        self.num_workers, self.calls = num_workers, 0
+
+    def submit(self, function, argument, /):
+        self.calls += 1
+        return super().submit(function, argument)
 
 
 def test_no_test_text_is_left(source, tmp_path):
@@ -119,7 +136,7 @@ def test_no_test_text_is_left(source, tmp_path):
     )
     test = tmp_path / "test.jsonl"
     test.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    shards = prepare_text(settings(source, exclude=(str(test),)), None, processes=1)
+    shards = prepare_text(settings(source, exclude=(str(test),)), None, over=1)
     assert shards.meta["tests"] == {str(test): {"texts": 82, "found and cut out": 80}}
     assert shards.meta["counts"]["characters of test texts cut out"] > 40 * 300
     left = [spaced(text) for text in texts(shards)]
@@ -132,7 +149,7 @@ def test_no_test_text_is_left(source, tmp_path):
     (task / "test.jsonl").write_text(
         json.dumps({"sentence1": query(50), "sentence2": query(51), "score": 1}) + "\n"
     )
-    shards = prepare_text(settings(source, exclude=(str(task),)), None, processes=1)
+    shards = prepare_text(settings(source, exclude=(str(task),)), None, over=1)
     assert shards.meta["tests"][str(task)] == {"texts": 2, "found and cut out": 2}
     with pytest.raises(UserError, match=r"--exclude nowhere\.jsonl: expected a test set: "):
         prepare_text(settings(source, exclude=("nowhere.jsonl",)))
@@ -153,7 +170,7 @@ def test_a_call_that_was_killed_goes_on_where_it_was(source, monkeypatch, tmp_pa
             return write(folder, number, *rest)
         module.write_shard = dies
         settings = TextSettings(text=({str(source)!r},), exclude=(), vocabulary=400)
-        module.prepare_text(settings, None, processes=1)
+        module.prepare_text(settings, None, over=1)
     """
     done = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], check=False)
     assert done.returncode == -signal.SIGKILL
@@ -164,33 +181,33 @@ def test_a_call_that_was_killed_goes_on_where_it_was(source, monkeypatch, tmp_pa
         "write_shard",
         lambda folder, number, *rest: written.append(number) or write(folder, number, *rest),
     )
-    resumed = prepare_text(settings(source), None, said.append, processes=1)
+    resumed = prepare_text(settings(source), None, said.append, over=1)
     assert any(line.startswith("goes on after 2 whole shards") for line in said)
     assert written == list(range(2, len(resumed.meta["shards"])))
     before = contents(resumed.folder)
     monkeypatch.setenv("TEMPEMBED_CACHE", str(tmp_path / "other"))
-    whole = prepare_text(settings(source), None, processes=1)
+    whole = prepare_text(settings(source), None, over=1)
     assert contents(whole.folder) == before
     assert whole.meta["counts"] == resumed.meta["counts"]
 
 
 def test_a_models_tokenizer_is_taken_if_it_has_a_mask_token(source, tmp_path):
-    made = prepare_text(settings(source, vocabulary=300), None, processes=1).folder
-    taken = prepare_text(settings(source), made, processes=1)
+    made = prepare_text(settings(source, vocabulary=300), None, over=1).folder
+    taken = prepare_text(settings(source), made, over=1)
     assert taken.vocabulary == len(AutoTokenizer.from_pretrained(made))
     bare = tmp_path / "bare"
     PreTrainedTokenizerFast(tokenizer_file=str(made / "tokenizer.json"), pad_token="[PAD]").save_pretrained(
         bare
     )
     with pytest.raises(UserError, match=r"bare: expected a tokenizer with a mask token, .* got one without"):
-        prepare_text(settings(source), bare, processes=1)
+        prepare_text(settings(source), bare, over=1)
     with pytest.raises(UserError, match="nothing: expected a model's folder with a tokenizer, found none"):
         prepare_text(settings(source), tmp_path / "nothing")
 
 
 def test_so_many_tokens_are_of_documents_from_everywhere(source):
-    everything = prepare_text(settings(source), None, processes=1)
-    some = prepare_text(settings(source, text_tokens=4000), None, processes=1)
+    everything = prepare_text(settings(source), None, over=1)
+    some = prepare_text(settings(source, text_tokens=4000), None, over=1)
     assert 3000 < some.meta["num_tokens"] < 4400
     assert everything.meta["num_tokens"] > 4 * some.meta["num_tokens"]
     numbers = {int("".join(re.search(r"task ([0-9 ]+)", spaced(text))[1].split())) for text in texts(some)}
@@ -201,7 +218,7 @@ def test_text_that_is_none_and_settings_that_are_none(source, tmp_path):
     for path in source.iterdir():
         path.write_text(" \n")
     with pytest.raises(UserError, match="--text: expected text, got none in 121 files"):
-        prepare_text(settings(source), None, processes=1)
+        prepare_text(settings(source), None, over=1)
     with pytest.raises(UserError, match="--text: expected a file, a folder or a hub name"):
         TextSettings(text=())
     with pytest.raises(UserError, match="--text-tokens: expected > 0, got 0"):
