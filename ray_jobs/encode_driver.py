@@ -12,7 +12,7 @@ import ray
 from ray_jobs.connect import connect, temporary_folder
 from ray_jobs.metrics import Sample, export
 from ray_jobs.remote_pool import RemotePool
-from tempembed.commands.encode import encode, summary
+from tempembed.commands.encode import encode
 from tempembed.run.folder import hold
 from tempembed.settings.places import output_place
 from tempembed.system.disk import blamed_on_disk
@@ -52,7 +52,7 @@ def drive(command: "RayEncode") -> None:
                 command, output, "cuda" if command.use_gpu else "cpu", partial(in_order, over=pool), tracking,
                 partial(print, flush=True), partial(_export, output.name),
             )  # fmt: skip
-    print(summary(encoded), flush=True)
+    print(encoded, flush=True)
 
 
 def _export(run: str, metrics: Mapping[str, Any]) -> None:

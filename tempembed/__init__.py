@@ -10,7 +10,7 @@ The functions are those of `tempembed.api`, imported when they are first asked f
 from typing import Any
 
 __all__ = [
-    "UserError", "codecs", "compare", "evaluate", "export", "load", "mine", "pretrain", "recommend", "search", "train",
+    "UserError", "codecs", "compare", "encode", "evaluate", "export", "load", "mine", "pretrain", "recommend", "search", "train",
 ]  # fmt: skip
 
 

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from tempembed.commands.codecs import Codecs, choose_codecs
 from tempembed.commands.compare import compared
+from tempembed.commands.encode import Encode, encode_here
 from tempembed.commands.evaluate import Evaluate, measure
 from tempembed.commands.export import Export, export_command
 from tempembed.commands.mine import Mine, Mined
@@ -33,9 +34,11 @@ from tempembed.commands.train import Train, train_command
 from tempembed.data.memory import places
 from tempembed.evaluation.report import Evaluation
 from tempembed.evaluation.report_files import REPORT, load_evaluation
+from tempembed.index.shards import Encoded
 from tempembed.reports.results import Answers, CodecChoice, Comparison, Results, TrainedModel
 from tempembed.settings.config import read_config
 from tempembed.settings.flat import changed, names
+from tempembed.settings.sources import is_place
 from tempembed.system.console import quietly
 from tempembed.system.errors import UserError
 from tempembed.system.names import file_name
@@ -45,8 +48,8 @@ if TYPE_CHECKING:
     from tempembed.tuning.recommend import Recommendation
 
 __all__ = [
-    "TrainedModel", "UserError", "codecs", "compare", "evaluate", "export", "load", "mine", "pretrain", "recommend", "search",
-    "train",
+    "TrainedModel", "UserError", "codecs", "compare", "encode", "evaluate", "export", "load", "mine", "pretrain", "recommend",
+    "search", "train",
 ]  # fmt: skip
 
 Model = str | os.PathLike[str]
@@ -230,13 +233,31 @@ def search(
         UserError: a model or index that cannot be, or an empty query.
     """
     asked = (queries,) if isinstance(queries, str) else tuple(queries)
-    if isinstance(texts, list | tuple) and texts and all(isinstance(text, str) for text in texts):
-        texts = [{"text": text} for text in texts]
-    options = {} if texts is None else {"texts": texts}
+    options = {} if texts is None else {"texts": _as_rows(texts)}
     with _located(options, ("texts",)), quietly(quiet), tempfile.TemporaryDirectory() as folder:
         place = Path(index) if index else Path(folder) / "index"
         found = find(Path(os.fspath(model)), asked, options.get("texts", (None,))[0], place, top_k)
     return Answers(queries=asked, hits=found)
+
+
+def encode(
+    model: Model, documents: Any, *, output: str | Path, quiet: bool = False, **options: Any
+) -> Encoded:
+    """`tempembed encode`: a corpus in shards of (id, code, scale ...); the same call again goes on where it ended.
+
+    Args:
+        model: a folder that `export` wrote, which brings its codec, or any other model.
+        documents: a list of texts, or data with a column of texts.
+        output: a folder for the shards.
+        quiet: say nothing of the progress.
+        options: flags of `tempembed encode`, such as codec, id_column, processes.
+
+    Raises:
+        UserError: bad documents, a model or codec that cannot be, or a folder of another encode.
+    """
+    options |= {"data": _as_rows(documents), "output": str(output)}
+    with _located(options, ("data",)), quietly(quiet):
+        return encode_here(Encode(**{**options, "model": os.fspath(model)}))
 
 
 def export(model: Model, *, output: str | Path, **options: Any) -> Path:
@@ -302,6 +323,13 @@ def _located(values: dict[str, Any], settings: Sequence[str]) -> Iterator[None]:
             bare = place if Path(place).exists() else place.rpartition(":")[0]
             text = text.replace(bare, own)
         raise (error if text == str(error) else UserError(text)) from error.__cause__
+
+
+def _as_rows(texts: Any) -> Any:
+    """A list of texts as rows; names of files, and other data, as they are."""
+    if not isinstance(texts, list | tuple) or not texts or not all(isinstance(text, str) for text in texts):
+        return texts
+    return texts if all(map(is_place, texts)) else [{"text": text} for text in texts]
 
 
 def _evaluation(value: Any) -> Evaluation:

@@ -172,6 +172,22 @@ def test_mine_gives_negatives_that_train_takes(model, tmp_path):
     assert SentenceTransformer(str(run.folder)).encode_query(["open"]).shape == (1, TINY["width"])
 
 
+def test_encode_leaves_shards_that_a_second_call_finds(model, tmp_path):
+    texts = [pair["document"] for pair in PAIRS]
+    options = {"codec": "prefix:16+int8", "shard_rows": 100, "processes": 1, "output": tmp_path / "encoded"}
+    encoded = te_top.encode(model, texts, **options, quiet=True)
+    assert str(encoded).startswith(
+        f"{len(texts)} documents in {-(-len(texts) // 100)} shards of prefix:16+int8"
+    )
+    assert sum(map(len, encoded.tables())) == len(texts)
+    assert te_top.encode(model, texts, **options, quiet=True).facts == encoded.facts
+    file = tmp_path / "texts.txt"
+    file.write_text("open a file\nclose it\n")
+    assert te_top.encode(model, [str(file)], codec="int8", output=tmp_path / "file", quiet=True).num_rows == 2
+    with pytest.raises(UserError, match=r"^data, row 3\b"):
+        te_top.encode(model, [*texts[:2], ""], codec="int8", output=tmp_path / "bad", quiet=True)
+
+
 def test_a_mixture_from_memory_and_a_bad_row_with_its_number(tmp_path):
     run = te_top.train({"first": (PAIRS[:120], 1), "second": (PAIRS[120:], 3)}, output=tmp_path / "run", quiet=True, **TINY)  # fmt: skip
     lines = [json.loads(line) for line in (run.folder / "metrics.jsonl").read_text().splitlines()]

@@ -120,7 +120,7 @@ class Encode(EncodeRun):
 def encode_command(command: Encode) -> None:
     """`tempembed encode`."""
     encoded = encode_here(command)
-    print(summary(encoded))
+    print(encoded)
 
 
 def encode_here(command: Encode) -> "Encoded":
@@ -208,16 +208,6 @@ def encode(
             )
         encoded.finish()
     return encoded
-
-
-def summary(encoded: "Encoded") -> str:
-    """What a finished encode left."""
-    codec = encoded.codec().spec
-    size = sum(path.stat().st_size for path in encoded.folder.rglob("*") if path.is_file())
-    return (
-        f"{encoded.num_rows:,} documents in {encoded.num_shards:,} shards of {codec}: {encoded.num_rows * codec.bytes_per_vector:,} bytes of "
-        f"codes, {size:,} bytes in {encoded.folder}"
-    )
 
 
 def _begun(

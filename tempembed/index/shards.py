@@ -109,6 +109,14 @@ class Encoded:
     folder: Path
     facts: Mapping[str, Any]
 
+    def __str__(self) -> str:
+        codec = self.codec().spec
+        size = sum(path.stat().st_size for path in self.folder.rglob("*") if path.is_file())
+        return (
+            f"{self.num_rows:,} documents in {self.num_shards:,} shards of {codec}: {self.num_rows * codec.bytes_per_vector:,} bytes of "
+            f"codes, {size:,} bytes in {self.folder}"
+        )
+
     @staticmethod
     def open(folder: Path) -> "Encoded":
         """A finished one.

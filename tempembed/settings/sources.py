@@ -39,7 +39,7 @@ def parse_source(text: str) -> Source:
     Source(place='org/name::train', weight=0.5)
     """
     found = _WEIGHTED.fullmatch(text)
-    if found and not _exists(text):
+    if found and not is_place(text):
         place = found["place"]
         known = (
             _DATA.search(place)
@@ -47,7 +47,7 @@ def parse_source(text: str) -> Source:
             or place in EMBEDDED
             or _SPLIT_OF_THE_HUB.fullmatch(place)
         )
-        if known or _exists(place):
+        if known or is_place(place):
             return Source(place=place, weight=float(found["weight"]))
     return Source(place=text)
 
@@ -81,7 +81,8 @@ def parse_sources(texts: Sequence[str], flag: str = "--data") -> tuple[Source, .
     return tuple(source for source in sources if source.weight)
 
 
-def _exists(place: str) -> bool:
+def is_place(place: str) -> bool:
+    """Whether a file or folder of that name is there."""
     try:
         return os.path.exists(os.path.expanduser(place))
     except ValueError:  # a zero byte
