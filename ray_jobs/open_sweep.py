@@ -76,6 +76,10 @@ def open_sweep(
     Raises:
         UserError: no room for a trial, nothing to measure, a trial that cannot be, or a folder of another sweep.
     """
+    if sweep.base.loss.tau == "auto":
+        raise UserError(
+            "--tau auto: expected temperatures, which a sweep searches for; name them in --objectives, or give --search"
+        )
     there = None if sweep.fresh else ledger.settings()
     workers = processes_of(sweep)
     concurrent = check_capacity(workers)

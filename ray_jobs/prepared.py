@@ -1,13 +1,13 @@
 """What a driver asks of a run's data and models, each in a process of its own: reading them takes gigabytes."""
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ray_jobs.isolate import in_subprocess
 from tempembed.settings.train import TrainSettings
 from tempembed.stages.identity import Facts, count_steps
-from tempembed.system.errors import UserError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,17 +44,14 @@ def _prepare(settings: TrainSettings) -> PreparedData:
     from tempembed.stages.prepare import prepare_with_encoder
     from tempembed.tuning.goals import check_goals
     from tempembed.tuning.selection import check_goal
+    from tempembed.tuning.temperature import check_tau
 
-    if settings.loss.tau == "auto":
-        raise UserError(
-            "--tau auto: expected temperatures in --objective, for tempembed train alone chooses one; let it, and give its terms here, or "
-            "search with ray_jobs.tune"
-        )
     if settings.loop.goal:
         check_goals([settings.loop.goal], "--goal")  # before the work
     prepared, encoder = prepare_with_encoder(settings, lambda line: print(line, flush=True))
     for line in check_goal(settings, prepared):
         print(line, flush=True)
+    check_tau(settings, encoder.width)
     test = prepared.evaluation()
     facts = Facts.of(prepared, settings, encoder)
     return PreparedData(
@@ -66,6 +63,35 @@ def _prepare(settings: TrainSettings) -> PreparedData:
         facts=facts,
         test=prepared.meta["test"],
     )
+
+
+def with_tau_in_subprocess(
+    settings: TrainSettings, prepared: Path, file: Path, *, use_gpu: bool
+) -> TrainSettings:
+    """The settings with the temperature that `--tau auto` chooses, by short runs side by side on the cluster.
+
+    Args:
+        settings: of the run.
+        prepared: folder of its data.
+        file: takes what was tried.
+        use_gpu: a GPU for each short run.
+    """
+    if settings.loss.tau != "auto":
+        return settings
+    return in_subprocess(_with_tau, settings, prepared, file, use_gpu)
+
+
+def _with_tau(settings: TrainSettings, prepared: Path, file: Path, use_gpu: bool) -> TrainSettings:
+    from ray_jobs.connect import connect
+    from ray_jobs.remote_pool import RemotePool
+    from tempembed.stages.prepared import Prepared
+    from tempembed.tuning.temperature import with_chosen_temperature
+
+    connect()
+    return with_chosen_temperature(
+        settings, Prepared(folder=prepared), file, partial(print, flush=True), device=None if use_gpu else "cpu",
+        over=RemotePool(use_gpu=use_gpu),
+    )  # fmt: skip
 
 
 def save_codecs_in_subprocess(prepared: Path, output: Path, specs: dict[str, str]) -> None:

@@ -9,7 +9,7 @@ from ray_jobs.capacity import check_capacity
 from ray_jobs.drive import Asked, drive_to_end
 from ray_jobs.fit import fit
 from ray_jobs.metrics import evaluation_samples, export
-from ray_jobs.prepared import PreparedData, prepare_in_subprocess
+from ray_jobs.prepared import PreparedData, prepare_in_subprocess, with_tau_in_subprocess
 from ray_jobs.train_work import TrainAssignment
 from tempembed.evaluation.report import read_report
 from tempembed.evaluation.report_files import REPORT
@@ -26,6 +26,7 @@ from tempembed.tracking.spool import SpooledRun
 from tempembed.tracking.tracked import pretraining_tags
 from tempembed.tracking.tracker import Point
 from tempembed.tuning.judge import handed_over
+from tempembed.tuning.temperature import TAU
 from tempembed.tuning.verdict import VERDICT, read_verdict
 
 
@@ -74,8 +75,11 @@ def drive(asked: Asked[TrainSettings]) -> None:
 
     def train(spool: Path, callbacks: Sequence[Any]) -> None:
         if not (output / REPORT).exists():
+            chosen = with_tau_in_subprocess(
+                settings, prepared.folder, output / TAU, use_gpu=asked.workers.use_gpu
+            )
             assignment = TrainAssignment(
-                settings=settings, prepared=prepared.folder, output=output, spool=spool, resume=True
+                settings=chosen, prepared=prepared.folder, output=output, spool=spool, resume=True
             )
             fit(assignment, asked.workers, callbacks)
 

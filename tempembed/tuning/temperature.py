@@ -21,6 +21,7 @@ from tempembed.stages.contrastive import ContrastiveStage
 from tempembed.stages.prepared import Prepared
 from tempembed.system.atomic import write_json
 from tempembed.system.errors import UserError
+from tempembed.system.in_order import Pool, in_order
 from tempembed.system.typed import typed
 from tempembed.system.untrusted import read_json
 from tempembed.tuning.goals import probe_metric
@@ -113,6 +114,35 @@ def check_tau(settings: TrainSettings, width: int) -> None:
         scaled(settings.loss.resolved_terms(width), CANDIDATES[0])
 
 
+@dataclass(frozen=True, kw_only=True)
+class ShortRuns:
+    """Trains and scores at a temperature, in any process that reads the data."""
+
+    settings: TrainSettings
+    """Of the run."""
+    prepared: Path
+    terms: Terms
+    goal: str
+    steps: int
+    device: str | torch.device | None
+
+    def __call__(self, temperature: float) -> Candidate:
+        """What a short run at the temperature scores on the dev pairs."""
+        began, prepared = time.monotonic(), Prepared(folder=self.prepared)
+        # no goal: the run's own stop and evaluations are none of a short run's
+        short = changed(
+            self.settings, terms=scaled(self.terms, temperature), steps=self.steps, tau=None, goal=None, evaluate_every=0,
+            patience=0,
+        )  # fmt: skip
+        encoder = trained(ContrastiveStage(short, prepared, self.device))
+        statistic = dev_probe(prepared, self.goal).statistics(encoder)[probe_metric(self.goal)]
+        replicates: Tensor = statistic.resampled(resample_counts("tau", statistic.num_items))
+        return Candidate(
+            temperature=temperature, score=statistic.value, seconds=time.monotonic() - began,
+            replicates=tuple(round(value, 6) for value in replicates.tolist()),
+        )  # fmt: skip
+
+
 def with_chosen_temperature(
     settings: TrainSettings,
     prepared: Prepared,
@@ -122,6 +152,7 @@ def with_chosen_temperature(
     candidates: Sequence[float] = CANDIDATES,
     steps: int | None = None,
     device: str | torch.device | None = None,
+    over: int | Pool = 1,
 ) -> TrainSettings:
     """The settings with explicit terms at the temperature that was chosen; as they are without `--tau auto`.
 
@@ -135,6 +166,7 @@ def with_chosen_temperature(
         candidates: temperatures.
         steps: of each short run.
         device: as `ContrastiveStage` takes it.
+        over: 1: one short run after the other, in this process; or a pool, which runs them side by side.
 
     Raises:
         UserError: dev pairs that cannot measure the goal, temperatures that move.
@@ -142,34 +174,19 @@ def with_chosen_temperature(
     if settings.loss.tau != "auto":
         return settings
     goal = settings.loop.goal or "retrieval"
-    probe, metric = dev_probe(prepared, goal), probe_metric(goal)
+    dev_probe(prepared, goal)  # one that cannot be measured: now
     stage = ContrastiveStage(settings, prepared, device)
     terms, num = stage.terms, steps or short_steps(stage.num_steps)
     key = fingerprint([dict(stage.identity), prepared.meta.get("dev"), goal, num, list(candidates)])
     choice = read_choice(file, key) or Choice(key=key, goal=goal, steps=num)
     done = {each.temperature for each in choice.candidates}
-    for temperature in candidates:
-        if temperature in done:
-            continue
-        began = time.monotonic()
-        say(f"--tau auto: {num} steps at {temperature:g}")
-        # no goal: the run's own stop and evaluations are none of a short run's
-        short = changed(
-            settings,
-            terms=scaled(terms, temperature),
-            steps=num,
-            tau=None,
-            goal=None,
-            evaluate_every=0,
-            patience=0,
-        )
-        encoder = trained(ContrastiveStage(short, prepared, device))
-        statistic = probe.statistics(encoder)[metric]
-        replicates: Tensor = statistic.resampled(resample_counts("tau", statistic.num_items))
-        found = Candidate(
-            temperature=temperature, score=statistic.value, seconds=time.monotonic() - began,
-            replicates=tuple(round(value, 6) for value in replicates.tolist()),
-        )  # fmt: skip
+    left = [temperature for temperature in candidates if temperature not in done]
+    if left:
+        say(f"--tau auto: {num} steps at {', '.join(f'{temperature:g}' for temperature in left)}")
+    run = ShortRuns(
+        settings=settings, prepared=prepared.folder, terms=terms, goal=goal, steps=num, device=device
+    )
+    for temperature, found in in_order(run, left, over):
         choice = Choice(key=key, goal=goal, steps=num, candidates=(*choice.candidates, found))
         write_json(file, {**asdict(choice), "chosen": choice.best.temperature})
         say(f"--tau auto: {temperature:g} gives {goal} {found.score:.4f}, {found.seconds:.0f} s")

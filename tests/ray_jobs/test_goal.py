@@ -68,7 +68,7 @@ def test_a_worker_leaves_a_verdict_and_tells_it(settings, tmp_path):
 
 @pytest.mark.parametrize(
     ("change", "message"),
-    [({"tau": "auto"}, "--tau auto: expected temperatures in --objective"), ({"goal": "recall"}, "--goal: expected one of")],
+    [({"tau": "auto", "objective": "infonce:learned(0.1)"}, "--tau auto: expected temperatures that do not move"), ({"goal": "recall"}, "--goal: expected one of")],
 )  # fmt: skip
 def test_what_cannot_be_is_one_line_before_training(settings, change, message):
     with pytest.raises(UserError, match=message):

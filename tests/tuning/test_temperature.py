@@ -111,3 +111,18 @@ def test_what_is_of_another_run_is_not_taken(settings, tmp_path):
         said.clear()
         with_chosen_temperature(one, prepared, file, said.append, steps=1, candidates=(0.05,))
         assert "--tau auto: 1 steps at 0.05" in said
+
+
+def test_short_runs_side_by_side_choose_the_same(settings, tmp_path):
+    """As a cluster runs them: each is made whole from what is sent."""
+    prepared, said = prepare(settings), []
+    one, two = (
+        with_chosen_temperature(
+            settings, prepared, tmp_path / f"{over}.json", said.append, steps=2, over=over
+        )
+        for over in (1, 2)
+    )
+    assert one == two
+    tried = [json.loads((tmp_path / f"{over}.json").read_text())["candidates"] for over in (1, 2)]
+    first, second = ([each["score"] for each in found] for found in tried)
+    assert first == second
