@@ -129,10 +129,11 @@ def fit_here(
         InfrastructureError: the disk is full.
         UserError: what went wrong; its cause is the error itself.
     """
-    from tempembed.system.memory import forget_peak
+    from tempembed.system.memory import forget_peak, give_back
 
     check_name(assignment.output.name, "run")
-    forget_peak()  # of an earlier run in this process
+    give_back()  # what an earlier run in this process has left, and its peak
+    forget_peak()
     try:
         work = assignment.begin(Workers(num_workers=1, use_gpu=use_gpu), Place())
         work.train(tell)

@@ -55,6 +55,9 @@ def run_here(command: LocalRun, output: str, work: Callable[[Path, TrackingSetti
     tracking = command.tracking.resolved()
     with blamed_on_disk(folder, cache_dir()):
         work(folder, tracking)
+    from tempembed.system.memory import give_back
+
+    give_back()  # a notebook goes on
 
 
 def reporter(output: Path, trackers: Sequence[Tracker]) -> Callable[[dict[str, Any]], None]:
