@@ -9,25 +9,24 @@ from pathlib import Path
 
 import torch
 
-_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -2, -4, -8  # malloc.h of glibc
+_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4  # malloc.h of glibc
 
 
 def keep_freed_memory() -> bool:
-    """Make glibc serve large blocks from one heap and not shrink it; returns whether that worked. `give_back` shrinks it.
+    """Make glibc serve large blocks from the heap and not shrink it; returns whether that worked. `give_back` shrinks it.
 
     glibc maps every block above 32 MB anew, and each of its pages costs a fault when it is first written: for the
-    33 MB gradient of a 8192 x 1024 table that was 27 ms of a step of 46. One heap, for what a thread leaves in a heap of
-    its own no later thread may find: three fine-tuned trials, each in a thread of one process, held 4.0, 6.5 and 9.0 GB.
+    33 MB gradient of a 8192 x 1024 table that was 27 ms of a step of 46.
     """
     glibc = _glibc()
-    wanted = (
-        (_M_MMAP_MAX, 0), (_M_TRIM_THRESHOLD, 2**31 - 1), (_M_TOP_PAD, 64 * 2**20), (_M_ARENA_MAX, 1),
-    )  # fmt: skip
+    wanted = ((_M_MMAP_MAX, 0), (_M_TRIM_THRESHOLD, 2**31 - 1), (_M_TOP_PAD, 64 * 2**20))
     return glibc is not None and all(glibc.mallopt(name, value) for name, value in wanted)
 
 
 def give_back() -> None:
-    """Give the system what `keep_freed_memory` keeps."""
+    """Give the system what `keep_freed_memory` keeps, of which a later run finds a part only: three fine-tuned trials, each in a
+    thread of one process, held 4.0, 6.5 and 9.0 GB.
+    """
     if glibc := _glibc():
         gc.collect()
         glibc.malloc_trim(0)
