@@ -51,7 +51,7 @@ def test_a_report_does_not_replace_the_data_nor_what_is_no_report(tmp_path):
 
     def check(name):
         output = tmp_path / name
-        check_new("--output", output, report_files(output), str(data))
+        check_new("--output", output, report_files(output), [str(data)])
 
     with pytest.raises(UserError, match=r"test\.parquet would be written over"):
         check("test.json")
