@@ -2,6 +2,7 @@
 
     python -m benchmarks.glyphs REPRODUCTION docs/images text
     python -m benchmarks.glyphs REPRODUCTION docs/images pictures
+    python -m benchmarks.glyphs REPRODUCTION docs/images clipart     # --data of benchmarks.clipart; no sheet of answers
 
 Trials that are not there yet are left out, with their objectives or seeds; the tables say how many are in them.
 """
@@ -39,6 +40,12 @@ MEASURES = {
     "query_twonn": "TwoNN, words",
     "modality_gap": "gap",
 }
+TITLES = {
+    "text": "Glyphs and their names",
+    "pictures": "Glyphs in two faces",
+    "clipart": "Debian's clip art and its titles",
+}
+GLYPHS = {"text": INSTALLED_GLYPHS, "pictures": GLYPH_PICTURES}
 QUERIES = 6
 ANSWERS = 8
 
@@ -50,7 +57,7 @@ def main() -> None:
     )
     parser.add_argument("reproduction", type=Path)
     parser.add_argument("output", type=Path)
-    parser.add_argument("kind", choices=("text", "pictures"))
+    parser.add_argument("kind", choices=TITLES)
     arguments = parser.parse_args()
     folder = arguments.reproduction / STATIC
     results = finished(folder)
@@ -58,8 +65,7 @@ def main() -> None:
     claims = "\n".join(
         line for line in claims_markdown(results).split("\n") if "| not measured |" not in line
     )
-    title = {"text": "Glyphs and their names", "pictures": "Glyphs in two faces"}[arguments.kind]
-    text = f"# {title}: all figures\n\n{table(results).markdown()}\n{claims}"
+    text = f"# {TITLES[arguments.kind]}: all figures\n\n{table(results).markdown()}\n{claims}"
     first = finished(folder, most=1)
     if len(first.groups) > len(results.groups):
         own = (
@@ -72,9 +78,9 @@ def main() -> None:
         text += f"\n## All objectives, seed 0 alone\n\n{table(first).markdown()}\n{head}\n{rows}\n"
     (arguments.output / f"{arguments.kind}.md").write_text(text)
     curves(results, arguments.output / f"{arguments.kind}.png")
-    best = max(results.groups, key=lambda group: score(RETRIEVAL).of(group).mean)
-    data = INSTALLED_GLYPHS if arguments.kind == "text" else GLYPH_PICTURES
-    sheet(best.runs[0].folder, data, arguments.output / f"{arguments.kind}-found.png")
+    if data := GLYPHS.get(arguments.kind):
+        best = max(results.groups, key=lambda group: score(RETRIEVAL).of(group).mean)
+        sheet(best.runs[0].folder, data, arguments.output / f"{arguments.kind}-found.png")
     print(text)
 
 
