@@ -58,7 +58,9 @@ def test_the_page_runs(tmp_path, monkeypatch, capsys):
         if block["language"] == "sh":
             printed = run_shell(block["code"])
             assert "difference" in printed or "diff." in printed
-            assert "copy a file" in printed
+            assert re.search(
+                r"^copy a file\n.*\n +1 .*  def ", printed, re.M
+            )  # a query, a head, an answer with its text
         elif isinstance(value := run_python(block["code"], names), Shown):
             shown.append(value)
     assert len(names["pairs"]) > 600

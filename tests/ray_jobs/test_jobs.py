@@ -259,11 +259,11 @@ def test_trials_in_their_own_processes(sweep, stack, data_dir, tmp_path):
 
 @pytest.fixture(scope="module")
 def two_workers(stack, data_dir, tmp_path_factory):
-    """A run on two workers, and the flags that it has."""
+    """A run on two workers, and its flags but for them."""
     output = tmp_path_factory.mktemp("workers") / "run"
-    flags = (*SMALL, "--output", output, "--num-workers", 2, "--mlflow-uri", stack.mlflow_url)
+    flags = (*SMALL, "--output", output, "--mlflow-uri", stack.mlflow_url)
     data = ("--data", data_dir / "train.parquet", "--objective", "tempagg")
-    done = submit(stack, "ray_jobs.train", *data, *flags)
+    done = submit(stack, "ray_jobs.train", *data, *flags, "--num-workers", 2)
     assert done.returncode == 0, done.stdout[-6000:]
     return output, flags, done.stdout
 
@@ -283,7 +283,7 @@ def test_a_run_goes_on_under_other_spellings_and_with_another_test(
     shutil.copy(data_dir / "train.parquet", copy)
     other = (
         "--data", copy, "--eval-data", data_dir / "test.parquet", *flags, "--layers", 9, "--objective",
-        "tempagg:0.03,0.06,0.1", "--log-every", 2, "--checkpoint-every", 3, "--learning-rate", 0.01,
+        "tempagg:0.03,0.06,0.1", "--log-every", 2, "--checkpoint-every", 3, "--learning-rate", 0.01, "--num-workers", 1,
     )  # fmt: skip
     again = submit(stack, "ray_jobs.train", *other)
     assert again.returncode == 0, again.stdout[-6000:]
@@ -358,15 +358,12 @@ def test_a_driver_that_is_run_directly_says_what_it_lacks(stack, tmp_path):
         r"--port=(\d+)|gcs_server_port=(\d+)", " ".join(psutil.Process(stack.processes[-1][0]).cmdline())
     )
     assert gcs is not None
-    command = [
-        sys.executable,
-        "-m",
-        "ray_jobs.train",
-        "--data",
-        tmp_path / "none.jsonl",
-        "--output",
-        tmp_path / "run",
-    ]
+    driver = ("-m", "ray_jobs.train", "--data", tmp_path / "none.jsonl", "--output", tmp_path / "run")
+    # what every driver calls first; their other imports take seconds
+    joins = (
+        "-c",
+        "from ray_jobs.connect import connect; from tempembed.system.console import run; run(connect)",
+    )
     ours = {"RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH", "RAY_ADDRESS"}
     clean = (
         {name: value for name, value in os.environ.items() if name not in ours}
@@ -375,16 +372,22 @@ def test_a_driver_that_is_run_directly_says_what_it_lacks(stack, tmp_path):
     )
     head = {"RAY_ADDRESS": f"127.0.0.1:{gcs[1] or gcs[2]}"}
     token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": stack.token_path}
-    for env, shown in (
-        (head, "expected the cluster's token, got none or another one"),
+    for command, env, shown in (
+        (joins, head, "expected the cluster's token, got none or another one"),
         (
+            joins,
             {"RAY_ADDRESS": stack.ray_url.removeprefix("http://")} | token,
             "got another server; take the port of ray start",
         ),
-        (head | token, "none.jsonl"),  # it has come to its Ray, and looks for its data
+        (driver, head | token, "none.jsonl"),  # it has come to its Ray, and looks for its data
     ):
         done = subprocess.run(
-            list(map(str, command)), env=clean | env, capture_output=True, text=True, timeout=120, check=False
+            [sys.executable, *map(str, command)],
+            env=clean | env,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
         )
         assert done.returncode == 2, done.stderr[-2000:]
         (line,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
@@ -394,7 +397,7 @@ def test_a_driver_that_is_run_directly_says_what_it_lacks(stack, tmp_path):
 
 def test_demo_uses_a_ray_and_mlflow_that_are_already_there(stack, data_dir, tmp_path):
     theirs = {"RAY_ADDRESS": stack.ray_url, "MLFLOW_TRACKING_URI": stack.mlflow_url}
-    flags = ("--data", data_dir / "train.parquet", *SMALL, "--objectives", "infonce:0.07")
+    flags = ("--data", data_dir / "train.parquet", *SMALL, "--objectives", "infonce:0.07", "--num-workers", 0)
     done = subprocess.run(
         [sys.executable, "-m", "ray_jobs.demo", "--output", tmp_path / "theirs", "--", *map(str, flags)],
         env=environment(Path(stack.token_path)) | theirs, capture_output=True, text=True, timeout=400,
