@@ -54,8 +54,9 @@ for command in json.loads(sys.argv[1]):
     cli.main()
 """
 """Runs commands one after the other in one process, which imports what they need once."""
-STORY = ("infonce:0.06", "infonce:0.1", "infonce:0.4", "tempaggmrl", "tempspecmrl")
-"""What the demo trains: retrieval and dimension fall as the temperature rises, and several temperatures keep most in few bytes."""
+STORY = ("infonce:0.06", "infonce:0.1", "infonce:0.4", "tempaggmrl", "tempaggmrl-sign")
+"""What the demo trains: retrieval and dimension fall as the temperature rises, several temperatures keep most in few bytes, and terms
+on signs keep most in bits."""
 
 
 @dataclass(frozen=True, kw_only=True)
