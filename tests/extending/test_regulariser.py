@@ -100,28 +100,31 @@ def test_what_is_no_regulariser_is_said(text):
         parse_regulariser(text)
 
 
-def _gradients(regulariser):
-    return selfcheck.gradients(selfcheck.Case(regularisers=(regulariser,), num_negatives=3))[0]
+REGULARISERS = (
+    "uniformity:0.5", "koleo:0.2", "cos2:5", "decorrelation:5", "balance:5", "margin-mse(2):0.5", "kl(0.1,1):0.3",
+)  # fmt: skip
+
+
+def _gradients():
+    """Of every one, by name."""
+    return {
+        name: selfcheck.gradients(selfcheck.Case(regularisers=(name,), num_negatives=3))[0]
+        for name in REGULARISERS
+    }
+
+
+@pytest.fixture(scope="module")
+def on_ranks():
+    return run_on_ranks(2, _gradients)[0]
 
 
 @pytest.mark.gloo
-@pytest.mark.parametrize(
-    "ours",
-    [
-        "uniformity:0.5",
-        "koleo:0.2",
-        "cos2:5",
-        "decorrelation:5",
-        "balance:5",
-        "margin-mse(2):0.5",
-        "kl(0.1,1):0.3",
-    ],
-)
-def test_ranks_give_the_one_process_gradient(ours):
-    want = _gradients(ours)
+@pytest.mark.parametrize("ours", REGULARISERS)
+def test_ranks_give_the_one_process_gradient(ours, on_ranks):
+    want = selfcheck.gradients(selfcheck.Case(regularisers=(ours,), num_negatives=3))[0]
     plain = selfcheck.gradients(selfcheck.Case(num_negatives=3))[0]
     assert selfcheck.error(want[1:], plain[1:]) > 1e-3  # it counts
-    assert selfcheck.error(run_on_ranks(2, _gradients, ours)[0], want) < 1e-10
+    assert selfcheck.error(on_ranks[ours], want) < 1e-10
 
 
 def test_statistics_of_coordinates_are_their_formulas():
