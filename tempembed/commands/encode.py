@@ -1,11 +1,11 @@
 """`tempembed encode`."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
@@ -16,28 +16,20 @@ from tempembed.settings.flat import Positive, check_ranges
 from tempembed.settings.places import located, output_place
 from tempembed.system.console import Progress, say
 from tempembed.system.errors import UserError
+from tempembed.system.in_order import Over
 from tempembed.tracking.settings import TrackingSettings
 
 if TYPE_CHECKING:
     from tempembed.codecs.codec import Codec
-    from tempembed.data.documents import Documents
+    from tempembed.data.documents import Corpus
     from tempembed.encoders.encoder import Encoder
     from tempembed.index.encode import Embedding
     from tempembed.index.shards import Encoded
     from tempembed.tracking.tracker import TrackedDataset
 
-T = TypeVar("T")
-R = TypeVar("R")
 Report = Callable[[dict[str, Any]], None]
 SAMPLE_TEXTS = 1024
 """Texts of a codec's sample that a process takes at a time."""
-
-
-class Over(Protocol):
-    """Calls a function on many inputs, on the processes of this machine or of a cluster."""
-
-    def __call__(self, function: Callable[[T], R], inputs: Iterable[T]) -> Iterator[tuple[T, R]]:
-        """(input, result) of each, in any order."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +62,12 @@ class EncodeRun(Configured):
         object.__setattr__(self, "data", several(self.data))
         check_ranges(self)
 
-    def documents(self) -> "Documents":
+    @property
+    def what(self) -> str:
+        """What the texts are, for lines of progress."""
+        return "documents"
+
+    def documents(self) -> "Corpus":
         """What is encoded."""
         from tempembed.data.documents import Documents
 
@@ -81,6 +78,11 @@ class EncodeRun(Configured):
         from tempembed.index.encode import Embedding
 
         return Embedding(model=located(self.model), role=self.role, prompt=self.prompt, device=device)
+
+    def introduce(self, encoder: "Encoder", say: Callable[[str], None]) -> None:
+        """Say what a user should know of the model."""
+        for line in (*encoder.notes, encoder.prompts.describe()):
+            say(f"{self.model}: {line}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -178,7 +180,7 @@ def encode(
     finished = output / SHARDS / MANIFEST
     if done or finished.exists():
         say(
-            f"going on: {len(done):,} of {encoded.num_shards:,} shards are there, {left:,} documents are left"
+            f"going on: {len(done):,} of {encoded.num_shards:,} shards are there, {left:,} {command.what} are left"
         )
 
     def parts() -> Iterator[Part]:
@@ -187,7 +189,7 @@ def encode(
                 yield Part(embedding=embedding, number=number, documents=table, encoded=encoded)
 
     settings = {**encoded.facts, "output": str(output)}
-    progress, began, rows = Progress("encoded", "documents", left, say), time.monotonic(), 0
+    progress, began, rows = Progress("encoded", command.what, left, say), time.monotonic(), 0
     with tracked(output, settings, [_dataset(command, encoded)], tracking, say, {}, finished) as trackers:
         for _, written in over(encode_part, parts()):
             rows += written.num_rows
@@ -211,7 +213,7 @@ def encode(
 
 
 def _begun(
-    command: EncodeRun, output: Path, documents: "Documents", embedding: "Embedding", over: Over,
+    command: EncodeRun, output: Path, documents: "Corpus", embedding: "Embedding", over: Over,
     say: Callable[[str], None],
 ) -> "tuple[Encoded, Embedding]":  # fmt: skip
     """The encode that is there, or a new one with its codec fitted, and the model by its fingerprint; refused before any work where
@@ -221,8 +223,7 @@ def _begun(
 
     there = Encoded.there(output)
     encoder, role = embedding.load()
-    for line in (*encoder.notes, encoder.prompts.describe()):
-        say(f"{command.model}: {line}")
+    command.introduce(encoder, say)
     embedding = replace(embedding, fingerprint=encoder.fingerprint())
     facts: dict[str, Any] = {
         "format": FORMAT, "model_fingerprint": embedding.fingerprint, "role": f"{role.name} {role.prompt!r} {role.max_tokens}",
@@ -275,7 +276,7 @@ def _codec(command: EncodeRun, encoder: "Encoder") -> "tuple[Codec | None, Mappi
 
 
 def _fitted(
-    text: str, command: EncodeRun, documents: "Documents", num_rows: int, embedding: "Embedding", over: Over,
+    text: str, command: EncodeRun, documents: "Corpus", num_rows: int, embedding: "Embedding", over: Over,
     say: Callable[[str], None],
 ) -> "Codec":  # fmt: skip
     import torch

@@ -1,51 +1,37 @@
 """`tempembed mine`."""
 
-import json
-import tempfile
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, fields
+from functools import partial
+from itertools import chain, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import tyro
 from annotated_types import Ge
 
+from tempembed.commands.mine_pairs import Machine, Mined, mine_pairs
 from tempembed.encoders.role import RoleName, asked
+from tempembed.settings.config import Configured
 from tempembed.settings.data import several
 from tempembed.settings.flat import NotNegative, Positive, check_ranges
-from tempembed.system.atomic import appearing
+from tempembed.settings.places import output_place
+from tempembed.system.cache import cache_dir
 from tempembed.system.console import say
 from tempembed.system.errors import UserError
-from tempembed.system.untrusted import check_place
+from tempembed.system.in_order import Over
+from tempembed.tracking.settings import TrackingSettings
 
 if TYPE_CHECKING:
-    import numpy as np
-    from pyarrow import Table
-    from torch import Tensor
+    from tempembed.index.mining import Rules
 
-    from tempembed.data.candidates import Candidates
-    from tempembed.data.pairs import Pairs
-    from tempembed.index.mining import Negatives, Rules, Score
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Mine:
-    """Find hard negatives for pairs: documents that a model ranks high for a query and that are no answers of it.
-
-    Every document of the data is searched for every query, exactly. Never a negative: what the data lists anywhere as an answer of the
-    query, and the query's own text, copies that differ in white space included. Among what is left are right answers that nobody
-    listed: leave out the nearest (--ranks), what comes too near to the answer's score (--relative-margin 0.05), or ask a better
-    model for the scores (--cross-encoder, --judge), whose scores are kept for --regularisers margin-mse and kl.
-
-    Example: tempembed mine all-MiniLM-L6-v2 --data pairs.parquet --relative-margin 0.05 --output mined.parquet
-
-    Then: tempembed train --data mined.parquet --encoder all-MiniLM-L6-v2 --output runs/one
-
-    With a teacher: tempembed mine runs/one --data pairs.parquet --cross-encoder re-ranker --margin 0.1 --output mined.parquet
-
-    Mine on training pairs alone: split test pairs off first. Embeddings and a cross-encoder's scores are kept: after Ctrl-C the
-    same command goes on.
-    """
+class MineRun(Configured):
+    """What is mined, and by which rules."""
 
     model: Annotated[str, tyro.conf.Positional]
     """The model that searches: a sentence-transformers or transformers model, a local folder or a hub name."""
@@ -67,6 +53,9 @@ class Mine:
     """Of what is left, take the nearest, or a random choice."""
     seed: Annotated[int, Ge(0)] = 0
     """Of the random choice."""
+    codec: str = "float32"
+    """How documents are stored and searched. float32 finds the nearest exactly; binary+rerank:float:1000 compares bits and
+    re-ranks the best 1,000 by their float vectors; int8 and others are searched and scored by their codes."""
     cross_encoder: str | None = None
     """A cross-encoder whose scores the margins go by, and which are written: a folder or a hub name."""
     judge: str | None = None
@@ -80,7 +69,7 @@ class Mine:
     min_score: float | None = None
     """Least score of a pair, where the data has a column of scores."""
     cache: str | None = None
-    """Folder for embeddings, so that a text is encoded once per model; default: embeddings/ in tempembed's cache."""
+    """Folder for texts, embeddings, what was found and judged, so that nothing is done twice; default: mined/ in tempembed's cache."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "data", several(self.data))
@@ -92,6 +81,17 @@ class Mine:
             )
         if self.cross_encoder and self.judge:
             raise UserError("mine: expected --cross-encoder or --judge, got both; leave one out")
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What decides the negatives, as plain values."""
+        names = (each.name for each in fields(MineRun) if each.name not in ("config", "cache"))
+        return {name: getattr(self, name) for name in names}
+
+    @property
+    def place(self) -> Path:
+        """Folder for what is kept, absolute."""
+        return output_place("--cache", self.cache) if self.cache else cache_dir() / "mined"
 
     @property
     def prompts(self) -> dict[RoleName, str]:
@@ -110,33 +110,37 @@ class Mine:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Mined:
-    """What `tempembed mine` found; also in the metadata of the Parquet file, as JSON under `tempembed.mined`."""
+class Mine(MineRun):
+    """Find hard negatives for pairs: documents that a model ranks high for a query and that are no answers of it.
 
-    output: Path
-    """The file."""
-    num_pairs: int
-    num_queries: int
-    """Distinct ones."""
-    num_documents: int
-    """Distinct ones, in which was searched."""
-    num_candidates: int
-    """Documents within the ranks, over all queries."""
-    num_negatives: int
-    """Found, over all distinct queries."""
-    num_without: int
-    """Queries for which nothing was found."""
-    left_out: Mapping[str, int]
-    """Reason to number of candidates."""
+    Every document of the data is searched for every query, exactly unless --codec says otherwise. Never a negative: what the data
+    lists anywhere as an answer of the query, and the query's own text, copies that differ in white space included. Among what is left
+    are right answers that nobody listed: leave out the nearest (--ranks), what comes too near to the answer's score
+    (--relative-margin 0.05), or ask a better model for the scores (--cross-encoder, --judge), whose scores are kept for
+    --regularisers margin-mse and kl.
 
-    def __str__(self) -> str:
-        lines = [
-            f"{self.num_negatives:,} hard negatives for {self.num_queries - self.num_without:,} of {self.num_queries:,} queries "
-            f"({self.num_negatives / self.num_queries:.2f} each), of {self.num_candidates:,} candidates among {self.num_documents:,} documents",
-            *(f"{number:>12,}  left out: {reason}" for reason, number in self.left_out.items()),
-            f"{self.num_without:>12,}  queries without any",
-        ]
-        return "\n".join(lines)
+    Example: tempembed mine all-MiniLM-L6-v2 --data pairs.parquet --relative-margin 0.05 --output mined.parquet
+
+    Then: tempembed train --data mined.parquet --encoder all-MiniLM-L6-v2 --output runs/one
+
+    With a teacher: tempembed mine runs/one --data pairs.parquet --cross-encoder re-ranker --margin 0.1 --output mined.parquet
+
+    Mine on training pairs alone: split test pairs off first. All cores work; embeddings, what was found and a cross-encoder's scores are
+    kept: killed or interrupted, the same command goes on, and other margins cost next to nothing.
+    """
+
+    processes: Annotated[int, tyro.conf.arg(help_behavior_hint="(default: all cores)")] = 0
+    """Processes, each with the model and a core."""
+    device: str = "auto"
+    """Where texts are embedded: cpu, cuda (all GPUs of this machine), or auto."""
+    tracking: TrackingSettings = field(default_factory=TrackingSettings)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.device not in ("auto", "cpu", "cuda"):
+            raise UserError(f"--device: expected cpu, cuda or auto, got {self.device!r}")
+        if self.processes < 0:
+            raise UserError(f"--processes: expected >= 1, got {self.processes}")
 
 
 def mine_command(command: Mine) -> None:
@@ -146,56 +150,41 @@ def mine_command(command: Mine) -> None:
 
 
 def mine(command: Mine, say: Callable[[str], None] = say) -> Mined:
-    """Search, choose, and write the file, whole or not at all.
+    """Mine on this machine.
 
     Raises:
-        UserError: bad data, a model that is none, an output that is there, or nothing found.
+        UserError: as `mine_pairs`; an output that is there, or no GPU.
     """
-    output = _new_file(command.output)
-    from tempembed.data.candidates import Candidates, Scored, with_negatives
-    from tempembed.data.columns import SCORES
-    from tempembed.index.mining import mine as search
-    from tempembed.settings.train import TrainSettings
-    from tempembed.stages.prepare import training_pairs
-    from tempembed.system.cache import cache_dir
+    output = new_file(command.output)
+    import torch
 
-    settings = TrainSettings.of(
-        data=command.data, skip_bad_rows=command.skip_bad_rows, min_score=command.min_score
-    )
-    pairs = training_pairs(settings, say)
-    if SCORES in pairs.table.column_names and not (command.judge or command.cross_encoder):
-        raise UserError(
-            f"--data {pairs.source}: it has teacher scores, which new hard negatives would lack; name the teacher with "
-            "--judge or --cross-encoder, or take the column out"
-        )
-    candidates = Candidates.of(pairs)
-    cache_dir().mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=cache_dir(), prefix="mine-") as scratch:
-        queries, documents = _embedded(
-            command.model, command, candidates, Path(scratch) / "own", say, command.prompts
-        )
-        judge = _judge(command, candidates, Path(scratch), say)
-        found = search(queries, documents, candidates.known, command.rules, judge, say)
-        mined = _mined(output, pairs, candidates, found)
-        if not mined.num_negatives:
-            reasons = ", ".join(f"{number:,} {reason}" for reason, number in found.left_out.items())
-            raise UserError(
-                f"mine: expected hard negatives, found none for any of {mined.num_queries:,} queries: of {mined.num_candidates:,} "
-                f"candidates none is left ({reasons or 'there are no other documents'}); look deeper with --ranks, or lower the margins"
-            )
-        scored = None
-        if judge is not None:
-            at, given = candidates.given
-            scored = Scored(
-                answers=found.answer_scores, given=judge(candidates.query_of[at], given), found=found.scores
-            )
-        _write(mined, with_negatives(pairs, candidates, found.documents, scored))
-    return mined
+    from tempembed.system.disk import blamed_on_disk
+    from tempembed.system.in_order import Processes, in_order, num_cpus
+
+    has_gpu = torch.cuda.is_available()
+    if command.device == "cuda" and not has_gpu:
+        raise UserError("--device cuda: expected a GPU, found none; leave it out")
+    device = "cuda" if has_gpu and command.device != "cpu" else "cpu"
+    cores = command.processes or num_cpus()
+    gpus = command.processes or torch.cuda.device_count()
+    with (
+        Processes(cores) as pool,
+        Processes(gpus or 1) as on_gpus,
+        blamed_on_disk(output.parent, command.place),
+    ):
+        over = partial(_apart, partial(in_order, over=pool if cores > 1 else 1))
+        embed_over = partial(_apart, partial(in_order, over=on_gpus)) if device == "cuda" else over
+        machine = Machine(over=over, embed_over=embed_over, device=device)
+        return mine_pairs(command, output, machine, command.tracking.resolved(), say)
 
 
-def _new_file(place: str) -> Path:
-    output = Path(place).expanduser()
-    check_place(output, "--output")
+def new_file(place: str) -> Path:
+    """Where the pairs go, absolute.
+
+    Raises:
+        UserError: no name of a Parquet file, or one that is there.
+    """
+    output = output_place("--output", place)
     if output.suffix != ".parquet":
         raise UserError(f"--output: expected a file name that ends in .parquet, got {place}")
     if output.exists():
@@ -205,71 +194,10 @@ def _new_file(place: str) -> Path:
     return output
 
 
-def _embedded(
-    model: str, command: Mine, candidates: "Candidates", place: Path, say: Callable[[str], None],
-    prompts: Mapping[RoleName, str],
-) -> "tuple[Tensor, Tensor]":  # fmt: skip
-    """Unit embeddings of queries and documents, memory-mapped; a text that the cache has is not embedded again."""
-    from tempembed.encoders.load import load_encoder
-    from tempembed.evaluation.store import EmbeddingStore
-    from tempembed.system.cache import cache_dir
-
-    encoder = load_encoder(model, prompts=prompts)
-    for line in (*encoder.notes, encoder.prompts.describe()):
-        say(f"{model}: {line}")
-    store = EmbeddingStore(Path(command.cache or cache_dir() / "embeddings"), encoder, say)
-    texts: Mapping[RoleName, list[str]] = {"query": candidates.queries, "document": candidates.documents}
-    found = []
-    for role, of_role in texts.items():
-        found.append(store.embed_to(place.with_suffix(f".{role}"), of_role, role))
-    return found[0], found[1]
-
-
-def _judge(
-    command: Mine, candidates: "Candidates", scratch: Path, say: Callable[[str], None]
-) -> "Score | None":
-    """Scores by the second model, if one is named."""
-    if command.judge:
-        from tempembed.index.mining import cosines
-
-        return cosines(*_embedded(command.judge, command, candidates, scratch / "judge", say, {}))
-    if not command.cross_encoder:
-        return None
-    from tempembed.encoders.cross_encoder import load_cross_encoder
-    from tempembed.evaluation.judged import kept_scores
-    from tempembed.system.cache import cache_dir
-
-    model, place = load_cross_encoder(command.cross_encoder), cache_dir() / "judged"
-    queries, documents = candidates.queries, candidates.documents
-
-    def score(of_queries: "np.ndarray", of_documents: "np.ndarray") -> "np.ndarray":
-        numbers = zip(of_queries.tolist(), of_documents.tolist(), strict=True)
-        return kept_scores(model, place, [(queries[q], documents[d]) for q, d in numbers], say)
-
-    return score
-
-
-def _mined(output: Path, pairs: "Pairs", candidates: "Candidates", found: "Negatives") -> Mined:
-    counts = (found.documents >= 0).sum(1)
-    return Mined(
-        output=output, num_pairs=len(pairs), num_queries=len(candidates.queries), num_documents=len(candidates.documents),
-        num_candidates=found.num_seen, num_negatives=int(counts.sum()), num_without=int((counts == 0).sum()),
-        left_out=dict(found.left_out),
-    )  # fmt: skip
-
-
-def _write(mined: Mined, tables: "Iterator[Table]") -> None:
-    """The tables, through a file beside the output."""
-    import pyarrow.parquet as pq
-
-    output = mined.output
-    facts = json.dumps({**asdict(mined), "output": output.name, "left_out": dict(mined.left_out)})
-    output.parent.mkdir(parents=True, exist_ok=True)
-    writer = None
-    with appearing(output) as partial:
-        for table in tables:
-            schema = table.schema.with_metadata({"tempembed.mined": facts})
-            writer = writer or pq.ParquetWriter(partial, schema)
-            writer.write_table(table.cast(schema))
-        assert writer is not None
-        writer.close()
+def _apart(over: Over, function: Callable[[T], R], inputs: Iterable[T]) -> Iterator[tuple[T, R]]:
+    """In other processes where there is more than one input: to start them takes longer than a single one takes here."""
+    left = iter(inputs)
+    if len(first := list(islice(left, 2))) > 1:
+        yield from over(function, chain(first, left))
+    else:
+        yield from ((each, function(each)) for each in first)

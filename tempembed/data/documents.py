@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count, islice
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -39,6 +40,19 @@ class Surveyed:
     num_rows: int
     fingerprint: str
     """16 hex digits of the files' bytes, and of which columns are read."""
+
+
+class Corpus(Protocol):
+    """Texts in a fixed order, each with an id, of which some are held at a time."""
+
+    def survey(self, say: Callable[[str], None]) -> Surveyed:
+        """What all of them are, once none can be wrong."""
+
+    def shards(self, rows: int) -> Iterator[pa.Table]:
+        """All as `SCHEMA`, `rows` at a time; the last may have fewer."""
+
+    def sample(self, num: int, of: int) -> list[str]:
+        """At most `num` texts, evenly spread over all `of` them."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -45,7 +45,11 @@ class Embedding:
             raise UserError(
                 f"model {self.model}: expected the same on all machines, got another one here; put it where all machines read it"
             )
-        return encoder, encoder.role(self.role, self.prompt)
+        return encoder, self.of(encoder)
+
+    def of(self, encoder: Encoder) -> Role:
+        """How a model takes the texts."""
+        return encoder.role(self.role, self.prompt)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +80,7 @@ def encode_part(part: Part) -> Written:
         UserError: another model than the shards are of, embeddings that are not finite, or a full disk.
     """
     encoded = part.encoded
-    codec = _codec(encoded.folder, encoded.facts["codec_fingerprint"])
+    codec = codec_of(encoded)
     embeddings_MD = _embedded(part.embedding, part.documents["text"].to_pylist(), part.number)
     with one_thread():
         columns = stored(codec, codec.cut(embeddings_MD))
@@ -106,14 +110,19 @@ def _embedded(embedding: Embedding, texts: list[str], number: int) -> Tensor:
     if device == "cuda":
         device = f"cuda:{number % torch.cuda.device_count()}"
     with one_thread():
-        encoder, role = _model(embedding, device)
-        return encoder.embed(encoder.prepare(texts, role))
+        encoder = _model(replace(embedding, role="document", prompt=None), device)
+        return encoder.embed(encoder.prepare(texts, embedding.of(encoder)))
 
 
-@lru_cache(maxsize=8)
-def _model(embedding: Embedding, device: str) -> tuple[Encoder, Role]:
-    encoder, role = embedding.load()
-    return encoder.to(device), role
+@lru_cache(maxsize=2)
+def _model(embedding: Embedding, device: str) -> Encoder:
+    """One of a model, whatever roles its texts have."""
+    return embedding.load()[0].to(device)
+
+
+def codec_of(encoded: Encoded) -> Codec:
+    """The codec of shards, read once in a process."""
+    return _codec(encoded.folder, encoded.facts["codec_fingerprint"])
 
 
 @lru_cache(maxsize=8)

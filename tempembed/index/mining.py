@@ -1,29 +1,43 @@
-"""Hard negatives: for each query the nearest documents that are no answers of it, by exact search in blocks.
+"""Hard negatives: for each query the nearest documents that are no answers of it, block by block on any processes.
+
+A block of queries is searched in all documents, and what it found is a file; then the rules choose from the files. Neither
+depends on how many processes there are, so the negatives are the same on one and on a cluster.
 
 Shape legend: U distinct queries, M distinct documents, P pairs of a query and a document, N negatives of a query.
 """
 
+import hashlib
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Literal
+from pathlib import Path
+from typing import Any, Literal
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor
 
 from tempembed.data.candidates import Known
-from tempembed.index.top_k import decoded_top_k
+from tempembed.index.encode import codec_of, one_thread
+from tempembed.index.retriever import Retriever
+from tempembed.index.shards import SAME
 from tempembed.objectives.margin import Margin
+from tempembed.settings.flat import fingerprint
+from tempembed.system.atomic import appearing
 from tempembed.system.console import Progress
+from tempembed.system.disk import room_for
+from tempembed.system.in_order import Over
 
 BLOCK_PLACES = 2**20
 """Candidates that are held at a time."""
 MOST_QUERIES = 2048
 """Queries of a block."""
-PAIR_ROWS = 16_384
-"""Pairs whose embeddings are held at a time."""
+PAIRS = 2**16
+"""Pairs that are scored at a time."""
+FORMAT = 1
+"""Of the files; raise when a search finds others."""
 
 Score = Callable[[Int[np.ndarray, " P"], Int[np.ndarray, " P"]], Float[np.ndarray, " P"]]
 """What a model says of pairs of a query and a document, by their numbers."""
@@ -67,101 +81,245 @@ class Negatives:
     """Reason to number of candidates."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Block:
+    """Queries that are searched together."""
+
+    retriever: Retriever
+    path: Path
+    """Of the file that is found."""
+    queries: Int[np.ndarray, " Q"]
+    """Their numbers, ascending."""
+    depth: int
+    """Documents that are found for each, known ones among them."""
+
+    @property
+    def num_found(self) -> int:
+        """Documents that there are for each."""
+        return min(self.depth, self.retriever.documents.num_rows)
+
+    def found(self) -> tuple[Float[np.ndarray, "Q C"], Int[np.ndarray, "Q C"]] | None:
+        """Scores and numbers of documents, best first; None where no whole file is there."""
+        try:
+            with self.path.open("rb") as opened, np.load(opened) as file:
+                scores, ids = file["scores"], file["ids"]
+        except (OSError, ValueError, EOFError, KeyError, BadZipFile):
+            return None
+        return (scores, ids) if scores.shape == ids.shape == (len(self.queries), self.num_found) else None
+
+
+def search_block(block: Block) -> int:
+    """Search, and write what is found; the number of queries.
+
+    Raises:
+        DiskFullError: no room.
+    """
+    scores, ids = block.retriever.nearest(block.queries, block.depth)
+    with room_for("nearest documents", block.path.parent), appearing(block.path) as partial:
+        np.savez(partial, scores=scores.numpy(), ids=ids.numpy())
+    return len(block.queries)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Piece:
+    """Queries of a block from whose candidates the rules choose."""
+
+    block: Block
+    rows: slice
+    """Of the block's queries."""
+    known: Known
+    """Of these queries alone."""
+    rules: Rules
+    judge: Score | None
+
+    @property
+    def queries(self) -> Int[np.ndarray, " Q"]:
+        """Their numbers, ascending."""
+        return self.block.queries[self.rows]
+
+
+def choose(piece: Piece) -> Negatives:
+    """The negatives of a piece's queries; answers are those of its `known`."""
+    queries, known, rules, judge = piece.queries, piece.known, piece.rules, piece.judge
+    there = piece.block.found()
+    assert there is not None
+    found, ids = (each[piece.rows] for each in there)
+    keys = queries[:, None] * known.num_documents + ids
+    is_answer, is_other = _is_in(keys, known.answers), _is_in(keys, known.others)
+    is_known = is_answer | is_other
+    rank = np.cumsum(~is_known, axis=1)
+    fits = ~is_known & (rank > rules.skip) & (rank <= rules.depth)
+    left_out = Counter(
+        {
+            "a known answer": int(is_answer.sum()),
+            "the query's own text, or its hard negative already": int(is_other.sum()),
+            f"among the {rules.skip} nearest": int((~is_known & (rank <= rules.skip)).sum()),
+        }
+    )
+    num_seen = int(fits.sum())
+    with one_thread():
+        if judge is not None:
+            at, place = np.nonzero(fits)
+            found = np.full(ids.shape, np.nan, np.float32)
+            found[at, place] = judge(queries[at], ids[at, place])
+        asked, answers = np.divmod(known.answers, known.num_documents)
+        answer_scores = (judge or piece.block.retriever)(asked, answers)
+    places = np.searchsorted(queries, asked)
+    for reason, highest in _ceilings(len(queries), places, answer_scores, rules):
+        is_above = fits & (found > highest[:, None])
+        left_out[reason] += int(is_above.sum())
+        fits &= ~is_above
+    documents = np.full((len(queries), rules.num), -1)
+    scores = np.full((len(queries), rules.num), np.nan, np.float32)
+    for row, query in enumerate(queries.tolist()):
+        left = np.flatnonzero(fits[row])
+        chosen = _choice(left, rules, query)
+        left_out["more than were asked for"] += len(left) - len(chosen)
+        documents[row, : len(chosen)], scores[row, : len(chosen)] = ids[row, chosen], found[row, chosen]
+    return Negatives(
+        documents=documents, scores=scores, answer_scores=answer_scores, num_seen=num_seen, left_out=left_out
+    )
+
+
 def mine(
-    queries_UD: Float[Tensor, "U D"],
-    documents_MD: Float[Tensor, "M D"],
+    retriever: Retriever,
     known: Known,
     rules: Rules,
+    folder: Path,
+    over: Over,
+    *,
     judge: Score | None = None,
+    judge_over: Over | None = None,
+    judged: int = MOST_QUERIES,
     say: Callable[[str], None] = lambda _: None,
+    report: Callable[[dict[str, Any]], None] = lambda _: None,
 ) -> Negatives:
-    """Search, and leave out by the rules. Memory: a block of candidates, and the result.
+    """Search, and leave out by the rules. Memory of this process: the result, and some numbers of each pair.
 
     Args:
-        queries_UD: unit embeddings, perhaps memory-mapped.
-        documents_MD: the same.
+        retriever: searches, and scores.
         known: what is never a negative.
         rules: the rest.
-        judge: gives the scores that margins go by, in place of the cosines of the search; ranks stay those of the search.
+        folder: keeps what was found for each block, which later calls find again, whatever their margins.
+        over: calls a function in processes.
+        judge: gives the scores that margins go by, in place of those of the search; ranks stay those of the search.
+        judge_over: the same as `over`, for `judge`.
+        judged: queries whose candidates are judged at a time.
         say: takes lines of progress.
+        report: takes metrics, after each block.
     """
-    num_queries, num_documents = len(queries_UD), len(documents_MD)
-    score = judge or cosines(queries_UD, documents_MD)
-    every = np.union1d(known.answers, known.others)
-    counts = np.bincount(every // num_documents, minlength=num_queries)
+    num_queries, blocks = retriever.queries.num_rows, _blocks(retriever, known, rules, folder)
+    left = [block for block in blocks if block.found() is None]
+    if there := len(blocks) - len(left):
+        say(f"going on: {there:,} of {len(blocks):,} blocks of queries are searched")
+    steps = _Steps(there, len(blocks) + sum(-(-len(block.queries) // judged) for block in blocks), report)
+    add = steps.of("searched", sum(len(block.queries) for block in left), say)
+    for _, num in over(search_block, left):
+        add(num)
     documents = np.full((num_queries, rules.num), -1)
     scores = np.full((num_queries, rules.num), np.nan, np.float32)
     answer_scores = np.empty(len(known.answers), np.float32)
     num_seen, left_out = 0, Counter[str]()
-    progress = Progress("mined", "queries", num_queries, say)
-    for block in _blocks(counts, rules.depth):
-        depth = rules.depth + int(counts[block].max())
-        near, nearest = decoded_top_k(queries_UD[torch.from_numpy(block)], documents_MD, lambda x: x, depth)
-        found, ids = near.numpy(), nearest.numpy()
-        keys = block[:, None] * num_documents + ids
-        is_answer, is_known = _is_in(keys, known.answers), _is_in(keys, every)
-        rank = np.cumsum(~is_known, axis=1)
-        fits = ~is_known & (rank > rules.skip) & (rank <= rules.depth)
-        num_seen += int(fits.sum())
-        left_out["a known answer"] += int(is_answer.sum())
-        left_out["the query's own text, or its hard negative already"] += int((is_known & ~is_answer).sum())
-        left_out[f"among the {rules.skip} nearest"] += int((~is_known & (rank <= rules.skip)).sum())
-        if judge is not None:
-            at, place = np.nonzero(fits)
-            found = np.full(ids.shape, np.nan, np.float32)
-            found[at, place] = judge(block[at], ids[at, place])
-        places, answers = known.answers_of(block)
-        answer_scores[answers] = score(block[places], known.answers[answers] % num_documents)
-        for reason, highest in _ceilings(len(block), places, answer_scores[answers], rules):
-            is_above = fits & (found > highest[:, None])
-            left_out[reason] += int(is_above.sum())
-            fits &= ~is_above
-        for row, query in enumerate(block):
-            left = np.flatnonzero(fits[row])
-            chosen = _choice(left, rules, int(query))
-            left_out["more than were asked for"] += len(left) - len(chosen)
-            documents[query, : len(chosen)], scores[query, : len(chosen)] = (
-                ids[row, chosen],
-                found[row, chosen],
-            )
-        progress.add(len(block))
+    add = steps.of("mined", num_queries, say)
+    for piece, chosen in (judge_over or over)(choose, _pieces(blocks, known, rules, judge, judged)):
+        documents[piece.queries], scores[piece.queries] = chosen.documents, chosen.scores
+        answer_scores[known.answers_of(piece.queries)] = chosen.answer_scores
+        num_seen += chosen.num_seen
+        left_out.update(chosen.left_out)
+        add(len(piece.queries))
     return Negatives(
         documents=documents, scores=scores, answer_scores=answer_scores, num_seen=num_seen, left_out=+left_out
     )
 
 
-def cosines(queries_UD: Float[Tensor, "U D"], documents_MD: Float[Tensor, "M D"]) -> Score:
-    """Products of unit embeddings, some pairs at a time."""
+@dataclass(frozen=True, kw_only=True)
+class PairsOf:
+    """Pairs that are scored at a time."""
 
-    def score(queries: np.ndarray, documents: np.ndarray) -> np.ndarray:
-        found = np.empty(len(queries), np.float32)
-        for low in range(0, len(queries), PAIR_ROWS):
-            part = slice(low, low + PAIR_ROWS)
-            left, right = (
-                queries_UD[torch.from_numpy(queries[part])],
-                documents_MD[torch.from_numpy(documents[part])],
-            )
-            found[part] = (left * right).sum(1).numpy()
-        return found
+    score: Score
+    queries: Int[np.ndarray, " P"]
+    documents: Int[np.ndarray, " P"]
 
-    return score
+
+def score_pairs(pairs: PairsOf) -> Float[np.ndarray, " P"]:
+    """Their scores."""
+    with one_thread():
+        return pairs.score(pairs.queries, pairs.documents)
+
+
+def scores_of(
+    score: Score, queries: Int[np.ndarray, " P"], documents: Int[np.ndarray, " P"], over: Over
+) -> Float[np.ndarray, " P"]:
+    """Scores of any number of pairs, some at a time on any processes."""
+    parts = (
+        PairsOf(score=score, queries=queries[low : low + PAIRS], documents=documents[low : low + PAIRS])
+        for low in range(0, len(queries), PAIRS)
+    )
+    return np.concatenate([np.empty(0, np.float32), *(found for _, found in over(score_pairs, parts))])
 
 
 def _is_in(keys: np.ndarray, ordered: np.ndarray) -> np.ndarray:
-    """Which of the keys are among those of an ascending array, which is not empty."""
+    """Which of the keys are among those of an ascending array."""
+    if not len(ordered):
+        return np.zeros(keys.shape, bool)
     return ordered[np.searchsorted(ordered, keys).clip(max=len(ordered) - 1)] == keys
 
 
-def _blocks(num_known: np.ndarray, depth: int) -> Iterator[np.ndarray]:
-    """All queries, ascending within a block; those with many known answers, which take a deeper search, among themselves."""
-    order = np.argsort(num_known, kind="stable")
-    start = 0
+def _blocks(retriever: Retriever, known: Known, rules: Rules, folder: Path) -> list[Block]:
+    """All queries; those with many known answers, which take a deeper search, among themselves."""
+    num_known = known.counts(retriever.queries.num_rows)
+    facts = [{key: each.facts[key] for key in SAME} for each in (retriever.queries, retriever.documents)]
+    blocked = [BLOCK_PLACES, MOST_QUERIES, rules.depth, hashlib.sha256(num_known.tobytes()).hexdigest()]
+    place = folder / fingerprint([FORMAT, *facts, *blocked])
+    place.mkdir(parents=True, exist_ok=True)
+    order, reranked = np.argsort(num_known, kind="stable"), codec_of(retriever.documents).spec
+    least = reranked.depth if reranked.rerank else 0
+    blocks, start = list[Block](), 0
     while start < len(order):
         size = min(MOST_QUERIES, len(order) - start)
-        while size > 1 and size * (depth + num_known[order[start + size - 1]]) > BLOCK_PLACES:
+        while size > 1 and size * max(rules.depth + num_known[order[start + size - 1]], least) > BLOCK_PLACES:
             size //= 2
-        yield np.sort(order[start : start + size])
+        queries = np.sort(order[start : start + size])
+        depth = rules.depth + int(num_known[queries].max())
+        blocks.append(
+            Block(retriever=retriever, path=place / f"{len(blocks):06d}.npz", queries=queries, depth=depth)
+        )
         start += size
+    return blocks
+
+
+def _pieces(
+    blocks: list[Block], known: Known, rules: Rules, judge: Score | None, size: int
+) -> Iterator[Piece]:
+    for block in blocks:
+        for low in range(0, len(block.queries), size):
+            rows = slice(low, low + size)
+            yield Piece(block=block, rows=rows, known=known.of(block.queries[rows]), rules=rules, judge=judge)
+
+
+class _Steps:
+    """Blocks and pieces that are done, for trackers; lines of progress beside them."""
+
+    def __init__(self, done: int, total: int, report: Callable[[dict[str, Any]], None]) -> None:
+        self._done, self._total, self._report = done, total, report
+
+    def of(self, name: str, total: int, say: Callable[[str], None]) -> Callable[[int], None]:
+        """What takes the number of queries of each step of a kind, of which there are `total`."""
+        progress, began, num = Progress(name, "queries", total, say), time.monotonic(), 0
+
+        def add(queries: int) -> None:
+            nonlocal num
+            self._done, num = self._done + 1, num + queries
+            progress.add(queries)
+            rate = num / (time.monotonic() - began)
+            self._report(
+                {
+                    "step": self._done, "num_steps": self._total, f"mine/queries_{name}": num, f"mine/queries_{name}_per_second": rate,
+                    "mine/seconds_left": (total - num) / rate,
+                }
+            )  # fmt: skip
+
+        return add
 
 
 def _ceilings(

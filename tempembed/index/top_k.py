@@ -1,6 +1,6 @@
 """Exact search on compressed embeddings: the best k of a product, in blocks, nested prefixes in one pass, re-ranking."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import torch
 from jaxtyping import Float, Int
@@ -63,20 +63,38 @@ def decoded_top_k(
     Documents are decoded a block at a time, so memory does not depend on M: 128 MB and 12 k bytes a query.
     """
     k, width = min(k, len(codes_MB)), queries_QK.shape[1]
-    best = torch.empty(len(queries_QK), 0)
-    ids = torch.empty(len(queries_QK), 0, dtype=torch.int64)
     size = max(k, BLOCK_FLOATS // max(width, 512))
     rows = max(1, BLOCK_FLOATS // size)
-    for start in range(0, len(codes_MB), size):
-        vectors = decode(codes_MB[start : start + size])
-        found = []
-        for some in queries_QK.split(rows):
-            products = some @ vectors.T
-            there = top_k(products, k)
-            found.append((products.gather(1, there), there + start))
+
+    def blocks() -> Iterator[tuple[Tensor, Tensor]]:
+        for start in range(0, len(codes_MB), size):
+            vectors = decode(codes_MB[start : start + size])
+            found = []
+            for some in queries_QK.split(rows):
+                products = some @ vectors.T
+                there = top_k(products, k)
+                found.append((products.gather(1, there), there + start))
+            yield torch.cat([v for v, _ in found]), torch.cat([i for _, i in found])
+
+    return merged_top_k(blocks(), k)
+
+
+def merged_top_k(
+    parts: Iterable[tuple[Float[Tensor, "Q n"], Int[Tensor, "Q n"]]], k: int
+) -> tuple[Float[Tensor, "Q k"], Int[Tensor, "Q k"]]:
+    """The k best of what was found in several parts of the documents, as `top_k` orders them; two parts are held at a time.
+
+    Args:
+        parts: scores and numbers of documents, at least one part.
+        k: cut to how many there are.
+    """
+    best = ids = torch.empty(0, 0)
+    for number, (scores, numbers) in enumerate(parts):
+        if number:
+            scores, numbers = torch.cat([best, scores], dim=1), torch.cat([ids, numbers], dim=1)
         # in the order of their numbers, so that of equal scores top_k has the higher one first
-        ids, order = torch.cat([ids, torch.cat([i for _, i in found])], dim=1).sort(dim=1)
-        best = torch.cat([best, torch.cat([v for v, _ in found])], dim=1).gather(1, order)
+        ids, order = numbers.sort(dim=1)
+        best = scores.gather(1, order)
         kept = top_k(best, k)
         best, ids = best.gather(1, kept), ids.gather(1, kept)
     return best, ids

@@ -29,6 +29,13 @@ class Pool(Protocol):
         """Run it."""
 
 
+class Over(Protocol):
+    """Calls a function on many inputs, on the processes of this machine or of a cluster."""
+
+    def __call__(self, function: Callable[[T], R], inputs: Iterable[T]) -> Iterator[tuple[T, R]]:
+        """(input, result) of each, in any order."""
+
+
 def num_cpus() -> int:
     """CPUs that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -50,7 +57,7 @@ def in_order(function: Callable[[T], R], inputs: Iterable[T], over: int | Pool) 
             yield each, function(each)
         return
     waiting: deque[tuple[T, Future[R]]] = deque()
-    own: AbstractContextManager[Pool] = _Processes(over) if isinstance(over, int) else nullcontext(over)
+    own: AbstractContextManager[Pool] = Processes(over) if isinstance(over, int) else nullcontext(over)
     with own as running:
         try:
             for each in inputs:
@@ -90,7 +97,9 @@ class _Context(SpawnContext):
     Process = _Apart
 
 
-class _Processes(ProcessPoolExecutor):
+class Processes(ProcessPoolExecutor):
+    """So many processes of this machine, as a pool: each starts when it is needed, and keeps what it has loaded until the pool is left."""
+
     def __init__(self, num: int) -> None:
         # spawn: safe in a process that has threads
         super().__init__(num, mp_context=_Context(), initializer=_begin)

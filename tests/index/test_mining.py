@@ -2,7 +2,10 @@
 
 import json
 import random
+from concurrent.futures import Future
+from functools import partial
 
+import cloudpickle
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -12,15 +15,20 @@ from sentence_transformers import CrossEncoder, SentenceTransformer
 from sentence_transformers.util import mine_hard_negatives
 from transformers import BertConfig, BertForSequenceClassification
 
+from tempembed.commands import mine_pairs
 from tempembed.commands.mine import Mine, mine, mine_command
 from tempembed.commands.train import Train, train_command
 from tempembed.data.pairs import read_pairs
 from tempembed.data.text_ids import text_ids
-from tempembed.index import mining
+from tempembed.index import mining, retriever
+from tempembed.run.folder import hold
 from tempembed.settings.train import TrainSettings
 from tempembed.system.errors import UserError
+from tempembed.system.in_order import in_order
 from tempembed.tracking.jsonl import read_jsonl
+from tempembed.tracking.settings import TrackingSettings
 from tests import models
+from tests.conftest import make_room, small_disk
 
 NUM = 60
 
@@ -63,11 +71,20 @@ def place(tmp_path_factory):
     return folder
 
 
-def run(place, tmp_path, **options):
+def set_sizes(monkeypatch, places, shard_rows, span_bytes):
+    """Of a block of queries, a shard of documents, and what is in memory at a time."""
+    monkeypatch.setattr(mining, "BLOCK_PLACES", places)
+    monkeypatch.setattr(mine_pairs, "SHARD_ROWS", shard_rows)
+    monkeypatch.setattr(retriever, "SPAN_BYTES", span_bytes)
+
+
+def run(place, tmp_path, said=None, **options):
     """(what the command says, the rows that it wrote)."""
     output = tmp_path / "mined.parquet"
-    values = {"model": str(place / "model"), "data": str(place / "pairs.parquet"), "output": str(output)}
-    found = mine(Mine(**{**values, **options}))
+    values = {
+        "model": str(place / "model"), "data": str(place / "pairs.parquet"), "output": str(output), "processes": 1
+    }  # fmt: skip
+    found = mine(Mine(**{**values, **options}), [].append if said is None else said.append)
     return found, pq.read_table(output).to_pylist()
 
 
@@ -103,9 +120,10 @@ EVERYTHING = {"range_max": 72, "num_negatives": 71}
          {"num_negatives": 4, "range_max": 72, "absolute_margin": 0.2, "relative_margin": 0.3, "max_score": 0.4}),
     ],
 )  # fmt: skip
-@pytest.mark.parametrize("places", [2**20, 100])
-def test_it_finds_what_sentence_transformers_finds(monkeypatch, place, tmp_path, ours, theirs, places):
-    monkeypatch.setattr(mining, "BLOCK_PLACES", places)
+@pytest.mark.parametrize("sizes", [(2**20, 4096, 2**26), (100, 7, 3000)])
+def test_it_finds_what_sentence_transformers_finds(monkeypatch, place, tmp_path, ours, theirs, sizes):
+    """In one block and one shard; and in many of each, of which some are in memory at a time."""
+    set_sizes(monkeypatch, *sizes)
     want = oracle(place, **theirs)
     found, written = run(place, tmp_path, **ours)
     assert len(written) == len(rows())
@@ -262,6 +280,9 @@ def test_the_file_is_trained_on_as_it_is(place, tmp_path, capsys):
         ({"model": "nowhere/to-be-found"}, "nowhere/to-be-found"),
         ({"cross_encoder": "."}, "--cross-encoder .: expected a folder with config.json"),
         ({"data": "nothing.parquet"}, "nothing.parquet"),
+        ({"codec": "binary"}, "expected bits to be re-ranked to cosines, which margins go by, got no re-ranking"),
+        ({"codec": "bbq"}, "expected codes without corrections beside them"),
+        ({"codec": "prefix:64"}, "the model has 32 coordinates, got width 64"),
     ],
 )  # fmt: skip
 def test_bad_input_is_one_line_and_leaves_nothing(place, tmp_path, monkeypatch, options, message):
@@ -301,3 +322,156 @@ def test_an_output_that_is_there_stays_and_an_interrupt_leaves_none(place, tmp_p
     with pytest.raises(KeyboardInterrupt):
         run(place, tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+class Elsewhere:
+    """A pool as another machine is one: nothing but pickles goes there and comes back. It loses each task's first result."""
+
+    num_workers = 2
+
+    def __init__(self):
+        self.functions = []
+
+    def submit(self, function, argument):
+        self.functions.append(function.__name__)
+        future = Future()
+        sent = cloudpickle.dumps((function, argument))
+        for _ in range(2):
+            there, given = cloudpickle.loads(sent)
+            result = cloudpickle.dumps(there(given))
+        future.set_result(cloudpickle.loads(result))
+        return future
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"relative_margin": 0.3, "choice": "random", "ranks": (2, 30)},
+        {"codec": "binary+rerank:float:20", "max_score": 0.5},
+        {"judge": "judge", "margin": 0.1},
+        {"cross_encoder": "cross", "margin": 0.01, "ranks": (0, 6)},
+    ],
+)
+def test_a_pool_elsewhere_finds_the_same_bytes(monkeypatch, place, tmp_path, options):
+    set_sizes(monkeypatch, 400, 16, 3000)
+    for name in ("judge", "cross_encoder"):
+        if name in options:
+            options = {**options, name: str(place / options[name])}
+    command = {"model": str(place / "model"), "data": str(place / "pairs.parquet"), **options}
+    pool, written = Elsewhere(), []
+    over = partial(in_order, over=pool)
+    for name, elsewhere in (("here", partial(in_order, over=1)), ("there", over)):
+        given = Mine(**command, output=str(tmp_path / "mined.parquet"), cache=str(tmp_path / name))
+        machine = mine_pairs.Machine(over=elsewhere, embed_over=elsewhere, device="cpu")
+        found = mine_pairs.mine_pairs(
+            given, tmp_path / "mined.parquet", machine, TrackingSettings(), lambda _: None
+        )
+        written.append((found, (tmp_path / "mined.parquet").read_bytes()))
+        (tmp_path / "mined.parquet").unlink()
+    assert written[0] == written[1]
+    assert written[0][0].num_negatives > 60
+    assert {"encode_part", "search_block", "choose"} <= set(pool.functions)
+    assert pool.functions.count("search_block") > 1
+
+
+def test_processes_find_what_this_one_finds(monkeypatch, place, tmp_path):
+    set_sizes(monkeypatch, 400, 4096, 2**26)
+    written = []
+    for processes in (1, 2):
+        found, _ = run(
+            place, tmp_path, processes=processes, cache=str(tmp_path / f"{processes}"), device="cpu"
+        )
+        written.append((found, (tmp_path / "mined.parquet").read_bytes()))
+        (tmp_path / "mined.parquet").unlink()
+    assert written[0] == written[1]
+
+
+def test_bits_are_compared_and_re_ranked(monkeypatch, place, tmp_path):
+    """Against numpy: the nearest by Hamming distance, of equal ones the later; the best of these by their cosines."""
+    set_sizes(monkeypatch, 400, 7, 20)
+    _, written = run(place, tmp_path, codec="binary+rerank:float:9", ranks=(0, 5), num_negatives=5)
+    model = SentenceTransformer(str(place / "model"), device="cpu")
+    texts = list(dict.fromkeys(row["document"] for row in rows()))
+    documents = model.encode(texts, normalize_embeddings=True)
+    answers: dict[str, list[str]] = {}
+    for row in rows():
+        answers.setdefault(row["query"], []).append(row["document"])
+    for row in written:
+        query = model.encode(row["query"], normalize_embeddings=True)
+        distances = ((query >= 0) != (documents >= 0)).sum(1)
+        near = sorted(range(len(texts)), key=lambda i: (-distances[i], i))[::-1][:9]
+        best = [texts[i] for i in sorted(near, key=lambda i: documents[i] @ query)[::-1]]
+        # with an answer beside them among the five and the two that are known at most
+        want = [text for text in best[: 5 + 2] if text not in answers[row["query"]]][:5]
+        assert row["hard_negatives"] == want
+
+
+def test_a_deep_re_ranking_finds_what_the_exact_search_finds(place, tmp_path):
+    written = []
+    for codec in ("float32", "binary+rerank:float:1000"):
+        written.append(run(place, tmp_path, codec=codec, relative_margin=0.2)[1])
+        (tmp_path / "mined.parquet").unlink()
+    assert written[0] == written[1]
+
+
+def test_it_goes_on_where_it_ended_and_other_margins_search_nothing(monkeypatch, place, tmp_path):
+    set_sizes(monkeypatch, 400, 4096, 2**26)
+    searched, real = [], mining.search_block
+    monkeypatch.setattr(mining, "search_block", lambda block: searched.append(block.path) or real(block))
+    options = {"cache": str(tmp_path / "cache")}
+    whole, _ = run(place, tmp_path, **options)
+    blocks = sorted(tmp_path.glob("cache/nearest/*/*.npz"))
+    assert searched == blocks
+    assert len(blocks) > 8
+    want = (tmp_path / "mined.parquet").read_bytes()
+    (tmp_path / "mined.parquet").unlink()
+    run(place, tmp_path, **options, margin=0.1, num_negatives=2)
+    assert searched == blocks
+    (tmp_path / "mined.parquet").unlink()
+    blocks[2].unlink()
+    blocks[5].write_bytes(blocks[5].read_bytes()[:-50])
+    said = []
+    again, _ = run(place, tmp_path, said, **options)
+    assert searched[len(blocks) :] == [blocks[2], blocks[5]]
+    assert f"going on: {len(blocks) - 2} of {len(blocks)} blocks of queries are searched" in said
+    assert again == whole
+    assert (tmp_path / "mined.parquet").read_bytes() == want
+    (metrics, *_) = tmp_path.glob("cache/runs/*/*/mined/metrics.jsonl")
+    assert read_jsonl(metrics)[-1]["mine/queries_mined_per_second"] > 0
+
+
+def test_a_damaged_shard_is_embedded_again(place, tmp_path):
+    _, before = run(place, tmp_path, cache=str(tmp_path / "cache"))
+    for path in tmp_path.glob("cache/encoded/*/shards/*.code.npy"):
+        path.write_bytes(path.read_bytes()[:-4] + b"\0\0\0\0")
+    for path in tmp_path.glob("cache/nearest/*/*.npz"):
+        path.unlink()
+    (tmp_path / "mined.parquet").unlink()
+    assert run(place, tmp_path, cache=str(tmp_path / "cache"))[1] == before
+
+
+def test_a_full_disk_is_one_line_and_with_room_it_goes_on(monkeypatch, place, tmp_path):
+    set_sizes(monkeypatch, 400, 7, 3000)
+    _, before = run(place, tmp_path)
+    (tmp_path / "mined.parquet").unlink()
+    with small_disk(tmp_path, "160k") as disk:
+        with pytest.raises(UserError, match=r"expected .* of disk, got .* MB") as caught:
+            run(place, tmp_path, cache=str(disk / "cache"))
+        assert "\n" not in str(caught.value)
+        assert not (tmp_path / "mined.parquet").exists()
+        there = list(disk.glob("cache/encoded/*/shards/*.parquet"))
+        assert there
+        make_room(disk, "16m")
+        said = []
+        assert run(place, tmp_path, said, cache=str(disk / "cache"))[1] == before
+        assert any("going on:" in line for line in said)
+
+
+def test_two_at_work_for_one_output_are_refused(place, tmp_path):
+    output = tmp_path / "mined.parquet"
+    run(place, tmp_path, cache=str(tmp_path / "cache"))
+    output.unlink()
+    (folder,) = tmp_path.glob("cache/runs/*")
+    with hold(folder, "mine"), pytest.raises(UserError, match="expected no other driver at work on it"):
+        run(place, tmp_path, cache=str(tmp_path / "cache"))
+    assert not output.exists()
