@@ -5,6 +5,8 @@ a second one when they are retried, and which keeps nothing of a job whose drive
 of its own, and doing it twice does no harm. What a task has loaded stays in its process for the next.
 """
 
+import signal
+import sys
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
@@ -42,6 +44,20 @@ def cluster_pool() -> RemotePool | None:
     """A pool of all machines of the cluster; None on one machine, whose own processes start faster."""
     connect()
     return RemotePool() if len(ray.nodes()) > 1 else None
+
+
+def connect_for(*, use_gpu: bool) -> None:
+    """Connect to the cluster whose processes a driver is to use, and let `ray job stop` end the driver as Ctrl-C does.
+
+    Raises:
+        UserError: as `connect`, or no GPU where some are asked for.
+    """
+    connect()
+    if use_gpu and not ray.cluster_resources().get("GPU"):
+        raise UserError(
+            "--use-gpu: expected a cluster with GPUs, got none; leave --use-gpu out, or add nodes"
+        )
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # Ray had its own
 
 
 def _call(function: Callable[..., Any], argument: Any) -> Any:

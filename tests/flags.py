@@ -14,7 +14,7 @@ from importlib import import_module
 COMMANDS = [
     *(("tempembed.cli", name) for name in
       ("train", "evaluate", "codecs", "compare", "selfcheck", "plan", "recommend", "export", "search", "mine", "pretrain", "encode")),
-    *((f"ray_jobs.{name}", "") for name in ("train", "pretrain", "tune", "reproduce", "demo", "prepare", "encode")),
+    *((f"ray_jobs.{name}", "") for name in ("train", "pretrain", "tune", "reproduce", "demo", "prepare", "encode", "mine")),
 ]  # fmt: skip
 FLAG = re.compile(r"^(?:[│|]| ) (--[a-z][a-z0-9-]*|-[a-z], --[a-z][a-z0-9-]*)", re.M)
 DEFAULT = re.compile(r"\((default:[^()]*(?:\([^()]*\)[^()]*)*|required|repeatable)\)")

@@ -126,7 +126,8 @@ class Mine(MineRun):
     With a teacher: tempembed mine runs/one --data pairs.parquet --cross-encoder re-ranker --margin 0.1 --output mined.parquet
 
     Mine on training pairs alone: split test pairs off first. All cores work; embeddings, what was found and a cross-encoder's scores are
-    kept: killed or interrupted, the same command goes on, and other margins cost next to nothing.
+    kept: killed or interrupted, the same command goes on, and other margins cost next to nothing. ray_jobs.mine does the same on a
+    cluster, with the same negatives.
     """
 
     processes: Annotated[int, tyro.conf.arg(help_behavior_hint="(default: all cores)")] = 0

@@ -129,7 +129,7 @@ class Job:
         experiment = client.get_experiment_by_name("tempembed")
         if experiment is None:
             return []
-        return client.search_runs([experiment.experiment_id], f"attributes.run_name = '{self.output.name}'")
+        return client.search_runs([experiment.experiment_id], f"attributes.run_name = '{self.output.stem}'")
 
     def history(self, key: str = "train/loss", uri: str | None = None) -> list[int]:
         """The steps of a metric as MLflow has them."""

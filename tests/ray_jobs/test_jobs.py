@@ -16,6 +16,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import psutil
+import pyarrow.parquet as pq
 import pytest
 from mlflow import MlflowClient
 from ray.job_submission import JobSubmissionClient
@@ -24,6 +25,7 @@ from ray_jobs import train
 from ray_jobs.alone import ALONE
 from ray_jobs.local_stack import environment, free_port, start, stop
 from tempembed import cli
+from tempembed.commands.mine import Mine, mine
 from tempembed.system.errors import UserError
 from tests.ray_jobs.browser import CHROMIUM, look
 
@@ -304,6 +306,31 @@ def test_a_run_goes_on_under_other_spellings_and_with_another_test(
     monkeypatch.setattr(sys, "argv", ["train", *map(str, other), "--seed", "5"])
     with pytest.raises(UserError, match="seed: 0 there, 5 here"):  # before it looks for its Ray
         train.main()
+
+
+def test_mining_on_the_cluster_finds_what_this_machine_finds(two_workers, stack, data_dir, tmp_path):
+    model, data = two_workers[0], data_dir / "train.parquet"
+    options = {"num_negatives": 3, "relative_margin": 0.05, "codec": "binary+rerank:float:60"}
+    flags = [text for name, value in options.items() for text in (f"--{name.replace('_', '-')}", value)]
+    job = (model, "--data", data, *flags, "--output", tmp_path / "ray.parquet", "--cache", tmp_path / "ray")
+    done = submit(stack, "ray_jobs.mine", *job, "--mlflow-uri", stack.mlflow_url)
+    assert done.returncode == 0, done.stdout[-6000:]
+    here = Mine(
+        model=str(model), data=str(data), output=str(tmp_path / "here.parquet"), cache=str(tmp_path / "here"), processes=1, **options
+    )  # fmt: skip
+    found = mine(here, lambda _: None)
+    assert str(found) in done.stdout
+    assert pq.read_table(tmp_path / "ray.parquet").equals(pq.read_table(found.output))
+    client = MlflowClient(stack.mlflow_url)
+    experiment = client.get_experiment_by_name("tempembed").experiment_id
+    (run,) = client.search_runs([experiment], "attributes.run_name = 'ray'")
+    assert run.info.status == "FINISHED"
+    assert run.data.metrics["mine/queries_mined"] == found.num_queries
+    again = submit(stack, "ray_jobs.mine", *job)
+    assert again.returncode != 0
+    assert re.search(
+        r"^error: --output \S+: expected a new file, this one is there", again.stdout, re.MULTILINE
+    )
 
 
 def test_a_search_that_has_ended_is_given_more_trials(stack, data_dir, tmp_path):
