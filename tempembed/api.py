@@ -236,7 +236,12 @@ def search(
     options = {} if texts is None else {"texts": _as_rows(texts)}
     with _located(options, ("texts",)), quietly(quiet), tempfile.TemporaryDirectory() as folder:
         place = Path(index) if index else Path(folder) / "index"
-        found = find(Path(os.fspath(model)), asked, options.get("texts", (None,))[0], place, top_k)
+        sources = options.get("texts", (None,))
+        if len(sources) > 1:
+            raise UserError(
+                f"texts: expected a list of texts, or one file of them, got {len(sources)} sources; put the texts into one"
+            )
+        found = find(Path(os.fspath(model)), asked, sources[0], place, top_k)
     return Answers(queries=asked, hits=found)
 
 

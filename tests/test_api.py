@@ -184,6 +184,10 @@ def test_encode_leaves_shards_that_a_second_call_finds(model, tmp_path):
     file = tmp_path / "texts.txt"
     file.write_text("open a file\nclose it\n")
     assert te_top.encode(model, [str(file)], codec="int8", output=tmp_path / "file", quiet=True).num_rows == 2
+    other = tmp_path / "others.txt"
+    other.write_text("merge two files\n")
+    with pytest.raises(UserError, match="expected a list of texts, or one file of them, got 2 sources"):
+        te_top.search(model, "open", [str(file), str(other)], quiet=True)
     with pytest.raises(UserError, match=r"^data, row 3\b"):
         te_top.encode(model, [*texts[:2], ""], codec="int8", output=tmp_path / "bad", quiet=True)
 

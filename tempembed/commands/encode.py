@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
+from tempembed.commands.local_processes import LocalProcesses
 from tempembed.encoders.role import RoleName
 from tempembed.settings.config import Configured
 from tempembed.settings.data import several
@@ -81,12 +82,12 @@ class EncodeRun(Configured):
 
     def introduce(self, encoder: "Encoder", say: Callable[[str], None]) -> None:
         """Say what a user should know of the model."""
-        for line in (*encoder.notes, encoder.prompts.describe()):
+        for line in encoder.introduction():
             say(f"{self.model}: {line}")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Encode(EncodeRun):
+class Encode(LocalProcesses, EncodeRun):
     """Encode a corpus: a model and a codec over any number of documents, into shards of (id, code, scale ...).
 
     All cores work, each on a shard of its own; texts of like length go together, without padding. Every document comes exactly once.
@@ -103,20 +104,13 @@ class Encode(EncodeRun):
     the same codes as 000000.code.npy, and, last, manifest.json with the sha256 of each.
     """
 
-    processes: Annotated[int, tyro.conf.arg(help_behavior_hint="(default: all cores)")] = 0
-    """Processes, each with the model and a core."""
-    device: str = "auto"
-    """cpu, cuda (all GPUs of this machine, by a process for each unless --processes says another number), or auto."""
     tracking: TrackingSettings = field(default_factory=TrackingSettings)
     quiet: bool = False
     """Say nothing of the progress."""
 
     def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.device not in ("auto", "cpu", "cuda"):
-            raise UserError(f"--device: expected cpu, cuda or auto, got {self.device!r}")
-        if self.processes < 0:
-            raise UserError(f"--processes: expected >= 1, got {self.processes}")
+        EncodeRun.__post_init__(self)
+        LocalProcesses.__post_init__(self)
 
 
 def encode_command(command: Encode) -> None:
@@ -131,21 +125,14 @@ def encode_here(command: Encode) -> "Encoded":
     Raises:
         UserError: bad data, a model or codec that cannot be, a folder of another encode, or a full disk.
     """
-    import torch
-
     from tempembed.run.folder import hold
     from tempembed.system.disk import blamed_on_disk
-    from tempembed.system.in_order import in_order, num_cpus
+    from tempembed.system.in_order import in_order
 
     output, tracking = output_place("--output", command.output), command.tracking.resolved()
-    has_gpu = torch.cuda.is_available()
-    if command.device == "cuda" and not has_gpu:
-        raise UserError("--device cuda: expected a GPU, found none; leave it out")
-    device = "cuda" if has_gpu and command.device != "cpu" else "cpu"
-    processes = command.processes or (torch.cuda.device_count() if device == "cuda" else num_cpus())
-
+    device = command.found_device()
     with hold(output, "encode"), blamed_on_disk(output):
-        return encode(command, output, device, partial(in_order, over=processes), tracking, say)
+        return encode(command, output, device, partial(in_order, over=command.num_on(device)), tracking, say)
 
 
 def encode(

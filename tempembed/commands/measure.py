@@ -136,7 +136,7 @@ def subject(command: Measure) -> Subject:
     encoder = load_encoder(
         command.model, prompts=command.prompts, limits=command.limits, pooling=command.pooling
     )
-    for line in (*encoder.notes, encoder.prompts.describe()):
+    for line in encoder.introduction():
         say(line)
     store = EmbeddingStore(Path(command.cache or cache_dir() / "embeddings"), encoder, say)
     if command.tasks or command.task_folder:

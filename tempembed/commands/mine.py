@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 import tyro
 from annotated_types import Ge
 
+from tempembed.commands.local_processes import LocalProcesses
 from tempembed.commands.mine_pairs import Machine, Mined, mine_pairs
 from tempembed.encoders.role import RoleName, asked
 from tempembed.settings.config import Configured
@@ -110,7 +111,7 @@ class MineRun(Configured):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Mine(MineRun):
+class Mine(LocalProcesses, MineRun):
     """Find hard negatives for pairs: documents that a model ranks high for a query and that are no answers of it.
 
     Every document of the data is searched for every query, exactly unless --codec says otherwise. Never a negative: what the data
@@ -130,18 +131,11 @@ class Mine(MineRun):
     cluster, with the same negatives.
     """
 
-    processes: Annotated[int, tyro.conf.arg(help_behavior_hint="(default: all cores)")] = 0
-    """Processes, each with the model and a core."""
-    device: str = "auto"
-    """Where texts are embedded: cpu, cuda (all GPUs of this machine), or auto."""
     tracking: TrackingSettings = field(default_factory=TrackingSettings)
 
     def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.device not in ("auto", "cpu", "cuda"):
-            raise UserError(f"--device: expected cpu, cuda or auto, got {self.device!r}")
-        if self.processes < 0:
-            raise UserError(f"--processes: expected >= 1, got {self.processes}")
+        MineRun.__post_init__(self)
+        LocalProcesses.__post_init__(self)
 
 
 def mine_command(command: Mine) -> None:
@@ -157,20 +151,13 @@ def mine(command: Mine, say: Callable[[str], None] = say) -> Mined:
         UserError: as `mine_pairs`; an output that is there, or no GPU.
     """
     output = new_file(command.output)
-    import torch
-
     from tempembed.system.disk import blamed_on_disk
-    from tempembed.system.in_order import Processes, in_order, num_cpus
+    from tempembed.system.in_order import Processes, in_order
 
-    has_gpu = torch.cuda.is_available()
-    if command.device == "cuda" and not has_gpu:
-        raise UserError("--device cuda: expected a GPU, found none; leave it out")
-    device = "cuda" if has_gpu and command.device != "cpu" else "cpu"
-    cores = command.processes or num_cpus()
-    gpus = command.processes or torch.cuda.device_count()
+    device, cores = command.found_device(), command.num_on("cpu")
     with (
         Processes(cores) as pool,
-        Processes(gpus or 1) as on_gpus,
+        Processes(command.num_on(device)) as on_gpus,
         blamed_on_disk(output.parent, command.place),
     ):
         over = partial(_apart, partial(in_order, over=pool if cores > 1 else 1))

@@ -176,7 +176,7 @@ class _Work:
         encoder = load_encoder(model, prompts=prompts)
         spec = parse_spec(codec, encoder.width)
         check_spec(spec)
-        for line in (*encoder.notes, encoder.prompts.describe()):
+        for line in encoder.introduction():
             self.say(f"{model}: {line}")
         return Retriever(
             queries=self._encoded(model, encoder, "query", "float32"),

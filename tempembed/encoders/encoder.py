@@ -38,6 +38,10 @@ class Encoder(nn.Module, ABC):
     is_table = False
     """Whether it is a static table, which learns at a rate of its own."""
 
+    def introduction(self) -> tuple[str, ...]:
+        """What a user should know of the model before it is put to use, a line each."""
+        return (*self.notes, self.prompts.describe())
+
     @property
     @abstractmethod
     def width(self) -> int:
