@@ -24,7 +24,10 @@ from tests.evaluation.test_mteb import Counting
 class Encoder(Counting):
     """That of mteb's tests, which also takes an empty text."""
 
-    notes, prompts = (), NO_PROMPTS
+    prompts = NO_PROMPTS
+
+    def introduction(self):
+        return ()
 
     def embed(self, texts, *rest, **more):
         return super().embed([text or "empty" for text in texts], *rest, **more)
